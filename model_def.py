@@ -1,0 +1,339 @@
+"""Train a recurrent cell of the DARTS space as a language model, or score many cells with one set of weights.
+
+Random-search NAS for recurrent cells: Li & Talwalkar 2019, arXiv 1902.07638. The architecture comes by name
+(`arch_to_use`), from a seed (`arch_seed`), or node by node (`node1_op`, `node1_edge`, ...). The optimiser is that of
+AWD-LSTM: SGD with clipping, averaged once validation stops improving (Merity et al. 2018, arXiv 1708.02182).
+
+    python3 model_def.py --config train_one_arch.yaml        this machine
+    det experiment create train_one_arch.yaml .              a Determined cluster
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from determined import pytorch
+
+import training
+from data import DataConfig, load_corpus
+from hparams import ConfigError, read, setting
+from randomNAS_files import architecture, genotypes
+from randomNAS_files.architecture import Genotype
+from randomNAS_files.averaged_sgd import AveragedSGD
+from randomNAS_files.dropout import masks_for
+from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
+from randomNAS_files.slices import IGNORED, Columns, RandomSlices, fixed_slices, own_columns
+from seeds import torch_generator
+from training.trial import perplexity, to_cpu
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ArchitectureConfig:
+    """Which cell to train, and whether to score others with its weights."""
+
+    arch_to_use: str | None = None  # a constant of randomNAS_files/genotypes.py
+    arch_seed: int | None = setting(None, least=0)  # a cell drawn at random from this seed
+    eval_same_arch: bool = True  # false: at the end, score num_archs_to_eval random cells with the trained weights
+    num_archs_to_eval: int | None = setting(None, least=1)
+
+    def problems(self) -> list[str]:
+        """Rules over several fields."""
+        if self.eval_same_arch or self.num_archs_to_eval is not None:
+            return []
+        return ["num_archs_to_eval is missing; eval_same_arch: false needs it"]
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How the language model is trained and evaluated."""
+
+    learning_rate: float = setting(above=0)  # for a slice of bptt words; scaled by slice length / bptt
+    global_batch_size: int = setting(least=1)  # columns of the training stream, over all processes
+    eval_batch_size: int = setting(least=1)  # columns of the validation and test streams
+    bptt: int = setting(least=1)  # usual length of a slice
+    max_seq_length_delta: int = setting(least=0)  # a slice has at most bptt + this many words
+    wdecay: float = setting(least=0)
+    clip_gradients_l2_norm: float = setting(above=0)
+    alpha: float = setting(least=0)  # activation regularisation
+    beta: float = setting(least=0)  # temporal activation regularisation
+    nonmono: int = setting(least=0)  # validations without improvement until weights are averaged
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a recurrent trial reads from its config."""
+
+    run: training.RunConfig
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    architecture: ArchitectureConfig
+    genotype: Genotype
+    data: DataConfig
+
+
+class RecurrentTrial(training.Trial):
+    """One recurrent cell, trained on one corpus."""
+
+    def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+        super().__init__(context)
+        data = context.get_experiment_config().get("data") or {}
+        self.settings = self.check(context.get_hparams(), data, self.processes)
+        self.corpus = load_corpus(self.settings.data)
+        self.genotype = self.settings.genotype
+        optimizer = self.settings.optimizer
+        self.own = own_columns(optimizer.global_batch_size, self.rank, self.processes)
+        own_eval = own_columns(optimizer.eval_batch_size, self.rank, self.processes)
+        self.train_columns = Columns(
+            self.corpus.train, optimizer.global_batch_size, self.own, pad=False, name="hyperparameters.global_batch_size"
+        )
+        self.valid_columns = Columns(
+            self.corpus.valid, optimizer.eval_batch_size, own_eval, pad=True, name="hyperparameters.eval_batch_size"
+        )
+        self._build_model()
+        self.losses: list[float] = []  # of all validations, for the switch to averaging
+        self.scores: list[dict[str, Any]] = []  # of random cells with the trained weights, best first
+
+    def _build_model(self) -> None:
+        context, settings = self.context, self.settings
+        weights = torch_generator("cpu", self.seed, "weights")
+        self.net = LanguageModel(settings.model, self.genotype, len(self.corpus.vocabulary), weights)
+        self.model = context.wrap_model(self.net)  # the same modules, perhaps behind data parallelism
+        self.unused = [p for i in self.genotype.unused_nodes() for p in (cell.nodes[i - 1] for cell in self.net.cells)]
+        sgd = AveragedSGD(self.net.parameters(), settings.optimizer.learning_rate, settings.optimizer.wdecay)
+        self.sgd = context.wrap_optimizer(sgd)
+        device = context.device
+        self.train_means = context.wrap_reducer(
+            training.Means(device, ("loss",), _metrics, over_epoch=True), for_validation=False
+        )
+        self.valid_means = context.wrap_reducer(training.Means(device, ("loss",), _metrics), for_training=False)
+        self.hidden = self.net.initial_state(self.own.stop - self.own.start)
+        self.eval_hidden: list[torch.Tensor] = []
+
+    @classmethod
+    def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
+        """See `Trial.check`."""
+        problems: list[str] = []
+
+        def attempt(read_part: Any, *arguments: Any, **options: Any) -> Any:
+            try:
+                return read_part(*arguments, **options)
+            except ConfigError as error:
+                problems.extend(error.problems)
+                return None
+
+        nodes = architecture.node_hparams(hparams) if isinstance(hparams, Mapping) else {}
+        rest = {name: value for name, value in hparams.items() if name not in nodes} if nodes else hparams
+        groups = attempt(read, rest, training.RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
+        sources = attempt(read, data, DataConfig, section="data")
+        genotype = attempt(choose_genotype, rest.get("arch_to_use"), rest.get("arch_seed"), nodes)
+        if groups:
+            problems += _fits_processes(groups[2], processes)
+        if problems:
+            raise ConfigError(problems)
+        return Settings(*groups, genotype, *sources)
+
+    def build_training_data_loader(self) -> pytorch.DataLoader:
+        """Slices of random length of this process's columns."""
+        optimizer = self.settings.optimizer
+        slices = RandomSlices(len(self.train_columns), optimizer.bptt, optimizer.max_seq_length_delta, self.seed)
+        return OwnColumns(self.train_columns, batch_sampler=slices, collate_fn=_only)
+
+    def build_validation_data_loader(self) -> pytorch.DataLoader:
+        """Slices of bptt words of this process's columns."""
+        slices = fixed_slices(len(self.valid_columns), self.settings.optimizer.bptt)
+        return OwnColumns(self.valid_columns, batch_sampler=[[piece] for piece in slices], collate_fn=_only)
+
+    def train_step(self, batch: Any, epoch: int, index: int) -> dict[str, float]:
+        """One slice: go on from the carried state, step, carry the new state."""
+        inputs, targets = batch
+        config = self.settings.optimizer
+        if index % self.context._epoch_len == 0:
+            self.hidden = self.net.initial_state(inputs.size(1))
+            self.train_means.start()
+        masks = masks_for(index, self.seed, self.context.device, config.global_batch_size, self.own)
+        output = self.model(inputs, self.hidden, masks)
+        self.hidden = [h.detach() for h in output.hidden]
+        loss = F.cross_entropy(output.logits.flatten(0, 1), targets.flatten())
+        objective = loss + activation_penalty(output, config.alpha, config.beta)
+        for parameter in self.unused:  # data parallelism wants a gradient of every parameter
+            objective = objective + 0 * parameter.sum()
+        for group in self.sgd.param_groups:
+            group["lr"] = config.learning_rate * len(inputs) / config.bptt
+        self.context.backward(objective)
+        self.context.step_optimizer(self.sgd, clip_grads=self._clip)
+        self.train_means.update(targets.numel(), loss=loss * targets.numel())
+        return {"lr": config.learning_rate}
+
+    def _clip(self, parameters: Any) -> None:
+        torch.nn.utils.clip_grad_norm_(parameters, self.settings.optimizer.clip_gradients_l2_norm)
+
+    def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """One slice of the validation stream, with averaged weights if there are any; `valid_means` has the result."""
+        inputs, targets = batch
+        if batch_idx == 0:
+            self.eval_hidden = self.net.initial_state(inputs.size(1))
+        total, words, self.eval_hidden = score_slice(self.net, inputs, targets, self.eval_hidden)
+        self.valid_means.update(words, loss=total)
+        return {}
+
+    def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+        """Evaluation with the averaged weights, around the bookkeeping of every trial."""
+        return {"averaged_weights": EvaluateAverage(self.sgd), **super().build_callbacks()}
+
+    def on_validation(self, metrics: dict[str, Any]) -> None:
+        """Start averaging when validation has not improved for `nonmono` validations; score random cells at the end."""
+        loss, earlier = float(metrics["loss"]), self.losses
+        nonmono = self.settings.optimizer.nonmono
+        if not self.sgd.averaging and len(earlier) > nonmono and loss > min(earlier[: len(earlier) - nonmono]):
+            self.sgd.start_averaging()
+            logger.info("validation has not improved for %d validations: averaging the weights from here on", nonmono)
+        self.losses = [*earlier, loss]
+        if self.complete and not self.settings.architecture.eval_same_arch:
+            self._score_random_cells()
+
+    def _score_random_cells(self) -> None:
+        """Score random cells with the trained weights; each process takes its share of them."""
+        count = self.settings.architecture.num_archs_to_eval or 0
+        nodes = len(self.genotype.recurrent)
+        cells = [(k, architecture.sample(self.seed, "evaluate", k, nodes=nodes)) for k in range(count)]
+        with self.sgd.averaged_weights():
+            own = [{"sample": k, **self._score(self.corpus.valid, cell), "genotype": cell} for k, cell in cells[self.rank :: self.processes]]
+        shares = self.context.distributed.gather(own)
+        if shares is None:
+            return
+        ranked = sorted((score for share in shares for score in share), key=lambda score: (score["loss"], score["sample"]))
+        self.scores = [{**score, "genotype": score["genotype"].to_json()} for score in ranked]
+        for place, score in enumerate(ranked, start=1):
+            self.report("architectures", {"loss": score["loss"], "perplexity": score["perplexity"], "sample": score["sample"]}, step=place)
+        best = ranked[0]
+        logger.info("best of %d random cells: perplexity %.2f, %s", count, best["perplexity"], best["genotype"].to_text())
+
+    def _score(self, tokens: torch.Tensor, genotype: Genotype | None = None) -> dict[str, float]:
+        """Loss and perplexity of a whole stream, read by this process alone, in evaluation mode."""
+        config = self.settings.optimizer
+        columns = Columns(tokens, config.eval_batch_size, slice(None), pad=True, name="hyperparameters.eval_batch_size")
+        hidden = self.net.initial_state(config.eval_batch_size)
+        means = training.Means(self.context.device, ("loss",), _metrics)
+        self.net.eval()
+        with torch.no_grad():
+            for piece in fixed_slices(len(columns), config.bptt):
+                inputs, targets = (part.to(self.context.device) for part in columns[piece])
+                total, words, hidden = score_slice(self.net, inputs, targets, hidden, genotype)
+                means.update(words, loss=total)
+        return means.cross_slot_reduce([means.totals()])
+
+    def conclude(self) -> None:
+        """Score the test split once, with the final weights, if the run says so."""
+        if not self.settings.run.evaluate_test or self.rank:
+            return
+        with self.sgd.averaged_weights():
+            score = self._score(self.corpus.test)
+        self.report("test", {f"test_{name}": value for name, value in score.items()})
+        logger.info("test perplexity %.2f", score["perplexity"])
+
+    def summary(self) -> dict[str, str | int | float]:
+        """The cell in words, and what it costs."""
+        return {
+            "architecture": str(self.genotype),
+            "genotype": self.genotype.to_text(),
+            "parameters": sum(parameter.numel() for parameter in self.net.parameters()),
+            "corpus": self.corpus.name,
+        }
+
+    def files(self) -> dict[str, Any]:
+        """The genotype, and the scores of random cells if there are any."""
+        scores = {"architectures.json": self.scores} if self.scores else {}
+        return {"genotype.json": self.genotype.to_json(), **scores}
+
+    def rank_state(self) -> dict[str, Any]:
+        """The hidden state of the own columns and what the epoch has summed."""
+        return {"hidden": to_cpu(self.hidden), "sums": self.train_means.totals()}
+
+    def load_rank_states(self, states: list[dict[str, Any]]) -> None:
+        """Join the columns of all processes that there were and take the own ones."""
+        if not states:
+            return
+        layers = zip(*(state["hidden"] for state in states), strict=True)
+        self.hidden = [torch.cat(parts)[self.own].to(self.context.device) for parts in layers]
+        self.train_means.start()
+        if self.rank == 0:
+            for state in states:
+                self.train_means.add(state["sums"])
+
+    def shared_state(self) -> dict[str, Any]:
+        """The validation losses so far; whether weights are averaged is in the optimiser's state."""
+        return {"losses": self.losses, "scores": self.scores}
+
+    def load_shared_state(self, state: dict[str, Any]) -> None:
+        """The inverse of `shared_state`."""
+        self.losses, self.scores = list(state["losses"]), list(state["scores"])
+
+
+class EvaluateAverage(pytorch.PyTorchCallback):  # type: ignore[misc]
+    """Puts the averaged weights into the model while it is validated."""
+
+    def __init__(self, sgd: AveragedSGD) -> None:
+        self._sgd = sgd
+
+    def on_validation_start(self) -> None:
+        self._sgd.exchange()
+
+    def on_validation_end(self, metrics: dict[str, Any]) -> None:
+        self._sgd.exchange()
+
+
+class OwnColumns(pytorch.DataLoader):  # type: ignore[misc]
+    """Determined's loader shares batches out among processes; here each process has its own columns of every batch."""
+
+    def get_data_loader(self, repeat: bool = False, skip: int = 0, num_replicas: int = 1, rank: int = 0) -> Any:
+        """See `pytorch.DataLoader`; `RandomSlices` repeats by itself."""
+        return super().get_data_loader(repeat=False, skip=skip, num_replicas=1, rank=0)
+
+
+def choose_genotype(name: Any, seed: Any, nodes: Mapping[str, Any]) -> Genotype:
+    """The one cell that a config names, seeds or spells out. Raises ConfigError unless it does exactly one of these."""
+    given = [way for way, said in (("arch_to_use", name is not None), ("arch_seed", seed is not None), ("node1_op...", bool(nodes))) if said]
+    if len(given) != 1:
+        ways = "arch_to_use (a name), arch_seed (a random cell) or node1_op, node1_edge, ... must say the architecture"
+        raise ConfigError([f"hyperparameters: exactly one of {ways}, got {' and '.join(given) or 'none of them'}"])
+    if nodes:
+        return architecture.from_hparams(nodes)
+    return genotypes.by_name(str(name)) if seed is None else architecture.sample(int(seed))
+
+
+def score_slice(
+    net: LanguageModel, inputs: torch.Tensor, targets: torch.Tensor, hidden: list[torch.Tensor], genotype: Genotype | None = None
+) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
+    """Summed loss in nats, number of words, and the state to go on from, for inputs and targets `(T, B)`."""
+    output = net(inputs, hidden, genotype=genotype)
+    total = F.cross_entropy(output.logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    return total, (targets != IGNORED).sum(), output.hidden
+
+
+def _fits_processes(config: OptimizerConfig, processes: int) -> list[str]:
+    problems = []
+    if config.global_batch_size % processes:
+        problems.append(f"global_batch_size must be a multiple of the {processes} processes, got {config.global_batch_size}")
+    if config.eval_batch_size < processes:
+        problems.append(f"eval_batch_size must be at least the {processes} processes, got {config.eval_batch_size}")
+    return [f"hyperparameters.{problem}" for problem in problems]
+
+
+def _metrics(means: dict[str, float]) -> dict[str, float]:
+    return {"loss": means["loss"], "perplexity": perplexity(means["loss"])}
+
+
+def _only(batch: list[Any]) -> Any:
+    return batch[0]
+
+
+if __name__ == "__main__":
+    sys.exit(training.main("model_def:RecurrentTrial"))

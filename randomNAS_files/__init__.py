@@ -1,0 +1,13 @@
+"""The recurrent search space: cells of the DARTS kind for word-level language models.
+
+The folder has kept the name that users of the first release know (random-search NAS, Li & Talwalkar 2019). In it:
+
+- `architecture.py`: one cell as data (`Genotype`), its codecs, and random sampling.
+- `genotypes.py`: the cells known by name; add yours there.
+- `model.py`: the cell and the language model around it.
+- `dropout.py`: masks that do not depend on how many processes share a batch.
+- `slices.py`: a text stream cut into columns and slices for truncated backpropagation.
+- `averaged_sgd.py`: SGD that can start to average its iterates.
+
+It knows torch and never Determined.
+"""

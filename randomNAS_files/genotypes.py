@@ -1,0 +1,50 @@
+"""The recurrent cells that configs know by name: `arch_to_use: DARTS_V2` trains the constant of that name.
+
+Add your own by adding a constant; nothing else has to change. `Genotype.to_text()` and the `genotype.json` of every run
+print one ready to paste.
+"""
+
+from __future__ import annotations
+
+from hparams import ConfigError, unknown
+from randomNAS_files.architecture import Genotype
+
+# Pham et al. 2018 (arXiv 1802.03268), as listed with DARTS.
+ENAS = Genotype(
+    recurrent=(
+        ("tanh", 0),
+        ("tanh", 1),
+        ("relu", 1),
+        ("tanh", 3),
+        ("tanh", 3),
+        ("relu", 3),
+        ("relu", 4),
+        ("relu", 7),
+        ("relu", 8),
+        ("relu", 8),
+        ("relu", 8),
+    ),
+    concat=(2, 5, 6, 9, 10, 11),
+)
+
+# Liu et al. 2019 (arXiv 1806.09055), first and second order.
+DARTS_V1 = Genotype((("relu", 0), ("relu", 1), ("tanh", 2), ("relu", 3), ("relu", 4), ("identity", 1), ("relu", 5), ("relu", 1)))
+DARTS_V2 = Genotype((("sigmoid", 0), ("relu", 1), ("relu", 1), ("identity", 1), ("tanh", 2), ("sigmoid", 5), ("tanh", 3), ("relu", 5)))
+DARTS = DARTS_V2
+
+# Found with ASHA by Determined's NAS example of 2020.
+ASHA = Genotype((("relu", 0), ("relu", 0), ("sigmoid", 0), ("tanh", 0), ("relu", 1), ("tanh", 0), ("identity", 5), ("sigmoid", 0)))
+
+
+def names() -> list[str]:
+    """The names of all constants above, yours included."""
+    return [name for name, value in globals().items() if isinstance(value, Genotype)]
+
+
+def by_name(name: str) -> Genotype:
+    """The cell of that name. Raises ConfigError with the nearest known names if there is none; nothing is ever guessed."""
+    if name not in names():
+        raise ConfigError([unknown(f"genotype {name!r}", name, names(), "is not in randomNAS_files/genotypes.py")])
+    genotype = globals()[name]
+    assert isinstance(genotype, Genotype)
+    return genotype

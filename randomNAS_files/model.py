@@ -1,0 +1,174 @@
+"""A word-level language model around one recurrent cell of the DARTS space.
+
+Cell and model: Liu et al. 2019, arXiv 1806.09055, section 2 and appendix A.1.2, in the setting that Li & Talwalkar 2019,
+arXiv 1902.07638, search. Regularisation: Merity et al. 2018, arXiv 1708.02182. T is time, B the batch's columns, H the
+hidden size, V the vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hparams import setting
+from randomNAS_files.architecture import ACTIVATIONS, Genotype
+from randomNAS_files.dropout import Masks, apply
+
+INIT_RANGE = 0.04
+"""Weights start uniformly in +-0.04, as in DARTS."""
+
+_FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid, "identity": lambda x: x, "none": torch.zeros_like}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Hyperparameters of the language model. The embedding is tied to the decoder, so its size is the hidden size."""
+
+    emsize: int = setting(least=1)
+    nhid: int = setting(least=1)
+    nhidlast: int = setting(least=1)
+    depth: int = setting(least=1)
+    dropout: float = setting(least=0, below=1)  # on the outputs of the last layer, one mask for all time steps
+    dropouth: float = setting(least=0, below=1)  # on the hidden state inside the cell
+    dropoutx: float = setting(least=0, below=1)  # on the input inside the cell
+    dropouti: float = setting(least=0, below=1)  # on the embeddings, one mask for all time steps
+    dropoute: float = setting(least=0, below=1)  # drops whole words from the embedding
+    init_op: str = setting("tanh", choices=ACTIVATIONS[1:])  # activation of the initial state s_0
+
+    def problems(self) -> list[str]:
+        """Rules over several fields."""
+        if self.emsize == self.nhid == self.nhidlast:
+            return []
+        sizes = f"emsize {self.emsize}, nhid {self.nhid}, nhidlast {self.nhidlast}"
+        return [f"emsize must equal nhid and nhidlast, for embedding and decoder share their weights, got {sizes}"]
+
+
+class RecurrentCell(nn.Module):
+    """The cell of a genotype, unrolled over time.
+
+    With s_0 = h + sigmoid(c_0) * (init_op(g_0) - h), where [c_0, g_0] = [x * mx, h * mh] W_0, node i with predecessor p and
+    activation f has [c, g] = (s_p * mh) W_i and s_i = s_p + sigmoid(c) * (f(g) - s_p). The output, which is also the next
+    h, is the mean of the states that the genotype concatenates. The masks mx, mh are fixed over time.
+    """
+
+    def __init__(self, genotype: Genotype, hidden: int, init_op: str = "tanh") -> None:
+        super().__init__()
+        self.genotype = genotype
+        self.init_op = init_op
+        self.w0 = nn.Parameter(torch.empty(2 * hidden, 2 * hidden))
+        self.nodes = nn.ParameterList([nn.Parameter(torch.empty(hidden, 2 * hidden)) for _ in genotype.recurrent])
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        h: torch.Tensor,
+        x_mask: torch.Tensor | None = None,
+        h_mask: torch.Tensor | None = None,
+        genotype: Genotype | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Run x `(T, B, H)` from the state h `(B, H)`; returns the outputs `(T, B, H)` and the last state `(B, H)`.
+
+        `genotype` runs another cell with the same weights; it may have as many nodes as this one, or fewer.
+        """
+        genotype = genotype or self.genotype
+        width = x.size(-1)
+        from_inputs = apply(x, x_mask) @ self.w0[:width]  # (T, B, 2H), one product for all time steps
+        from_state = self.w0[width:]
+        outputs = []
+        for gates in from_inputs.unbind(0):
+            h = self._step(gates + apply(h, h_mask) @ from_state, h, h_mask, genotype)
+            outputs.append(h)
+        return torch.stack(outputs), h
+
+    def _step(self, gates: torch.Tensor, h: torch.Tensor, h_mask: torch.Tensor | None, genotype: Genotype) -> torch.Tensor:
+        states = [_gated(gates, h, self.init_op)]  # (B, H) each
+        for weight, (activation, predecessor) in zip(self.nodes, genotype.recurrent, strict=False):
+            previous = states[predecessor]
+            if activation == "none":
+                states.append(torch.zeros_like(previous))
+            else:
+                states.append(_gated(apply(previous, h_mask) @ weight, previous, activation))
+        return torch.stack([states[i] for i in genotype.concat]).mean(0)
+
+
+def _gated(gates: torch.Tensor, previous: torch.Tensor, activation: str) -> torch.Tensor:
+    """previous + sigmoid(c) * (f(g) - previous), with gates = [c, g] of shape `(B, 2H)`."""
+    c, g = gates.chunk(2, dim=-1)
+    return torch.lerp(previous, _FUNCTIONS[activation](g), torch.sigmoid(c))
+
+
+class Output(NamedTuple):
+    """What the language model returns."""
+
+    logits: torch.Tensor  # (T, B, V)
+    hidden: list[torch.Tensor]  # (B, H) a layer, the state to go on from
+    states: torch.Tensor  # (T, B, H), outputs of the last layer
+    dropped: torch.Tensor  # (T, B, H), the same after dropout
+
+
+class LanguageModel(nn.Module):
+    """Embedding, `depth` stacked cells of one genotype, and a decoder that shares the embedding's weights.
+
+    Args:
+        generator: draws the initial weights, on the CPU.
+    """
+
+    def __init__(self, config: ModelConfig, genotype: Genotype, vocabulary: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.genotype = genotype
+        self.embedding = nn.Parameter(torch.empty(vocabulary, config.emsize))
+        self.decoder_bias = nn.Parameter(torch.zeros(vocabulary))
+        self.cells = nn.ModuleList([RecurrentCell(genotype, config.nhid, config.init_op) for _ in range(config.depth)])
+        for name, parameter in self.named_parameters():
+            if name != "decoder_bias":
+                nn.init.uniform_(parameter, -INIT_RANGE, INIT_RANGE, generator=generator)
+
+    def initial_state(self, batch: int) -> list[torch.Tensor]:
+        """Zeros, `(batch, H)` a layer."""
+        return [self.embedding.new_zeros(batch, self.config.nhid) for _ in self.cells]
+
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        hidden: list[torch.Tensor],
+        masks: Masks | None = None,
+        genotype: Genotype | None = None,
+    ) -> Output:
+        """Predict the next word at each place of tokens `(T, B)`, going on from `hidden`.
+
+        Args:
+            masks: draws the dropout masks of this step; without it nothing is dropped.
+            genotype: score another cell with the same weights.
+        """
+        config = self.config
+        x = F.embedding(tokens, self.embedding)
+        if masks is not None:
+            words = masks.per_row(config.dropoute, len(self.embedding))
+            x = x if words is None else x * words[tokens]
+            x = apply(x, masks.per_column(config.dropouti, config.emsize))
+        last = []
+        for cell, h in zip(self.cells, hidden, strict=True):
+            x_mask = masks and masks.per_column(config.dropoutx, config.nhid)
+            h_mask = masks and masks.per_column(config.dropouth, config.nhid)
+            x, h = cell(x, h, x_mask, h_mask, genotype)
+            last.append(h)
+        dropped = apply(x, masks and masks.per_column(config.dropout, config.nhidlast))
+        return Output(F.linear(dropped, self.embedding, self.decoder_bias), last, x, dropped)
+
+
+def activation_penalty(output: Output, alpha: float, beta: float) -> torch.Tensor:
+    """alpha * mean(dropped^2) + beta * mean((s_t+1 - s_t)^2): activation and temporal activation regularisation.
+
+    Merity et al. 2017, arXiv 1708.01009.
+    """
+    penalty = output.states.new_zeros(())
+    if alpha:
+        penalty = penalty + alpha * output.dropped.square().mean()
+    if beta and len(output.states) > 1:
+        penalty = penalty + beta * (output.states[1:] - output.states[:-1]).square().mean()
+    return penalty

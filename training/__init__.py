@@ -1,0 +1,17 @@
+"""From an experiment config to a trained trial: laptop, `torchrun`, and a Determined cluster, through one door.
+
+    if __name__ == "__main__":
+        sys.exit(training.main("model_def:RecurrentTrial"))
+
+- `trial.py`: `Trial`, what every trial of this project inherits: resume, honest metrics, the architecture's report.
+- `metrics.py`: means that weigh every sample equally and are read from the device only when they are reported.
+- `config.py`: an experiment's YAML as Determined's master reads it.
+- `entry.py`: the command line, and the choice between here and a cluster.
+- `here.py`: one trial on this machine, without a master; `folder.py`: the folder that it leaves.
+"""
+
+from training.entry import main
+from training.metrics import Means
+from training.trial import RunConfig, Trial
+
+__all__ = ["Means", "RunConfig", "Trial", "main"]

@@ -1,0 +1,245 @@
+"""The command line of a trial, and the choice between this machine and a cluster.
+
+    python3 model_def.py --config train_one_arch.yaml                       here, one process
+    torchrun --nproc-per-node 2 model_def.py --config train_one_arch.yaml   here, two processes
+    python3 model_def.py --resume experiments/train_one_arch-1              go on with a run
+    det experiment create train_one_arch.yaml .                             a cluster; the same file, no arguments
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import logging
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import determined as det
+import numpy as np
+import torch
+from determined import core, pytorch
+
+from downloads import DownloadError as DataError
+from hparams import ConfigError
+from training import config as configs
+from training import here
+from training.folder import RunFolder
+from training.trial import Trial
+
+logger = logging.getLogger(__name__)
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def main(trial: str, argv: Sequence[str] | None = None) -> int:
+    """Run the trial class named as "module:Class"; returns the exit status (2: a config or data that cannot work)."""
+    module, _, name = trial.partition(":")
+    trial_class: type[Trial] = getattr(importlib.import_module(module), name)
+    info = det.get_cluster_info()
+    if info is not None and info.task_type == "TRIAL":
+        on_cluster(trial_class, info)
+        return 0
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    for noisy in ("determined", "filelock"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        return on_this_machine(trial_class, arguments)
+    except ConfigError as error:
+        print(*(f"error: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
+    except (DataError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("left at once; the latest checkpoint is the last one that was announced", file=sys.stderr)
+        return 130
+    return 2
+
+
+def on_cluster(trial_class: type[Trial], info: det.ClusterInfo) -> None:
+    """A trial of a Determined experiment. Hyperparameters that make no sense are reported as such, without a restart."""
+    logging.basicConfig(level=logging.INFO, format=det.LOG_FORMAT)
+    config, hparams = info.trial._config, info.trial.hparams
+    problem, length = None, ("epochs", 0)
+    try:
+        slots = sum(info._rendezvous_info.container_slot_counts) if info._rendezvous_info else max(len(info.slot_ids), 1)
+        settings = trial_class.check(hparams, config.get("data") or {}, slots)
+        length = configs.training_length(config, settings.run.train_epochs)
+    except ConfigError as error:
+        problem = error
+    tensorboard = importlib.util.find_spec("tensorboard") is not None
+    with pytorch.init(hparams={} if problem else hparams, enable_tensorboard_logging=tensorboard) as context:
+        try:
+            if problem:
+                raise problem
+            _fit_on_cluster(trial_class, context, length, info)
+        except ConfigError as error:
+            for line in error.problems:
+                logger.error("invalid hyperparameters: %s", line)
+            raise det.InvalidHP(str(error)) from error
+
+
+def _fit_on_cluster(
+    trial_class: type[Trial], context: pytorch.PyTorchTrialContext, length: tuple[str, int], info: det.ClusterInfo
+) -> None:
+    trial = trial_class(context)
+    trial.length = length
+    if trial.rank == 0:
+        logger.info("%s", trial.summary())
+        context._core.train.set_metadata(trial.summary())
+    unit, count = length
+    pytorch.Trainer(trial, context).fit(
+        max_length=pytorch.Epoch(count) if unit == "epochs" else pytorch.Batch(count),
+        validation_period=pytorch.Epoch(1),
+        checkpoint_period=pytorch.Epoch(1),
+        checkpoint_policy="best",
+        latest_checkpoint=info.latest_checkpoint,
+    )
+    if trial.complete:  # fit() also returns after a pause, a preemption or a stop by the searcher
+        trial.conclude()
+
+
+def on_this_machine(trial_class: type[Trial], arguments: argparse.Namespace) -> int:
+    """One trial without a master. Returns 0 when it is complete or stopped on demand."""
+    device = here.choose_device(arguments.device)
+    distributed = here.join(device)
+    try:
+        return _run_here(trial_class, arguments, device, distributed)
+    finally:
+        distributed.close()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _run_here(trial_class: type[Trial], arguments: argparse.Namespace, device: torch.device, distributed: core.DistributedContext) -> int:
+    folder, config, hparams, seed = _open_or_plan(arguments)
+    settings = trial_class.check(hparams, config.get("data") or {}, distributed.size)
+    length = configs.training_length(config, settings.run.train_epochs)
+    if folder is not None and folder.run.get("status") == "completed":
+        _say(distributed, f"{folder.path} is complete; nothing to do")
+        return 0
+    if distributed.rank == 0 and folder is None:
+        run = {"hyperparameters": hparams, "seed": seed, "status": "new", "versions": _versions(), "latest": None, "best": None}
+        folder = RunFolder.create(Path(arguments.experiments), _name(arguments, config), config, run)
+    folder = distributed.broadcast(folder)
+    assert folder is not None
+    if distributed.rank:
+        return _train(trial_class, folder, config, hparams, seed, length, device, distributed)
+    with folder.held(), _log_file(folder):
+        return _train(trial_class, folder, config, hparams, seed, length, device, distributed)
+
+
+def _open_or_plan(arguments: argparse.Namespace) -> tuple[RunFolder | None, dict[str, Any], dict[str, Any], int]:
+    """The run to go on with, or what a new one consists of."""
+    if arguments.resume:
+        folder, config = RunFolder.open(Path(arguments.resume))
+        return folder, config, folder.run["hyperparameters"], int(folder.run["seed"])
+    config = configs.override(configs.load(Path(arguments.config)), arguments.set)
+    data = config.get("data")
+    if isinstance(data, dict):
+        config["data"] = {key: _absolute(key, value) for key, value in data.items()}
+    seed = int((config.get("reproducibility") or {}).get("experiment_seed", 0))
+    hparams, drawn = configs.draw(config["hyperparameters"], seed)
+    for name in drawn:
+        logger.info("%s = %s, drawn for this one trial; the config searches over it", name, hparams.get(name))
+    return None, config, hparams, seed
+
+
+def _train(
+    trial_class: type[Trial],
+    folder: RunFolder,
+    config: dict[str, Any],
+    hparams: dict[str, Any],
+    seed: int,
+    length: tuple[str, int],
+    device: torch.device,
+    distributed: core.DistributedContext,
+) -> int:
+    def build(context: pytorch.PyTorchTrialContext) -> Trial:
+        trial = trial_class(context)
+        _say(distributed, f"run folder   {folder.path}\ndevice       {device}, {distributed.size} process(es)")
+        _say(distributed, "\n".join(f"{name:<12} {value}" for name, value in trial.summary().items()))
+        return trial
+
+    chief = distributed.rank == 0
+    try:
+        trial = here.train(build, config, hparams, seed, length, device, distributed, folder)
+    except BaseException:
+        if chief:
+            folder.save(status="failed")
+            folder.discard()
+        raise
+    if not chief:
+        return 0
+    if trial.complete:
+        folder.save(status="completed")
+        _say(distributed, f"done; best validation so far: {folder.run['best']}")
+        return 0
+    folder.save(status="stopped")
+    go_on = f"{Path(sys.argv[0]).name} --resume {shlex.quote(str(folder.path))}"
+    _say(distributed, f"stopped after {trial.batches_trained} batches; go on with: python3 {go_on}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Train one architecture on this machine.")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", metavar="FILE", help="experiment config (YAML), as for det experiment create")
+    source.add_argument("--resume", metavar="FOLDER", help="go on with the run in this folder")
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override, e.g. hyperparameters.emsize=64")
+    parser.add_argument("--experiments", metavar="FOLDER", default="experiments", help="where new run folders go")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    return parser
+
+
+def _name(arguments: argparse.Namespace, config: dict[str, Any]) -> str:
+    name = str(config.get("name") or Path(arguments.config).stem)
+    return "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
+
+
+def _absolute(key: str, value: Any) -> Any:
+    """Paths of the data section, from where the user stands; a resumed run may start elsewhere."""
+    return str(Path(value).expanduser().absolute()) if key.endswith("_dir") and isinstance(value, str) else value
+
+
+def _log_file(folder: RunFolder) -> Any:
+    return _Handler(folder.path / "log.txt")
+
+
+class _Handler:
+    """Copies the log to a file within a block."""
+
+    def __init__(self, path: Path) -> None:
+        self._handler = logging.FileHandler(path, encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+    def __enter__(self) -> None:
+        logging.getLogger().addHandler(self._handler)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeHandler(self._handler)
+        self._handler.close()
+
+
+def _say(distributed: core.DistributedContext, text: str) -> None:
+    if distributed.rank == 0:
+        print(text, flush=True)
+
+
+def _versions() -> dict[str, str | None]:
+    try:
+        git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
+        commit = git.stdout.strip() or None
+    except OSError:  # no git here
+        commit = None
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "determined": det.__version__,
+        "commit": commit,
+    }

@@ -1,0 +1,131 @@
+"""The folder of one trial on this machine: its config, metrics, architecture, and the checkpoints worth keeping.
+
+    experiments/train_one_arch-1/
+        config.yaml       the experiment config, overrides included
+        run.json          hyperparameters, seed, status, latest and best checkpoint, versions
+        genotype.json     the architecture (and whatever else the trial writes beside its weights)
+        metrics.jsonl     one line a report, in order
+        log.txt           what was said while it ran
+        checkpoints/      the latest and the best
+
+Everything is written so that a process killed at any moment leaves a folder that can be resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+from ruamel.yaml import YAML
+
+from downloads import write_atomically
+from hparams import ConfigError
+
+
+class RunFolder:
+    """A run's folder. `run` is the content of `run.json`; `save()` writes it back."""
+
+    def __init__(self, path: Path, run: dict[str, Any]) -> None:
+        self.path, self.run = path, run
+        self.checkpoints = path / "checkpoints"
+
+    @classmethod
+    def create(cls, parent: Path, name: str, config: dict[str, Any], run: dict[str, Any]) -> RunFolder:
+        """A new folder `<name>-<n>` below `parent`, n being the first free number."""
+        number = 1
+        while True:
+            path = parent / f"{name}-{number}"
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                number += 1
+            except OSError as error:
+                raise ConfigError([f"run folder {path} cannot be made: {error.strerror}; choose another with --experiments"]) from error
+        folder = cls(path, run)
+        with (path / "config.yaml").open("w", encoding="utf-8") as file:
+            YAML().dump(config, file)
+        folder.save()
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> tuple[RunFolder, dict[str, Any]]:
+        """An existing run and its config. Raises ConfigError if the folder is not one of a run."""
+        try:
+            run = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            config = YAML(typ="safe", pure=True).load((path / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError([f"{path} is not the folder of a run that can be resumed: {error}"]) from error
+        return cls(path, run), config
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes from running the same trial. Raises ConfigError if one does."""
+        lock = filelock.FileLock(str(self.path / ".lock"))
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise ConfigError([f"{self.path} is being run by another process; wait for it or stop it"]) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def save(self, **changes: Any) -> None:
+        """Update `run.json`, atomically."""
+        self.run.update(changes)
+        write_atomically(self.path / "run.json", (json.dumps(self.run, indent=1) + "\n").encode())
+
+    def write_json(self, name: str, content: Any) -> None:
+        """A JSON file in the folder, atomically."""
+        write_atomically(self.path / name, (json.dumps(content, indent=1) + "\n").encode())
+
+    def record(self, group: str, batches: int, metrics: dict[str, Any]) -> None:
+        """Append one line to the metrics."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"group": group, "step": batches, **metrics}) + "\n")
+
+    def metrics(self, group: str | None = None) -> list[dict[str, Any]]:
+        """What was recorded, in order; a line cut short by a kill is left out."""
+        try:
+            lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        records = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        return [record for record in records if group in (None, record["group"])]
+
+    def rewind(self) -> tuple[str | None, int]:
+        """Back to the latest checkpoint: its id and batches. Forgets metrics and half-written checkpoints after it."""
+        latest = self.run.get("latest") or {}
+        batches = int(latest.get("batches", 0))
+        kept = [record for record in self.metrics() if record["step"] <= batches]
+        write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept).encode())
+        self._prune()
+        return latest.get("uuid"), batches
+
+    def checkpoint_saved(self, uuid: str, batches: int, epochs: float, value: float | None, *, smaller_is_better: bool) -> None:
+        """Make a complete checkpoint the latest, and the best if its metric is; delete those that are neither."""
+        entry = {"uuid": uuid, "batches": batches, "epochs": epochs, "value": value}
+        best = self.run.get("best")
+        if value is not None and (best is None or (value < best["value"] if smaller_is_better else value > best["value"])):
+            best = entry
+        self.save(latest=entry, best=best)
+        self._prune()
+
+    def _prune(self) -> None:
+        kept = {(self.run.get(which) or {}).get("uuid") for which in ("latest", "best")}
+        for path in self.checkpoints.iterdir() if self.checkpoints.is_dir() else ():
+            if path.name not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove a run that never trained, so that a config that fails leaves nothing behind."""
+        if not self.run.get("latest") and not self.metrics():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
