@@ -24,8 +24,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import filelock
-import requests  # type: ignore[import-untyped]
-from tqdm import tqdm  # type: ignore[import-untyped]
+import requests
+from tqdm import tqdm
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def fetch(
                 log.warning("%s: %s is of no use: %s", label, url, error)
                 reasons.append(f"{url} ({error})")
                 continue
-            os.replace(part, target)
+            part.replace(target)
             return target
         if sha256 is None:
             part.unlink(missing_ok=True)
@@ -144,7 +144,7 @@ def extract_members(archive: Path, members: Mapping[str, tuple[str, str | None]]
                 if actual != sha256:
                     raise DownloadError(f"{archive}: {member} has SHA-256 {actual}, expected {sha256}; delete it")
             for name, _ in members.values():
-                os.replace(Path(scratch) / name, folder / name)
+                Path(scratch, name).replace(folder / name)
 
 
 def sha256_of(path: Path) -> str:
@@ -165,7 +165,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(scratch, path)
+        scratch.replace(path)
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise

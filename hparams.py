@@ -43,7 +43,9 @@ def setting(
 ) -> Any:
     """A dataclass field with a rule: `least <= value <= most`, `above < value < below`, or one of `choices`."""
     rule = {"least": least, "most": most, "above": above, "below": below, "choices": choices}
-    return dataclasses.field(default=default, metadata={name: value for name, value in rule.items() if value is not None})
+    return dataclasses.field(
+        default=default, metadata={name: value for name, value in rule.items() if value is not None}
+    )
 
 
 def read(values: Mapping[str, Any], *groups: type, section: str = "hyperparameters") -> list[Any]:
@@ -56,7 +58,9 @@ def read(values: Mapping[str, Any], *groups: type, section: str = "hyperparamete
     if not isinstance(values, Mapping):
         raise ConfigError([f"{section} must be a mapping of names to values, got {_show(values)}"])
     known = [field.name for group in groups for field in dataclasses.fields(group)]
-    problems = [unknown(f"{section}.{key}", str(key), known, "is read by nothing") for key in values if key not in known]
+    problems = [
+        unknown(f"{section}.{key}", str(key), known, "is read by nothing") for key in values if key not in known
+    ]
     instances = []
     for group in groups:
         instance, found = _read_group(values, group, section)
@@ -116,7 +120,10 @@ def _convert(value: Any, kind: Any) -> tuple[Any, str | None]:
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value), None if math.isfinite(value) else "a finite number"
     if kind is float and isinstance(value, str) and _is_number(value):
-        return value, f"a number, not text; YAML 1.1 readers take {value} for text unless it has a dot: {float(value):.1e}"
+        return (
+            value,
+            f"a number, not text; YAML 1.1 readers take {value} for text unless it has a dot: {float(value):.1e}",
+        )
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value), None
     if kind in (int, str, bool) and type(value) is kind:

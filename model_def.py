@@ -23,32 +23,18 @@ from determined import pytorch
 import training
 from data import DataConfig, load_corpus
 from hparams import ConfigError, read, setting
-from randomNAS_files import architecture, genotypes
+from randomNAS_files import architecture
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.averaged_sgd import AveragedSGD
+from randomNAS_files.choice import ArchitectureConfig, choose
 from randomNAS_files.dropout import masks_for
+from randomNAS_files.evaluate import score_slice, score_stream
 from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
-from randomNAS_files.slices import IGNORED, Columns, RandomSlices, fixed_slices, own_columns
+from randomNAS_files.slices import Columns, RandomSlices, fixed_slices, own_columns
 from seeds import torch_generator
 from training.trial import perplexity, to_cpu
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class ArchitectureConfig:
-    """Which cell to train, and whether to score others with its weights."""
-
-    arch_to_use: str | None = None  # a constant of randomNAS_files/genotypes.py
-    arch_seed: int | None = setting(None, least=0)  # a cell drawn at random from this seed
-    eval_same_arch: bool = True  # false: at the end, score num_archs_to_eval random cells with the trained weights
-    num_archs_to_eval: int | None = setting(None, least=1)
-
-    def problems(self) -> list[str]:
-        """Rules over several fields."""
-        if self.eval_same_arch or self.num_archs_to_eval is not None:
-            return []
-        return ["num_archs_to_eval is missing; eval_same_arch: false needs it"]
 
 
 @dataclass(frozen=True)
@@ -92,7 +78,11 @@ class RecurrentTrial(training.Trial):
         self.own = own_columns(optimizer.global_batch_size, self.rank, self.processes)
         own_eval = own_columns(optimizer.eval_batch_size, self.rank, self.processes)
         self.train_columns = Columns(
-            self.corpus.train, optimizer.global_batch_size, self.own, pad=False, name="hyperparameters.global_batch_size"
+            self.corpus.train,
+            optimizer.global_batch_size,
+            self.own,
+            pad=False,
+            name="hyperparameters.global_batch_size",
         )
         self.valid_columns = Columns(
             self.corpus.valid, optimizer.eval_batch_size, own_eval, pad=True, name="hyperparameters.eval_batch_size"
@@ -106,7 +96,7 @@ class RecurrentTrial(training.Trial):
         weights = torch_generator("cpu", self.seed, "weights")
         self.net = LanguageModel(settings.model, self.genotype, len(self.corpus.vocabulary), weights)
         self.model = context.wrap_model(self.net)  # the same modules, perhaps behind data parallelism
-        self.unused = [p for i in self.genotype.unused_nodes() for p in (cell.nodes[i - 1] for cell in self.net.cells)]
+        self.unused = self.net.unused_parameters()
         sgd = AveragedSGD(self.net.parameters(), settings.optimizer.learning_rate, settings.optimizer.wdecay)
         self.sgd = context.wrap_optimizer(sgd)
         device = context.device
@@ -133,12 +123,13 @@ class RecurrentTrial(training.Trial):
         rest = {name: value for name, value in hparams.items() if name not in nodes} if nodes else hparams
         groups = attempt(read, rest, training.RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
         sources = attempt(read, data, DataConfig, section="data")
-        genotype = attempt(choose_genotype, rest.get("arch_to_use"), rest.get("arch_seed"), nodes)
+        genotype = attempt(choose, hparams) if isinstance(hparams, Mapping) else None
         if groups:
             problems += _fits_processes(groups[2], processes)
         if problems:
             raise ConfigError(problems)
-        return Settings(*groups, genotype, *sources)
+        run, model, optimizer, which = groups
+        return Settings(run, model, optimizer, which, genotype, sources[0])
 
     def build_training_data_loader(self) -> pytorch.DataLoader:
         """Slices of random length of this process's columns."""
@@ -205,29 +196,34 @@ class RecurrentTrial(training.Trial):
         nodes = len(self.genotype.recurrent)
         cells = [(k, architecture.sample(self.seed, "evaluate", k, nodes=nodes)) for k in range(count)]
         with self.sgd.averaged_weights():
-            own = [{"sample": k, **self._score(self.corpus.valid, cell), "genotype": cell} for k, cell in cells[self.rank :: self.processes]]
+            own = [
+                {"sample": k, **self._score(self.corpus.valid, cell), "genotype": cell}
+                for k, cell in cells[self.rank :: self.processes]
+            ]
         shares = self.context.distributed.gather(own)
         if shares is None:
             return
-        ranked = sorted((score for share in shares for score in share), key=lambda score: (score["loss"], score["sample"]))
+        ranked = sorted(
+            (score for share in shares for score in share), key=lambda score: (score["loss"], score["sample"])
+        )
         self.scores = [{**score, "genotype": score["genotype"].to_json()} for score in ranked]
         for place, score in enumerate(ranked, start=1):
-            self.report("architectures", {"loss": score["loss"], "perplexity": score["perplexity"], "sample": score["sample"]}, step=place)
+            self.report(
+                "architectures",
+                {"loss": score["loss"], "perplexity": score["perplexity"], "sample": score["sample"]},
+                step=place,
+            )
         best = ranked[0]
-        logger.info("best of %d random cells: perplexity %.2f, %s", count, best["perplexity"], best["genotype"].to_text())
+        logger.info(
+            "best of %d random cells: perplexity %.2f, %s", count, best["perplexity"], best["genotype"].to_text()
+        )
 
     def _score(self, tokens: torch.Tensor, genotype: Genotype | None = None) -> dict[str, float]:
         """Loss and perplexity of a whole stream, read by this process alone, in evaluation mode."""
         config = self.settings.optimizer
         columns = Columns(tokens, config.eval_batch_size, slice(None), pad=True, name="hyperparameters.eval_batch_size")
-        hidden = self.net.initial_state(config.eval_batch_size)
         means = training.Means(self.context.device, ("loss",), _metrics)
-        self.net.eval()
-        with torch.no_grad():
-            for piece in fixed_slices(len(columns), config.bptt):
-                inputs, targets = (part.to(self.context.device) for part in columns[piece])
-                total, words, hidden = score_slice(self.net, inputs, targets, hidden, genotype)
-                means.update(words, loss=total)
+        score_stream(self.net, columns, config.bptt, means, genotype)
         return means.cross_slot_reduce([means.totals()])
 
     def conclude(self) -> None:
@@ -298,30 +294,12 @@ class OwnColumns(pytorch.DataLoader):  # type: ignore[misc]
         return super().get_data_loader(repeat=False, skip=skip, num_replicas=1, rank=0)
 
 
-def choose_genotype(name: Any, seed: Any, nodes: Mapping[str, Any]) -> Genotype:
-    """The one cell that a config names, seeds or spells out. Raises ConfigError unless it does exactly one of these."""
-    given = [way for way, said in (("arch_to_use", name is not None), ("arch_seed", seed is not None), ("node1_op...", bool(nodes))) if said]
-    if len(given) != 1:
-        ways = "arch_to_use (a name), arch_seed (a random cell) or node1_op, node1_edge, ... must say the architecture"
-        raise ConfigError([f"hyperparameters: exactly one of {ways}, got {' and '.join(given) or 'none of them'}"])
-    if nodes:
-        return architecture.from_hparams(nodes)
-    return genotypes.by_name(str(name)) if seed is None else architecture.sample(int(seed))
-
-
-def score_slice(
-    net: LanguageModel, inputs: torch.Tensor, targets: torch.Tensor, hidden: list[torch.Tensor], genotype: Genotype | None = None
-) -> tuple[torch.Tensor, torch.Tensor, list[torch.Tensor]]:
-    """Summed loss in nats, number of words, and the state to go on from, for inputs and targets `(T, B)`."""
-    output = net(inputs, hidden, genotype=genotype)
-    total = F.cross_entropy(output.logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
-    return total, (targets != IGNORED).sum(), output.hidden
-
-
 def _fits_processes(config: OptimizerConfig, processes: int) -> list[str]:
     problems = []
     if config.global_batch_size % processes:
-        problems.append(f"global_batch_size must be a multiple of the {processes} processes, got {config.global_batch_size}")
+        problems.append(
+            f"global_batch_size must be a multiple of the {processes} processes, got {config.global_batch_size}"
+        )
     if config.eval_batch_size < processes:
         problems.append(f"eval_batch_size must be at least the {processes} processes, got {config.eval_batch_size}")
     return [f"hyperparameters.{problem}" for problem in problems]

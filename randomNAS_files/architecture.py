@@ -95,7 +95,9 @@ def from_json(data: Mapping[str, Any]) -> Genotype:
         nodes = tuple((name, pred) for name, pred in data["recurrent"])
         concat = tuple(data.get("concat", ()))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ConfigError([f'a genotype must look like {{"recurrent": [["relu", 0], ...], "concat": [1, ...]}}, got {data!r}']) from error
+        raise ConfigError(
+            [f'a genotype must look like {{"recurrent": [["relu", 0], ...], "concat": [1, ...]}}, got {data!r}']
+        ) from error
     return Genotype(nodes, concat)
 
 
@@ -107,7 +109,9 @@ def from_text(text: str) -> Genotype:
             raise ValueError("not a Genotype(...) call with named arguments")
         fields = {keyword.arg: _literal(keyword.value) for keyword in call.keywords}
     except (SyntaxError, ValueError) as error:
-        raise ConfigError([f"a genotype's text must read Genotype(recurrent=[('relu', 0), ...], concat=[1, ...]), got {text!r}"]) from error
+        raise ConfigError(
+            [f"a genotype's text must read Genotype(recurrent=[('relu', 0), ...], concat=[1, ...]), got {text!r}"]
+        ) from error
     return from_json({str(name): value for name, value in fields.items()})
 
 
@@ -145,5 +149,8 @@ def sample(seed: int, *labels: str | int, nodes: int = NODES) -> Genotype:
     """
     generator = numpy_generator(seed, "architecture", *labels)
     return Genotype(
-        tuple((SEARCHED_ACTIVATIONS[generator.randint(len(SEARCHED_ACTIVATIONS))], int(generator.randint(i))) for i in range(1, nodes + 1))
+        tuple(
+            (SEARCHED_ACTIVATIONS[generator.randint(len(SEARCHED_ACTIVATIONS))], int(generator.randint(i)))
+            for i in range(1, nodes + 1)
+        )
     )

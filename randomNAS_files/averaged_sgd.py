@@ -52,7 +52,7 @@ class AveragedSGD(torch.optim.Optimizer):
 
     @staticmethod
     def _descend(params: list[torch.Tensor], lr: float, weight_decay: float) -> None:
-        grads = [p.grad for p in params]
+        grads = [p.grad for p in params if p.grad is not None]
         if weight_decay:
             grads = list(torch._foreach_add(grads, params, alpha=weight_decay))
         torch._foreach_add_(params, grads, alpha=-lr)

@@ -28,12 +28,18 @@ ENAS = Genotype(
 )
 
 # Liu et al. 2019 (arXiv 1806.09055), first and second order.
-DARTS_V1 = Genotype((("relu", 0), ("relu", 1), ("tanh", 2), ("relu", 3), ("relu", 4), ("identity", 1), ("relu", 5), ("relu", 1)))
-DARTS_V2 = Genotype((("sigmoid", 0), ("relu", 1), ("relu", 1), ("identity", 1), ("tanh", 2), ("sigmoid", 5), ("tanh", 3), ("relu", 5)))
+DARTS_V1 = Genotype(
+    (("relu", 0), ("relu", 1), ("tanh", 2), ("relu", 3), ("relu", 4), ("identity", 1), ("relu", 5), ("relu", 1))
+)
+DARTS_V2 = Genotype(
+    (("sigmoid", 0), ("relu", 1), ("relu", 1), ("identity", 1), ("tanh", 2), ("sigmoid", 5), ("tanh", 3), ("relu", 5))
+)
 DARTS = DARTS_V2
 
 # Found with ASHA by Determined's NAS example of 2020.
-ASHA = Genotype((("relu", 0), ("relu", 0), ("sigmoid", 0), ("tanh", 0), ("relu", 1), ("tanh", 0), ("identity", 5), ("sigmoid", 0)))
+ASHA = Genotype(
+    (("relu", 0), ("relu", 0), ("sigmoid", 0), ("tanh", 0), ("relu", 1), ("tanh", 0), ("identity", 5), ("sigmoid", 0))
+)
 
 
 def names() -> list[str]:

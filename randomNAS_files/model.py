@@ -7,6 +7,7 @@ hidden size, V the vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +22,12 @@ from randomNAS_files.dropout import Masks, apply
 INIT_RANGE = 0.04
 """Weights start uniformly in +-0.04, as in DARTS."""
 
-_FUNCTIONS = {"tanh": torch.tanh, "relu": torch.relu, "sigmoid": torch.sigmoid, "identity": lambda x: x, "none": torch.zeros_like}
+_FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "tanh": torch.tanh,
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "identity": lambda x: x,
+}
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,9 @@ class RecurrentCell(nn.Module):
             outputs.append(h)
         return torch.stack(outputs), h
 
-    def _step(self, gates: torch.Tensor, h: torch.Tensor, h_mask: torch.Tensor | None, genotype: Genotype) -> torch.Tensor:
+    def _step(
+        self, gates: torch.Tensor, h: torch.Tensor, h_mask: torch.Tensor | None, genotype: Genotype
+    ) -> torch.Tensor:
         states = [_gated(gates, h, self.init_op)]  # (B, H) each
         for weight, (activation, predecessor) in zip(self.nodes, genotype.recurrent, strict=False):
             previous = states[predecessor]
@@ -132,6 +140,13 @@ class LanguageModel(nn.Module):
         """Zeros, `(batch, H)` a layer."""
         return [self.embedding.new_zeros(batch, self.config.nhid) for _ in self.cells]
 
+    def unused_parameters(self) -> list[nn.Parameter]:
+        """Weights of nodes on which the output does not depend."""
+        weights = dict(self.named_parameters())
+        return [
+            weights[f"cells.{k}.nodes.{i - 1}"] for k in range(len(self.cells)) for i in self.genotype.unused_nodes()
+        ]
+
     def forward(
         self,
         tokens: torch.Tensor,
@@ -153,11 +168,11 @@ class LanguageModel(nn.Module):
             x = apply(x, masks.per_column(config.dropouti, config.emsize))
         last = []
         for cell, h in zip(self.cells, hidden, strict=True):
-            x_mask = masks and masks.per_column(config.dropoutx, config.nhid)
-            h_mask = masks and masks.per_column(config.dropouth, config.nhid)
+            x_mask = None if masks is None else masks.per_column(config.dropoutx, config.nhid)
+            h_mask = None if masks is None else masks.per_column(config.dropouth, config.nhid)
             x, h = cell(x, h, x_mask, h_mask, genotype)
             last.append(h)
-        dropped = apply(x, masks and masks.per_column(config.dropout, config.nhidlast))
+        dropped = x if masks is None else apply(x, masks.per_column(config.dropout, config.nhidlast))
         return Output(F.linear(dropped, self.embedding, self.decoder_bias), last, x, dropped)
 
 

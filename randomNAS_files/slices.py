@@ -41,10 +41,14 @@ class Columns(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         ConfigError: if the stream is too short for a single row.
     """
 
-    def __init__(self, tokens: torch.Tensor, batch_size: int, own: slice, *, pad: bool, name: str = "batch_size") -> None:
+    def __init__(
+        self, tokens: torch.Tensor, batch_size: int, own: slice, *, pad: bool, name: str = "batch_size"
+    ) -> None:
         predicted = len(tokens) - 1
         if predicted < batch_size:
-            raise ConfigError([f"{name} must be at most {max(predicted, 0)}, the number of words to predict, got {batch_size}"])
+            raise ConfigError(
+                [f"{name} must be at most {max(predicted, 0)}, the number of words to predict, got {batch_size}"]
+            )
         rows = -(-predicted // batch_size) if pad else predicted // batch_size
         self.inputs = _fold(tokens[:-1], rows, batch_size, 0)[:, own]
         self.targets = _fold(tokens[1:], rows, batch_size, IGNORED)[:, own]

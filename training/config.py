@@ -84,7 +84,9 @@ def _draw_one(name: str, spec: Mapping[str, Any], generator: Any) -> Any:
             return int(low + math.floor(generator.random_sample() * (high - low)))
         value = low + generator.random_sample() * (high - low)
     except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError([f"{name}: {dict(spec)} is not a search space Determined knows ({error!r} is wrong)"]) from error
+        raise ConfigError(
+            [f"{name}: {dict(spec)} is not a search space Determined knows ({error!r} is wrong)"]
+        ) from error
     if kind == "log":
         return float(spec.get("base", 10.0)) ** value
     if kind == "double":
@@ -100,11 +102,15 @@ def training_length(config: Mapping[str, Any], train_epochs: int | None) -> tupl
     searcher = config.get("searcher") or {}
     unit, most = searcher.get("time_metric"), searcher.get("max_time")
     if most is None and train_epochs is None:
-        raise ConfigError(["hyperparameters.train_epochs is missing; the searcher does not say how long to train (max_time)"])
+        raise ConfigError(
+            ["hyperparameters.train_epochs is missing; the searcher does not say how long to train (max_time)"]
+        )
     if most is None:
         return "epochs", int(train_epochs or 0)
     if unit not in ("epochs", "batches"):
         raise ConfigError([f"searcher.time_metric must be epochs or batches, got {unit!r}"])
     if train_epochs is not None and (unit, most) != ("epochs", train_epochs):
-        raise ConfigError([f"hyperparameters.train_epochs is {train_epochs} but searcher.max_time is {most} {unit}; leave one out"])
+        raise ConfigError(
+            [f"hyperparameters.train_epochs is {train_epochs} but searcher.max_time is {most} {unit}; leave one out"]
+        )
     return str(unit), int(most)

@@ -1,9 +1,9 @@
 """The command line of a trial, and the choice between this machine and a cluster.
 
-    python3 model_def.py --config train_one_arch.yaml                       here, one process
-    torchrun --nproc-per-node 2 model_def.py --config train_one_arch.yaml   here, two processes
-    python3 model_def.py --resume experiments/train_one_arch-1              go on with a run
-    det experiment create train_one_arch.yaml .                             a cluster; the same file, no arguments
+python3 model_def.py --config train_one_arch.yaml                       here, one process
+torchrun --nproc-per-node 2 model_def.py --config train_one_arch.yaml   here, two processes
+python3 model_def.py --resume experiments/train_one_arch-1              go on with a run
+det experiment create train_one_arch.yaml .                             a cluster; the same file, no arguments
 """
 
 from __future__ import annotations
@@ -66,8 +66,7 @@ def on_cluster(trial_class: type[Trial], info: det.ClusterInfo) -> None:
     config, hparams = info.trial._config, info.trial.hparams
     problem, length = None, ("epochs", 0)
     try:
-        slots = sum(info._rendezvous_info.container_slot_counts) if info._rendezvous_info else max(len(info.slot_ids), 1)
-        settings = trial_class.check(hparams, config.get("data") or {}, slots)
+        settings = trial_class.check(hparams, config.get("data") or {}, here.processes())
         length = configs.training_length(config, settings.run.train_epochs)
     except ConfigError as error:
         problem = error
@@ -115,7 +114,9 @@ def on_this_machine(trial_class: type[Trial], arguments: argparse.Namespace) -> 
             torch.distributed.destroy_process_group()
 
 
-def _run_here(trial_class: type[Trial], arguments: argparse.Namespace, device: torch.device, distributed: core.DistributedContext) -> int:
+def _run_here(
+    trial_class: type[Trial], arguments: argparse.Namespace, device: torch.device, distributed: core.DistributedContext
+) -> int:
     folder, config, hparams, seed = _open_or_plan(arguments)
     settings = trial_class.check(hparams, config.get("data") or {}, distributed.size)
     length = configs.training_length(config, settings.run.train_epochs)
@@ -123,7 +124,14 @@ def _run_here(trial_class: type[Trial], arguments: argparse.Namespace, device: t
         _say(distributed, f"{folder.path} is complete; nothing to do")
         return 0
     if distributed.rank == 0 and folder is None:
-        run = {"hyperparameters": hparams, "seed": seed, "status": "new", "versions": _versions(), "latest": None, "best": None}
+        run = {
+            "hyperparameters": hparams,
+            "seed": seed,
+            "status": "new",
+            "versions": _versions(),
+            "latest": None,
+            "best": None,
+        }
         folder = RunFolder.create(Path(arguments.experiments), _name(arguments, config), config, run)
     folder = distributed.broadcast(folder)
     assert folder is not None
@@ -190,7 +198,9 @@ def _parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", metavar="FILE", help="experiment config (YAML), as for det experiment create")
     source.add_argument("--resume", metavar="FOLDER", help="go on with the run in this folder")
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], help="override, e.g. hyperparameters.emsize=64")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="override, e.g. hyperparameters.emsize=64"
+    )
     parser.add_argument("--experiments", metavar="FOLDER", default="experiments", help="where new run folders go")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
     return parser
@@ -232,7 +242,9 @@ def _say(distributed: core.DistributedContext, text: str) -> None:
 
 def _versions() -> dict[str, str | None]:
     try:
-        git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
+        git = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
         commit = git.stdout.strip() or None
     except OSError:  # no git here
         commit = None

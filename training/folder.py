@@ -46,7 +46,9 @@ class RunFolder:
             except FileExistsError:
                 number += 1
             except OSError as error:
-                raise ConfigError([f"run folder {path} cannot be made: {error.strerror}; choose another with --experiments"]) from error
+                raise ConfigError(
+                    [f"run folder {path} cannot be made: {error.strerror}; choose another with --experiments"]
+                ) from error
         folder = cls(path, run)
         with (path / "config.yaml").open("w", encoding="utf-8") as file:
             YAML().dump(config, file)
@@ -108,11 +110,15 @@ class RunFolder:
         self._prune()
         return latest.get("uuid"), batches
 
-    def checkpoint_saved(self, uuid: str, batches: int, epochs: float, value: float | None, *, smaller_is_better: bool) -> None:
+    def checkpoint_saved(
+        self, uuid: str, batches: int, epochs: float, value: float | None, *, smaller_is_better: bool
+    ) -> None:
         """Make a complete checkpoint the latest, and the best if its metric is; delete those that are neither."""
         entry = {"uuid": uuid, "batches": batches, "epochs": epochs, "value": value}
         best = self.run.get("best")
-        if value is not None and (best is None or (value < best["value"] if smaller_is_better else value > best["value"])):
+        if value is not None and (
+            best is None or (value < best["value"] if smaller_is_better else value > best["value"])
+        ):
             best = entry
         self.save(latest=entry, best=best)
         self._prune()
@@ -127,5 +133,3 @@ class RunFolder:
         """Remove a run that never trained, so that a config that fails leaves nothing behind."""
         if not self.run.get("latest") and not self.metrics():
             shutil.rmtree(self.path, ignore_errors=True)
-
-

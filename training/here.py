@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class Stop:
-    """Whether somebody asked the run to stop (Ctrl-C, SIGTERM): it then ends with a checkpoint. A second Ctrl-C is obeyed at once."""
+    """Whether somebody asked the run to stop (Ctrl-C, SIGTERM); it then ends with a checkpoint. A second Ctrl-C cuts it."""
 
     def __init__(self) -> None:
         self.wanted = False
@@ -40,7 +40,9 @@ class Stop:
             if self.wanted and number == signal.SIGINT:
                 raise KeyboardInterrupt
             self.wanted = True
-            logger.warning("stopping after this batch; a checkpoint will be written (Ctrl-C again to leave without one)")
+            logger.warning(
+                "stopping after this batch; a checkpoint will be written (Ctrl-C again to leave without one)"
+            )
 
         before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
@@ -69,7 +71,9 @@ class FolderTrain(core.DummyTrainContext):  # type: ignore[misc]
             self._folder.save(metadata=metadata)
         return metadata
 
-    def _report_trial_metrics(self, group: str, steps_completed: int, metrics: dict[str, Any], batch_metrics: Any = None) -> None:
+    def _report_trial_metrics(
+        self, group: str, steps_completed: int, metrics: dict[str, Any], batch_metrics: Any = None
+    ) -> None:
         plain = {name: value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
         if self._folder is not None:
             self._folder.record(group, steps_completed, plain)
@@ -126,8 +130,16 @@ def join(device: torch.device) -> core.DistributedContext:
     ports = [_free_ports(2) if os.environ["RANK"] == "0" else None]
     torch.distributed.broadcast_object_list(ports, src=0)
     publish, pull = ports[0] or (0, 0)
-    names = {"size": "WORLD_SIZE", "local_size": "LOCAL_WORLD_SIZE", "cross_rank": "GROUP_RANK", "cross_size": "GROUP_WORLD_SIZE"}
-    place = {name: int(os.environ[variable]) for name, variable in {"rank": "RANK", "local_rank": "LOCAL_RANK", **names}.items()}
+    names = {
+        "size": "WORLD_SIZE",
+        "local_size": "LOCAL_WORLD_SIZE",
+        "cross_rank": "GROUP_RANK",
+        "cross_size": "GROUP_WORLD_SIZE",
+    }
+    place = {
+        name: int(os.environ[variable])
+        for name, variable in {"rank": "RANK", "local_rank": "LOCAL_RANK", **names}.items()
+    }
     return core.DistributedContext(**place, chief_ip=os.environ["MASTER_ADDR"], pub_port=publish, pull_port=pull)
 
 
@@ -144,7 +156,9 @@ def choose_device(name: str) -> torch.device:
     """The device by name, or the best one there is for "auto"; each process of a `torchrun` takes its own GPU."""
     if name == "auto":
         mps = getattr(torch.backends, "mps", None)
-        name = "cuda" if torch.cuda.is_available() else "mps" if mps and mps.is_available() and processes() == 1 else "cpu"
+        name = (
+            "cuda" if torch.cuda.is_available() else "mps" if mps and mps.is_available() and processes() == 1 else "cpu"
+        )
     return torch.device(name, int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)
 
 
@@ -188,7 +202,12 @@ def train(
 
 
 def _trial_context(
-    core_context: core.Context, config: dict[str, Any], hparams: dict[str, Any], seed: int, device: torch.device, batches: int
+    core_context: core.Context,
+    config: dict[str, Any],
+    hparams: dict[str, Any],
+    seed: int,
+    device: torch.device,
+    batches: int,
 ) -> pytorch.PyTorchTrialContext:
     """What `pytorch.init` makes, with a seed, a device and a start of our choice."""
     context = pytorch.PyTorchTrialContext(

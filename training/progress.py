@@ -40,7 +40,9 @@ class Progress:
     def validation(self, metrics: dict[str, Any]) -> None:
         """Validation metrics were reported: say how the epoch went."""
         seconds, self._since = time.monotonic() - self._since, time.monotonic()
-        self.say(f"epoch {metrics['epochs']:>3}  train {describe(self._training)}  valid {describe(metrics)}  {seconds:.0f} s")
+        self.say(
+            f"epoch {metrics['epochs']:>3}  train {describe(self._training)}  valid {describe(metrics)}  {seconds:.0f} s"
+        )
 
     def say(self, line: str) -> None:
         """Print a line without breaking the bar."""
@@ -57,7 +59,9 @@ class Progress:
 def describe(metrics: dict[str, Any]) -> str:
     """`loss 4.6123  perplexity 100.7`, without what counts steps."""
     shown = {name: value for name, value in metrics.items() if name not in ("batches", "epochs", "lr", "group", "step")}
-    return "  ".join(f"{name} {value:.4f}" if abs(value) < 10 else f"{name} {value:.2f}" for name, value in shown.items())
+    return "  ".join(
+        f"{name} {value:.4f}" if abs(value) < 10 else f"{name} {value:.2f}" for name, value in shown.items()
+    )
 
 
 class ReportingSteps(Container[int]):

@@ -164,7 +164,9 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
         return {} if searcher.get("smaller_is_better", True) else {str(searcher.get("metric")): -LARGE}
 
     def _diverged(self, bad: list[str]) -> None:
-        message = f"validation {', '.join(bad)} not finite (NaN or infinity): reported as {LARGE:g}; lower learning_rate"
+        message = (
+            f"validation {', '.join(bad)} not finite (NaN or infinity): reported as {LARGE:g}; lower learning_rate"
+        )
         if "max_time" in self._searcher():  # ASHA stops the trial at its rung, and replaces it only then
             if not self._told:
                 logger.warning(message)

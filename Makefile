@@ -1,0 +1,30 @@
+# Each target makes its own .venv when it is missing; PYTHON chooses the interpreter for it (3.10 or newer).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: quickstart test check clean
+
+quickstart: $(READY)  ## train a recurrent architecture on text that ships with Python: minutes, no download
+	$(BIN)/python model_def.py --config quickstart.yaml
+
+test: $(READY)  ## the tests
+	$(BIN)/python -m pytest
+
+check: $(READY)  ## style, types and tests
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+clean:  ## remove what make made; your experiments stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$(PYTHON) is too old: Python 3.10 or newer is needed, e.g. make PYTHON=python3.12"; exit 1; }
+	@echo "installing into $(VENV) (once; PyTorch is large, so this takes some minutes)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
