@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from downloads import DownloadError, MirrorError, extract_members, fetch, locked, sha256_of, write_atomically
+from downloads import DataError, DownloadError, MirrorError, extract_members, fetch, locked, sha256_of, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ LOCK_TIMEOUT = 1800.0  # seconds; the archive is 34 MB, and lines can be slow
 _Texts = dict[str, tuple[str, bytes]]  # split -> name of the file for messages, its bytes
 
 
-class CorpusError(ValueError):
+class CorpusError(DataError, ValueError):
     """A corpus cannot be read or is not what it should be; the message names the file, the reason and what to do."""
 
 

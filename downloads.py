@@ -32,7 +32,11 @@ log = logging.getLogger(__name__)
 BACKOFF = 0.5  # seconds before the second attempt at a mirror; doubles with every further one
 
 
-class DownloadError(RuntimeError):
+class DataError(RuntimeError):
+    """Data cannot be had or is not what it should be: nothing that other hyperparameters would change."""
+
+
+class DownloadError(DataError):
     """A file could not be fetched, verified, stored or unpacked; the message says which, why and what to do."""
 
 
@@ -231,7 +235,7 @@ def _transfer(url: str, part: Path, label: str, timeout: tuple[float, float]) ->
         log.info("downloading %s from %s", label, url)
         received = _save(response, part, offset, total, label)
     if total is not None and received != total:
-        raise requests.ConnectionError(f"connection closed after {received} of {total} bytes")
+        raise requests.exceptions.ChunkedEncodingError  # older urllib3 does not notice a body that ends early
     return True
 
 
@@ -268,7 +272,8 @@ def _unpack(archive: Path, targets: Mapping[str, Path]) -> None:
     except (tarfile.TarError, EOFError, zlib.error, lzma.LZMAError, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # of the file system; decoders raise it without
             raise
-        raise DownloadError(f"{archive} is truncated or corrupt ({error}); delete it and run again") from error
+        reason = str(error).partition(":\n")[0]  # what follows is a line for each kind of archive that it is not
+        raise DownloadError(f"{archive} is truncated or corrupt ({reason}); delete it and run again") from error
 
 
 @contextlib.contextmanager
@@ -292,5 +297,7 @@ def _reason(error: requests.RequestException) -> str:
         return f"HTTP {error.response.status_code} {error.response.reason}"
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return "no connection in time" if isinstance(error, requests.ConnectTimeout) else "no data in time"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "connection closed before the end"
     system = re.search(r"\[Errno -?\d+\] ([^'\")]+)", str(error))
     return system.group(1) if system else str(error)[:160]

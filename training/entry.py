@@ -25,11 +25,12 @@ import numpy as np
 import torch
 from determined import core, pytorch
 
-from downloads import DownloadError as DataError
+from downloads import DataError
 from hparams import ConfigError
 from training import config as configs
 from training import here
 from training.folder import RunFolder
+from training.progress import describe
 from training.trial import Trial
 
 logger = logging.getLogger(__name__)
@@ -185,12 +186,25 @@ def _train(
         return 0
     if trial.complete:
         folder.save(status="completed")
-        _say(distributed, f"done; best validation so far: {folder.run['best']}")
+        _say(distributed, _closing(folder))
         return 0
     folder.save(status="stopped")
     go_on = f"{Path(sys.argv[0]).name} --resume {shlex.quote(str(folder.path))}"
     _say(distributed, f"stopped after {trial.batches_trained} batches; go on with: python3 {go_on}")
     return 0
+
+
+def _closing(folder: RunFolder) -> str:
+    """What a completed run came to: the last validation, the best one, the test, and where to look."""
+    validations = folder.metrics("validation")
+    best = folder.run["best"] or {}
+    lines = [f"valid        {describe(validations[-1])} after epoch {validations[-1]['epochs']}"]
+    if best and best["batches"] != validations[-1]["step"]:
+        better = next(record for record in validations if record["step"] == best["batches"])
+        lines.append(f"best valid   {describe(better)} after epoch {better['epochs']}")
+    lines += [f"test         {describe(record)}" for record in folder.metrics("test")]
+    lines.append(f"results      {folder.path} (metrics.jsonl, genotype.json, run.json, checkpoints)")
+    return "\n".join(lines)
 
 
 def _parser() -> argparse.ArgumentParser:
