@@ -30,7 +30,7 @@ from randomNAS_files.choice import ArchitectureConfig, choose
 from randomNAS_files.dropout import masks_for
 from randomNAS_files.evaluate import score_slice, score_stream
 from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
-from randomNAS_files.slices import Columns, RandomSlices, fixed_slices, own_columns
+from randomNAS_files.slices import Columns, RandomSlices, check_length, fixed_slices, own_columns
 from seeds import torch_generator
 from training.trial import perplexity, to_cpu
 
@@ -68,6 +68,8 @@ class Settings:
 class RecurrentTrial(training.Trial):
     """One recurrent cell, trained on one corpus."""
 
+    metrics = ("loss", "perplexity")
+
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
         super().__init__(context)
         data = context.get_experiment_config().get("data") or {}
@@ -87,6 +89,8 @@ class RecurrentTrial(training.Trial):
         self.valid_columns = Columns(
             self.corpus.valid, optimizer.eval_batch_size, own_eval, pad=True, name="hyperparameters.eval_batch_size"
         )
+        if self.settings.run.evaluate_test:  # better told now than at the end
+            check_length(self.corpus.test, optimizer.eval_batch_size, "hyperparameters.eval_batch_size")
         self._build_model()
         self.losses: list[float] = []  # of all validations, for the switch to averaging
         self.scores: list[dict[str, Any]] = []  # of random cells with the trained weights, best first

@@ -15,7 +15,8 @@ import torch
 
 def derive(seed: int, *labels: str | int) -> int:
     """A seed of 63 bits for the purpose that the labels name, for example `derive(7, "masks", batch)`."""
-    digest = hashlib.sha256(repr((int(seed), *labels)).encode()).digest()
+    plain = [label if isinstance(label, str) else int(label) for label in labels]  # NumPy's integers print otherwise
+    digest = hashlib.sha256(repr((int(seed), *plain)).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 

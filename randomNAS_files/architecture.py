@@ -7,12 +7,12 @@ searched at random by Li & Talwalkar 2019, arXiv 1902.07638.
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from genotype_text import named_arguments
 from hparams import ConfigError, unknown
 from seeds import numpy_generator
 
@@ -53,7 +53,7 @@ class Genotype:
                 problems.append(f"node{i}_edge must be 0..{i - 1}, got {pred!r}")
         if any(type(i) is not int or not 1 <= i <= len(self.recurrent) for i in self.concat):
             problems.append(f"concat must name nodes 1..{len(self.recurrent)}, got {list(self.concat)}")
-        if len(set(self.concat)) != len(self.concat):
+        if len(set(map(repr, self.concat))) != len(self.concat):
             problems.append(f"concat must name each node once, got {list(self.concat)}")
         if problems:
             raise ConfigError(problems)
@@ -94,6 +94,8 @@ def from_json(data: Mapping[str, Any]) -> Genotype:
     try:
         nodes = tuple((name, pred) for name, pred in data["recurrent"])
         concat = tuple(data.get("concat", ()))
+        if stray := set(data) - {"recurrent", "concat"}:
+            raise ValueError(f"unknown fields {stray}")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             [f'a genotype must look like {{"recurrent": [["relu", 0], ...], "concat": [1, ...]}}, got {data!r}']
@@ -103,22 +105,7 @@ def from_json(data: Mapping[str, Any]) -> Genotype:
 
 def from_text(text: str) -> Genotype:
     """Read a `Genotype(recurrent=[...], concat=range(1, 9))` line from a DARTS log, without evaluating it."""
-    try:
-        call = ast.parse(text.strip(), mode="eval").body
-        if not isinstance(call, ast.Call) or getattr(call.func, "id", None) != "Genotype" or call.args:
-            raise ValueError("not a Genotype(...) call with named arguments")
-        fields = {keyword.arg: _literal(keyword.value) for keyword in call.keywords}
-    except (SyntaxError, ValueError) as error:
-        raise ConfigError(
-            [f"a genotype's text must read Genotype(recurrent=[('relu', 0), ...], concat=[1, ...]), got {text!r}"]
-        ) from error
-    return from_json({str(name): value for name, value in fields.items()})
-
-
-def _literal(node: ast.expr) -> Any:
-    if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "range":
-        return list(range(*(int(ast.literal_eval(argument)) for argument in node.args)))
-    return ast.literal_eval(node)
+    return from_json(named_arguments(text, "Genotype(recurrent=[('relu', 0), ...], concat=[1, ...])"))
 
 
 def node_hparams(hparams: Mapping[str, Any]) -> dict[str, Any]:

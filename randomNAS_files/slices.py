@@ -44,11 +44,7 @@ class Columns(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __init__(
         self, tokens: torch.Tensor, batch_size: int, own: slice, *, pad: bool, name: str = "batch_size"
     ) -> None:
-        predicted = len(tokens) - 1
-        if predicted < batch_size:
-            raise ConfigError(
-                [f"{name} must be at most {max(predicted, 0)}, the number of words to predict, got {batch_size}"]
-            )
+        predicted = check_length(tokens, batch_size, name)
         rows = -(-predicted // batch_size) if pad else predicted // batch_size
         self.inputs = _fold(tokens[:-1], rows, batch_size, 0)[:, own]
         self.targets = _fold(tokens[1:], rows, batch_size, IGNORED)[:, own]
@@ -60,6 +56,14 @@ class Columns(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """The rows of one slice, `(T, B)` each."""
         start, length = rows
         return self.inputs[start : start + length], self.targets[start : start + length]
+
+
+def check_length(tokens: torch.Tensor, batch_size: int, name: str) -> int:
+    """The number of words to predict. Raises ConfigError if they do not fill one row of `batch_size` columns."""
+    predicted = max(len(tokens) - 1, 0)
+    if predicted < batch_size:
+        raise ConfigError([f"{name} must be at most {predicted}, the number of words to predict, got {batch_size}"])
+    return predicted
 
 
 def _fold(stream: torch.Tensor, rows: int, columns: int, filler: int) -> torch.Tensor:

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hparams import ConfigError
+from hparams import ConfigError, unknown
 from seeds import numpy_generator
+
+_BOUNDS = ["minval", "maxval"]
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -22,11 +25,36 @@ def load(path: Path) -> dict[str, Any]:
         config = YAML(typ="safe", pure=True).load(text)
     except OSError as error:
         raise ConfigError([f"config {path} cannot be read: {error.strerror}"]) from error
-    except (YAMLError, UnicodeDecodeError) as error:
+    except (YAMLError, ValueError) as error:
         raise ConfigError([f"config {path} is not valid YAML: {' '.join(str(error).split())}"]) from error
     if not isinstance(config, dict) or not isinstance(config.get("hyperparameters"), dict):
         raise ConfigError([f"config {path} must be an experiment config with a section hyperparameters"])
     return config
+
+
+def check_sections(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a section that is read here and is not a mapping."""
+    names = ("hyperparameters", "searcher", "data", "reproducibility")
+    wrong = [name for name in names if not isinstance(config.get(name) or {}, Mapping)]
+    if wrong:
+        raise ConfigError([f"{name} must be a section of names and values, got {config[name]!r}" for name in wrong])
+
+
+def experiment_seed(config: Mapping[str, Any]) -> int:
+    """`reproducibility.experiment_seed`, 0 if there is none."""
+    seed = (config.get("reproducibility") or {}).get("experiment_seed", 0)
+    if type(seed) is not int or seed < 0:
+        raise ConfigError([f"reproducibility.experiment_seed must be a whole number from 0, got {seed!r}"])
+    return seed
+
+
+def check_metric(config: Mapping[str, Any], metrics: Sequence[str]) -> None:
+    """Raises ConfigError if the searcher looks at a metric that the trial's validation does not report."""
+    metric = (config.get("searcher") or {}).get("metric")
+    if metric is not None and metric not in metrics:
+        raise ConfigError(
+            [unknown(f"searcher.metric {metric!r}", str(metric), metrics, "is not reported by this trial")]
+        )
 
 
 def override(config: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
@@ -49,49 +77,49 @@ def override(config: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
 def _parse(assignment: str, value: str) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(value)
-    except YAMLError as error:
+    except (YAMLError, ValueError) as error:
         raise ConfigError([f"override {assignment!r}: the value is not valid YAML"]) from error
 
 
-def draw(hyperparameters: Mapping[str, Any], seed: int) -> tuple[dict[str, Any], list[str]]:
+def draw(hyperparameters: Mapping[str, Any], seed: int, section: str = "") -> tuple[dict[str, Any], list[str]]:
     """Hyperparameters for one trial, and the names of those that had to be drawn because the config searches over them.
 
-    The draw depends on the seed and the name. Raises ConfigError for a search space that a master would refuse as well.
+    The draw depends on the seed and the full name, such as `head.width`. Raises ConfigError for a search space that a
+    master would refuse as well.
     """
     values: dict[str, Any] = {}
     drawn: list[str] = []
-    for name, spec in hyperparameters.items():
+    for key, spec in hyperparameters.items():
+        name = f"{section}{key}"
         if isinstance(spec, Mapping) and "type" in spec:
-            values[name] = _draw_one(f"hyperparameters.{name}", spec, numpy_generator(seed, "hyperparameter", name))
+            values[key] = _draw_one(f"hyperparameters.{name}", spec, numpy_generator(seed, "hyperparameter", name))
             drawn += [] if spec["type"] == "const" else [name]
         elif isinstance(spec, Mapping):
-            values[name], inner = draw(spec, seed)
-            drawn += [f"{name}.{key}" for key in inner]
+            values[key], inner = draw(spec, seed, f"{name}.")
+            drawn += inner
         else:
-            values[name] = spec
+            values[key] = spec
     return values, drawn
 
 
-def _draw_one(name: str, spec: Mapping[str, Any], generator: Any) -> Any:
+def _draw_one(name: str, spec: Mapping[str, Any], generator: np.random.RandomState) -> Any:
     kind = spec["type"]
-    try:
-        if kind == "const":
-            return spec["val"]
-        if kind == "categorical":
-            return spec["vals"][generator.randint(len(spec["vals"]))]
-        low, high = spec["minval"], spec["maxval"]
-        if kind == "int":
-            return int(low + math.floor(generator.random_sample() * (high - low)))
-        value = low + generator.random_sample() * (high - low)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(
-            [f"{name}: {dict(spec)} is not a search space Determined knows ({error!r} is wrong)"]
-        ) from error
-    if kind == "log":
-        return float(spec.get("base", 10.0)) ** value
-    if kind == "double":
-        return value
-    raise ConfigError([f"{name}.type must be const, int, double, log or categorical, got {kind!r}"])
+    needed = {"const": ["val"], "categorical": ["vals"], "int": _BOUNDS, "double": _BOUNDS, "log": _BOUNDS}.get(kind)
+    if needed is None:
+        raise ConfigError([f"{name}.type must be const, int, double, log or categorical, got {kind!r}"])
+    if missing := [key for key in needed if key not in spec]:
+        raise ConfigError([f"{name}.{missing[0]} is missing; type {kind} needs it"])
+    if kind == "const":
+        return spec["val"]
+    if kind == "categorical":
+        if not isinstance(spec["vals"], list) or not spec["vals"]:
+            raise ConfigError([f"{name}.vals must be a list with at least one value, got {spec['vals']!r}"])
+        return spec["vals"][generator.randint(len(spec["vals"]))]
+    low, high, base = spec["minval"], spec["maxval"], spec.get("base", 10.0)
+    if not all(isinstance(value, int | float) for value in (low, high, base)) or low > high or base <= 0:
+        raise ConfigError([f"{name} must have numbers with minval <= maxval, got {dict(spec)}"])
+    value = low + generator.random_sample() * (high - low)
+    return math.floor(value) if kind == "int" else float(base) ** value if kind == "log" else value
 
 
 def training_length(config: Mapping[str, Any], train_epochs: int | None) -> tuple[str, int]:
@@ -113,4 +141,6 @@ def training_length(config: Mapping[str, Any], train_epochs: int | None) -> tupl
         raise ConfigError(
             [f"hyperparameters.train_epochs is {train_epochs} but searcher.max_time is {most} {unit}; leave one out"]
         )
+    if isinstance(most, bool) or not isinstance(most, int | float) or most < 1 or most != int(most):
+        raise ConfigError([f"searcher.max_time must be a whole number of {unit}, at least 1, got {most!r}"])
     return str(unit), int(most)

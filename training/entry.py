@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,7 @@ def on_cluster(trial_class: type[Trial], info: det.ClusterInfo) -> None:
     config, hparams = info.trial._config, info.trial.hparams
     problem, length = None, ("epochs", 0)
     try:
-        settings = trial_class.check(hparams, config.get("data") or {}, here.processes())
-        length = configs.training_length(config, settings.run.train_epochs)
+        length = _plan(trial_class, config, hparams, here.processes())
     except ConfigError as error:
         problem = error
     tensorboard = importlib.util.find_spec("tensorboard") is not None
@@ -81,6 +81,14 @@ def on_cluster(trial_class: type[Trial], info: det.ClusterInfo) -> None:
             for line in error.problems:
                 logger.error("invalid hyperparameters: %s", line)
             raise det.InvalidHP(str(error)) from error
+
+
+def _plan(trial_class: type[Trial], config: dict[str, Any], hparams: dict[str, Any], processes: int) -> tuple[str, int]:
+    """Check everything that can be checked without data, and say how long to train. Raises ConfigError."""
+    configs.check_sections(config)
+    settings = trial_class.check(hparams, config.get("data") or {}, processes)
+    configs.check_metric(config, trial_class.metrics)
+    return configs.training_length(config, settings.run.train_epochs)
 
 
 def _fit_on_cluster(
@@ -99,7 +107,7 @@ def _fit_on_cluster(
         checkpoint_policy="best",
         latest_checkpoint=info.latest_checkpoint,
     )
-    if trial.complete:  # fit() also returns after a pause, a preemption or a stop by the searcher
+    if trial.finished:  # fit() also returns after a pause, a preemption or a stop by the searcher
         trial.conclude()
 
 
@@ -119,39 +127,37 @@ def _run_here(
     trial_class: type[Trial], arguments: argparse.Namespace, device: torch.device, distributed: core.DistributedContext
 ) -> int:
     folder, config, hparams, seed = _open_or_plan(arguments)
-    settings = trial_class.check(hparams, config.get("data") or {}, distributed.size)
-    length = configs.training_length(config, settings.run.train_epochs)
-    if folder is not None and folder.run.get("status") == "completed":
-        _say(distributed, f"{folder.path} is complete; nothing to do")
-        return 0
-    if distributed.rank == 0 and folder is None:
-        run = {
-            "hyperparameters": hparams,
-            "seed": seed,
-            "status": "new",
-            "versions": _versions(),
-            "latest": None,
-            "best": None,
-        }
-        folder = RunFolder.create(Path(arguments.experiments), _name(arguments, config), config, run)
-    folder = distributed.broadcast(folder)
-    assert folder is not None
-    if distributed.rank:
-        return _train(trial_class, folder, config, hparams, seed, length, device, distributed)
-    with folder.held(), _log_file(folder):
+    length = _plan(trial_class, config, hparams, distributed.size)
+    with ExitStack() as stack:
+        if distributed.rank == 0:
+            run = {"hyperparameters": hparams, "seed": seed, "status": "new", "versions": _versions()}
+            place, name = Path(arguments.experiments), _name(arguments, config)
+            folder = folder or RunFolder.create(place, name, config, {**run, "latest": None, "best": None})
+            stack.enter_context(folder.held())
+            stack.enter_context(_LogFile(folder.path / "log.txt"))
+        folder = distributed.broadcast(folder)
+        if folder.run.get("status") == "completed":
+            _say(distributed, f"{folder.path} is complete; nothing to do")
+            return 0
         return _train(trial_class, folder, config, hparams, seed, length, device, distributed)
 
 
 def _open_or_plan(arguments: argparse.Namespace) -> tuple[RunFolder | None, dict[str, Any], dict[str, Any], int]:
     """The run to go on with, or what a new one consists of."""
+    if arguments.resume and arguments.set:
+        raise ConfigError(["--set changes a new run; a resumed one keeps the config that it began with"])
     if arguments.resume:
         folder, config = RunFolder.open(Path(arguments.resume))
+        if missing := [name for name in ("hyperparameters", "seed") if name not in folder.run]:
+            raise ConfigError(
+                [f"{folder.path} is not the folder of a run that can be resumed: run.json lacks {missing[0]}"]
+            )
         return folder, config, folder.run["hyperparameters"], int(folder.run["seed"])
     config = configs.override(configs.load(Path(arguments.config)), arguments.set)
-    data = config.get("data")
-    if isinstance(data, dict):
-        config["data"] = {key: _absolute(key, value) for key, value in data.items()}
-    seed = int((config.get("reproducibility") or {}).get("experiment_seed", 0))
+    configs.check_sections(config)
+    if config.get("data"):
+        config["data"] = {key: _absolute(key, value) for key, value in config["data"].items()}
+    seed = configs.experiment_seed(config)
     hparams, drawn = configs.draw(config["hyperparameters"], seed)
     for name in drawn:
         logger.info("%s = %s, drawn for this one trial; the config searches over it", name, hparams.get(name))
@@ -184,14 +190,19 @@ def _train(
         raise
     if not chief:
         return 0
-    if trial.complete:
+    if trial.finished:
         folder.save(status="completed")
         _say(distributed, _closing(folder))
         return 0
     folder.save(status="stopped")
-    go_on = f"{Path(sys.argv[0]).name} --resume {shlex.quote(str(folder.path))}"
-    _say(distributed, f"stopped after {trial.batches_trained} batches; go on with: python3 {go_on}")
+    _say(distributed, f"stopped after {trial.batches_trained} batches; go on with: {_go_on(folder)}")
     return 0
+
+
+def _go_on(folder: RunFolder) -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    script = f"-m {spec.name}" if spec else shlex.quote(sys.argv[0])
+    return f"python3 {script} --resume {shlex.quote(str(folder.path))}"
 
 
 def _closing(folder: RunFolder) -> str:
@@ -221,7 +232,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _name(arguments: argparse.Namespace, config: dict[str, Any]) -> str:
-    name = str(config.get("name") or Path(arguments.config).stem)
+    name = str(config.get("name") or Path(arguments.config or arguments.resume).stem)
     return "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
 
 
@@ -230,11 +241,7 @@ def _absolute(key: str, value: Any) -> Any:
     return str(Path(value).expanduser().absolute()) if key.endswith("_dir") and isinstance(value, str) else value
 
 
-def _log_file(folder: RunFolder) -> Any:
-    return _Handler(folder.path / "log.txt")
-
-
-class _Handler:
+class _LogFile:
     """Copies the log to a file within a block."""
 
     def __init__(self, path: Path) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import filelock
 from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from downloads import write_atomically
 from hparams import ConfigError
@@ -61,19 +62,24 @@ class RunFolder:
         try:
             run = json.loads((path / "run.json").read_text(encoding="utf-8"))
             config = YAML(typ="safe", pure=True).load((path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, YAMLError) as error:
             raise ConfigError([f"{path} is not the folder of a run that can be resumed: {error}"]) from error
+        if not isinstance(run, dict) or not isinstance(config, dict):
+            raise ConfigError(
+                [f"{path} is not the folder of a run that can be resumed: run.json or config.yaml is empty"]
+            )
         return cls(path, run), config
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Keep other processes from running the same trial. Raises ConfigError if one does."""
+        """Keep other processes from running the same trial, and read what the last one left. Raises ConfigError if one runs."""
         lock = filelock.FileLock(str(self.path / ".lock"))
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout as error:
             raise ConfigError([f"{self.path} is being run by another process; wait for it or stop it"]) from error
         try:
+            self.run = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
             yield
         finally:
             lock.release()
@@ -98,14 +104,21 @@ class RunFolder:
             lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         except FileNotFoundError:
             return []
-        records = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        records = [record for record in map(_record, lines) if record is not None]
         return [record for record in records if group in (None, record["group"])]
 
     def rewind(self) -> tuple[str | None, int]:
-        """Back to the latest checkpoint: its id and batches. Forgets metrics and half-written checkpoints after it."""
+        """Back to the latest checkpoint: its id and batches.
+
+        Forgets the metrics and half-written checkpoints after it, and the test, which will be made again.
+        """
         latest = self.run.get("latest") or {}
         batches = int(latest.get("batches", 0))
-        kept = [record for record in self.metrics() if record["step"] <= batches]
+        kept = [
+            record
+            for record in self.metrics()
+            if record.get("batches", record["step"]) <= batches and record["group"] != "test"
+        ]
         write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept).encode())
         self._prune()
         return latest.get("uuid"), batches
@@ -133,3 +146,11 @@ class RunFolder:
         """Remove a run that never trained, so that a config that fails leaves nothing behind."""
         if not self.run.get("latest") and not self.metrics():
             shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and {"group", "step"} <= record.keys() else None

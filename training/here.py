@@ -19,6 +19,7 @@ import torch
 from determined import core, pytorch
 from determined.common import storage
 
+from hparams import ConfigError
 from training.folder import RunFolder
 from training.progress import Progress, ReportingSteps
 from training.trial import Trial
@@ -101,12 +102,11 @@ class KeepBest(pytorch.PyTorchCallback):  # type: ignore[misc]
     def __init__(self, folder: RunFolder, trial: Trial, train: FolderTrain) -> None:
         self._folder, self._trial, self._train = folder, trial, train
 
-    def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
-        for name, content in self._trial.files().items():
-            self._folder.write_json(name, content)
-
     def on_checkpoint_upload_end(self, uuid: str) -> None:
+        """Also called at the end of a run: a validation can follow the last checkpoint, if a stop came between them."""
         trial = self._trial
+        for name, content in trial.files().items():
+            self._folder.write_json(name, content)
         searcher = trial.context.get_experiment_config().get("searcher") or {}
         validation = self._train.validation
         current = validation.get("batches") == trial.batches_trained
@@ -153,12 +153,22 @@ def _free_ports(count: int) -> tuple[int, ...]:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device by name, or the best one there is for "auto"; each process of a `torchrun` takes its own GPU."""
+    """The device by name, or the best one there is for "auto"; each process of a `torchrun` takes its own GPU.
+
+    Raises:
+        ConfigError: if this machine has no such device.
+    """
+    mps = getattr(torch.backends, "mps", None)
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": bool(mps and mps.is_available()) and processes() == 1,
+        "cpu": True,
+    }
     if name == "auto":
-        mps = getattr(torch.backends, "mps", None)
-        name = (
-            "cuda" if torch.cuda.is_available() else "mps" if mps and mps.is_available() and processes() == 1 else "cpu"
-        )
+        name = next(kind for kind, usable in there.items() if usable)
+    if not there[name]:
+        usable = ", ".join(kind for kind in there if there[kind])
+        raise ConfigError([f"--device {name}: torch sees no such device here; usable: {usable}"])
     return torch.device(name, int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)
 
 
@@ -192,11 +202,14 @@ def train(
         if chief:
             folder.save(status="running")
             core_context.train.set_metadata(trial.summary())
+        keep_best = KeepBest(folder, trial, train_context) if chief else None
         try:
-            _fit(trial, context, folder, train_context, progress, stop, latest, batches)
+            _fit(trial, context, keep_best, progress, stop, latest, batches)
         finally:
             progress.close()
-        if trial.complete:
+        if trial.finished:
+            if keep_best is not None and train_context.validation:
+                keep_best.on_checkpoint_upload_end(folder.run["latest"]["uuid"])
             trial.conclude()
     return trial
 
@@ -230,8 +243,7 @@ def _trial_context(
 def _fit(
     trial: Trial,
     context: pytorch.PyTorchTrialContext,
-    folder: RunFolder,
-    train_context: FolderTrain,
+    keep_best: KeepBest | None,
     progress: Progress,
     stop: Stop,
     latest: str | None,
@@ -239,8 +251,8 @@ def _fit(
 ) -> None:
     """`pytorch.Trainer.fit` with what it does not let us say off-cluster: how many batches are done already."""
     callbacks = trial.build_callbacks()
-    if context.distributed.rank == 0:
-        callbacks["keep_best"] = KeepBest(folder, trial, train_context)
+    if keep_best is not None:
+        callbacks["keep_best"] = keep_best
     callbacks["bar"] = _BarStart(trial, progress, batches)
     trial.build_callbacks = lambda: callbacks  # type: ignore[method-assign]
     unit, count = trial.length

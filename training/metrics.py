@@ -70,7 +70,7 @@ class Means(pytorch.MetricReducer):
 
     def cross_slot_reduce(self, per_slot_metrics: list[list[float]]) -> dict[str, float]:
         """The metrics over all processes."""
-        *sums, weight = (math.fsum(column) for column in zip(*per_slot_metrics, strict=True))
+        *sums, weight = (sum(column) for column in zip(*per_slot_metrics, strict=True))
         if not weight:
             return {}
         metrics = self.report({name: total / weight for name, total in zip(self.names, sums, strict=True)})

@@ -37,6 +37,9 @@ class RunConfig:
 class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
     """Base class of the trials. A subclass defines what is abstract here and the loaders and evaluation of Determined."""
 
+    metrics: tuple[str, ...] = ()
+    """What its validation reports, and a searcher may look at."""
+
     length: tuple[str, int]
     """("epochs" or "batches", how many): set before training starts."""
 
@@ -45,6 +48,7 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         self.seed = int(context._trial_seed or 0)
         self.rank, self.processes = context.distributed.rank, context.distributed.size
         self.batches_trained = 0
+        self.validated_at = -1  # batches trained when it was last validated
 
     @classmethod
     def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Any:
@@ -83,7 +87,7 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         """Called on every process after a validation, with finite metrics."""
 
     def conclude(self) -> None:
-        """Called on every process when training is complete, and never after a stop."""
+        """Called on every process when the trial is finished, and never after a stop."""
 
     def train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, float]:
         """Determined's door to `train_step`."""
@@ -102,11 +106,20 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         batches = count * (self.context._epoch_len or 0) if unit == "epochs" else count
         return self.batches_trained >= batches > 0
 
+    @property
+    def finished(self) -> bool:
+        """Whether it is complete and validated: a stop can fall between the last batch and its validation."""
+        return self.complete and self.validated_at == self.batches_trained
+
     def report(self, group: str, metrics: dict[str, float], step: int | None = None) -> None:
-        """Report metrics of a group of their own, such as "test", from the first process."""
+        """Report metrics of a group of their own, such as "test", from the first process.
+
+        With a `step` of their own they also say how many batches were trained.
+        """
         if self.rank == 0:
             replace_nonfinite(metrics)
-            self.context._core.train.report_metrics(group, self.batches_trained if step is None else step, metrics)
+            counted = metrics if step is None else {**metrics, "batches": self.batches_trained}
+            self.context._core.train.report_metrics(group, self.batches_trained if step is None else step, counted)
 
 
 class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
@@ -121,6 +134,11 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
     def _trial_id(self) -> int:
         return int(getattr(self._trial.context._core.train, "_trial_id", 0))
 
+    def on_training_start(self) -> None:
+        """The master may know of a validation that was made after the checkpoint; Determined does not repeat it."""
+        if self._trial.context._core.train._get_last_validation() == self._trial.batches_trained:
+            self._trial.validated_at = self._trial.batches_trained
+
     def on_training_workload_end(self, avg_metrics: dict[str, Any], batch_metrics: Any) -> None:
         """Every checkpoint follows a stretch of training, and only here all processes meet."""
         gathered = self._trial.context.distributed.gather(self._trial.rank_state())
@@ -128,7 +146,8 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
 
     def state_dict(self) -> dict[str, Any]:
         trial = self._trial
-        shared = {"batches_trained": trial.batches_trained, "trial": trial.shared_state()}
+        progress = {"batches_trained": trial.batches_trained, "validated_at": trial.validated_at}
+        shared = {**progress, "trial": trial.shared_state()}
         return {"trial_id": self._trial_id, "ranks": self._ranks, "shared": shared}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -136,6 +155,7 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
             return  # weights of another trial: a warm start, whose progress is not ours
         self._ranks = state_dict["ranks"]
         self._trial.batches_trained = state_dict["shared"]["batches_trained"]
+        self._trial.validated_at = state_dict["shared"]["validated_at"]
         self._trial.load_shared_state(state_dict["shared"]["trial"])
         self._trial.load_rank_states(self._ranks)
 
@@ -153,6 +173,7 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
         bad = replace_nonfinite(metrics, self._worst())
         if bad:
             self._diverged(bad)
+        self._trial.validated_at = self._trial.batches_trained
         self._trial.on_validation(metrics)
 
     def _searcher(self) -> dict[str, Any]:
