@@ -253,6 +253,10 @@ class RecurrentTrial(training.Trial):
         scores = {"architectures.json": self.scores} if self.scores else {}
         return {"genotype.json": self.genotype.to_json(), **scores}
 
+    def on_warm_start(self) -> None:
+        """Begin with the weights that the other trial was evaluated with; averaging starts when this one's time comes."""
+        self.sgd.restart()
+
     def rank_state(self) -> dict[str, Any]:
         """The hidden state of the own columns and what the epoch has summed."""
         return {"hidden": to_cpu(self.hidden), "sums": self.train_means.totals()}

@@ -125,7 +125,7 @@ def from_hparams(hparams: Mapping[str, Any]) -> Genotype:
     problems = [f"{name} is missing; a cell of {count} nodes needs it" for name in wanted if name not in nodes]
     problems += [f"{name} is not a node; nodes are counted from 1" for name in nodes if name not in wanted]
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(problems if len(problems) <= 8 else [*problems[:8], f"and so on, {len(problems)} problems"])
     return Genotype(tuple((nodes[f"node{i}_op"], nodes[f"node{i}_edge"]) for i in range(1, count + 1)))
 
 

@@ -71,6 +71,13 @@ class AveragedSGD(torch.optim.Optimizer):
                 if "mean" in self.state.get(p, {}):
                     p.data, self.state[p]["mean"] = self.state[p]["mean"], p.data
 
+    def restart(self) -> None:
+        """Forget that weights were averaged; the parameters become the means, if there are any."""
+        self.exchange()
+        self.state.clear()
+        for group in self.param_groups:
+            group["averaging"], group["averaged_steps"] = False, 0
+
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
         """Within it, the parameters hold the means, if there are any."""

@@ -383,7 +383,8 @@ def test_overrides_of_a_resumed_run_are_refused(laptop: Laptop, plain: Run) -> N
 
 def test_a_loss_that_is_not_finite_is_said(laptop: Laptop, caplog: pytest.LogCaptureFixture) -> None:
     run = laptop.train(learning_rate=1e30, train_epochs=3)
-    assert run.code == 0
+    assert run.code == 1 and "diverged" in run.out and "go on with" not in run.out
+    assert run.read("run.json")["status"] == "diverged"
     values = run.values("training", "loss") + run.values("validation", "loss") + run.values("validation", "perplexity")
     assert values and all(math.isfinite(value) for value in values) and max(values) >= 1e9
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]

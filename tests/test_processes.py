@@ -17,7 +17,7 @@ from randomNAS_files.genotypes import ASHA
 TWO = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 COMMON: dict[str, Any] = {
     **{"arch_to_use": "ASHA", "dropoute": 0.1, "alpha": 0.1, "beta": 0.1},
-    **{"train_epochs": 5, "nonmono": 0, "learning_rate": 20, "evaluate_test": True},
+    **{"train_epochs": 4, "nonmono": 0, "learning_rate": 20, "evaluate_test": True},
     **{"eval_same_arch": False, "num_archs_to_eval": 3},
 }
 CLOSE: dict[str, float] = {"rel": 1e-4}

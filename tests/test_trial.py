@@ -15,8 +15,8 @@ from model_def import RecurrentTrial
 
 # Training losses of the first 20 steps: DARTS_V2, two layers, seed 7. A change here changes everybody's results.
 GOLDEN = [
-    *(3.71192, 3.7068, 3.61651, 3.65505, 3.51641, 3.90111, 3.67733, 3.70874, 3.76734, 3.85274),
-    *(3.70673, 3.8432, 3.78707, 3.70939, 3.70942, 3.68159, 3.64065, 3.77903, 3.838, 3.40516),
+    *(3.71578, 3.83145, 3.64019, 3.60767, 3.51273, 3.90763, 3.66217, 3.70028, 3.75224, 3.84238),
+    *(3.72198, 3.8009, 3.79184, 3.70327, 3.68567, 3.70337, 3.63648, 3.76507, 3.82422, 3.37861),
 ]
 GOLDEN_HPARAMS: dict[str, Any] = {
     **{"arch_to_use": "DARTS_V2", "depth": 2, "dropoute": 0.1, "alpha": 0.1, "beta": 0.1, "train_epochs": None},

@@ -31,7 +31,7 @@ from hparams import ConfigError
 from training import config as configs
 from training import here
 from training.folder import RunFolder
-from training.progress import describe
+from training.progress import TOLD, describe
 from training.trial import Trial
 
 logger = logging.getLogger(__name__)
@@ -48,8 +48,9 @@ def main(trial: str, argv: Sequence[str] | None = None) -> int:
         return 0
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for noisy in ("determined", "filelock"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger().handlers[0].addFilter(lambda record: record.name != TOLD.name)
+    for noisy, level in (("determined", "WARNING"), ("determined.common.storage", "ERROR"), ("filelock", "WARNING")):
+        logging.getLogger(noisy).setLevel(level)
     try:
         return on_this_machine(trial_class, arguments)
     except ConfigError as error:
@@ -126,7 +127,7 @@ def on_this_machine(trial_class: type[Trial], arguments: argparse.Namespace) -> 
 def _run_here(
     trial_class: type[Trial], arguments: argparse.Namespace, device: torch.device, distributed: core.DistributedContext
 ) -> int:
-    folder, config, hparams, seed = _open_or_plan(arguments)
+    folder, config, hparams, seed, notes = _open_or_plan(arguments)
     length = _plan(trial_class, config, hparams, distributed.size)
     with ExitStack() as stack:
         if distributed.rank == 0:
@@ -134,16 +135,21 @@ def _run_here(
             place, name = Path(arguments.experiments), _name(arguments, config)
             folder = folder or RunFolder.create(place, name, config, {**run, "latest": None, "best": None})
             stack.enter_context(folder.held())
-            stack.enter_context(_LogFile(folder.path / "log.txt"))
         folder = distributed.broadcast(folder)
         if folder.run.get("status") == "completed":
             _say(distributed, f"{folder.path} is complete; nothing to do")
             return 0
+        if distributed.rank == 0:
+            stack.enter_context(_LogFile(folder.path / "log.txt"))
+        for note in notes:
+            _say(distributed, note)
         return _train(trial_class, folder, config, hparams, seed, length, device, distributed)
 
 
-def _open_or_plan(arguments: argparse.Namespace) -> tuple[RunFolder | None, dict[str, Any], dict[str, Any], int]:
-    """The run to go on with, or what a new one consists of."""
+def _open_or_plan(
+    arguments: argparse.Namespace,
+) -> tuple[RunFolder | None, dict[str, Any], dict[str, Any], int, list[str]]:
+    """The run to go on with, or config, hyperparameters and seed of a new one, and what the user should know of it."""
     if arguments.resume and arguments.set:
         raise ConfigError(["--set changes a new run; a resumed one keeps the config that it began with"])
     if arguments.resume:
@@ -152,16 +158,22 @@ def _open_or_plan(arguments: argparse.Namespace) -> tuple[RunFolder | None, dict
             raise ConfigError(
                 [f"{folder.path} is not the folder of a run that can be resumed: run.json lacks {missing[0]}"]
             )
-        return folder, config, folder.run["hyperparameters"], int(folder.run["seed"])
+        return folder, config, folder.run["hyperparameters"], int(folder.run["seed"]), []
     config = configs.override(configs.load(Path(arguments.config)), arguments.set)
     configs.check_sections(config)
     if config.get("data"):
         config["data"] = {key: _absolute(key, value) for key, value in config["data"].items()}
     seed = configs.experiment_seed(config)
     hparams, drawn = configs.draw(config["hyperparameters"], seed)
-    for name in drawn:
-        logger.info("%s = %s, drawn for this one trial; the config searches over it", name, hparams.get(name))
-    return None, config, hparams, seed
+    notes = [f"{name} = {_at(hparams, name)}, drawn for this one trial; the config searches over it" for name in drawn]
+    return None, config, hparams, seed, notes
+
+
+def _at(hparams: dict[str, Any], name: str) -> Any:
+    value: Any = hparams
+    for key in name.split("."):
+        value = value[key]
+    return value
 
 
 def _train(
@@ -194,6 +206,10 @@ def _train(
         folder.save(status="completed")
         _say(distributed, _closing(folder))
         return 0
+    if trial.diverged:
+        folder.save(status="diverged")
+        _say(distributed, f"diverged after {trial.batches_trained} batches; {folder.path} has what happened until then")
+        return 1
     folder.save(status="stopped")
     _say(distributed, f"stopped after {trial.batches_trained} batches; go on with: {_go_on(folder)}")
     return 0
@@ -259,6 +275,7 @@ class _LogFile:
 def _say(distributed: core.DistributedContext, text: str) -> None:
     if distributed.rank == 0:
         print(text, flush=True)
+        TOLD.info(text)
 
 
 def _versions() -> dict[str, str | None]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Container
 from typing import Any
 
 from tqdm import tqdm
+
+TOLD = logging.getLogger("training.told")
+"""Gets what is printed, for the log file; the console has it already."""
 
 
 class Progress:
@@ -49,6 +53,7 @@ class Progress:
         if self._show:
             tqdm.write(line, file=sys.stdout)
             sys.stdout.flush()
+            TOLD.info(line)
 
     def close(self) -> None:
         """Take the bar down."""

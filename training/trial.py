@@ -48,6 +48,7 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         self.seed = int(context._trial_seed or 0)
         self.rank, self.processes = context.distributed.rank, context.distributed.size
         self.batches_trained = 0
+        self.diverged = False  # a validation was not finite, and training stopped for it
         self.validated_at = -1  # batches trained when it was last validated
 
     @classmethod
@@ -82,6 +83,9 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
     def load_shared_state(self, state: Any) -> None:
         """The inverse of `shared_state`."""
         raise NotImplementedError
+
+    def on_warm_start(self) -> None:
+        """Called when weights of another trial have been loaded, whose progress is not this one's."""
 
     def on_validation(self, metrics: dict[str, Any]) -> None:
         """Called on every process after a validation, with finite metrics."""
@@ -152,7 +156,8 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["trial_id"] != self._trial_id:
-            return  # weights of another trial: a warm start, whose progress is not ours
+            self._trial.on_warm_start()
+            return
         self._ranks = state_dict["ranks"]
         self._trial.batches_trained = state_dict["shared"]["batches_trained"]
         self._trial.validated_at = state_dict["shared"]["validated_at"]
@@ -193,6 +198,7 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
                 logger.warning(message)
         else:
             logger.warning("%s. Nothing recovers from this, so training stops here", message)
+            self._trial.diverged = True
             self._trial.context.set_stop_requested(True)
         self._told = True
 
