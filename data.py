@@ -120,7 +120,7 @@ def load_corpus(config: DataConfig) -> Corpus:
         cap = cap or PYDOC_WORDS
     digests = [hashlib.sha256(texts[split][1]).hexdigest() for split in SPLITS]
     key = hashlib.sha256(repr((config.corpus, TOKENISER_VERSION, cap, digests)).encode()).hexdigest()
-    cache = cache_folder(config) / "tokens" / f"{config.corpus}-{key[:20]}.npz"
+    cache = cache_folder(config.download_dir) / "tokens" / f"{config.corpus}-{key[:20]}.npz"
     corpus = _read_cache(cache, name)
     if corpus is None:
         corpus = _build(name, texts, cap)
@@ -130,11 +130,11 @@ def load_corpus(config: DataConfig) -> Corpus:
     return corpus
 
 
-def cache_folder(config: DataConfig) -> Path:
+def cache_folder(download_dir: str | None) -> Path:
     """Where fetched files and caches go: download_dir, else $NAS_DATA if writable, else nas in the user's cache."""
     shared = os.environ.get("NAS_DATA")
-    if config.download_dir:
-        return Path(config.download_dir).expanduser()
+    if download_dir:
+        return Path(download_dir).expanduser()
     # The mode counts for root too, who may write anywhere but should not where nobody is meant to.
     if shared and os.access(shared, os.W_OK) and Path(shared).stat().st_mode & 0o222:
         return Path(shared)
@@ -210,7 +210,7 @@ def _read_ptb(config: DataConfig) -> _Texts:
 
 
 def _fetch_ptb(config: DataConfig) -> dict[str, Path]:
-    folder = cache_folder(config) / "ptb"
+    folder = cache_folder(config.download_dir) / "ptb"
     files = {split: folder / f"ptb.{split}.txt" for split in SPLITS}
     if all(file.is_file() and sha256_of(file) == PTB_SHA256[split] for split, file in files.items()):
         return files  # without the lock, so that a read-only folder will do

@@ -18,7 +18,7 @@ import difflib
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 _MISSING = dataclasses.MISSING
@@ -30,6 +30,26 @@ class ConfigError(ValueError):
     def __init__(self, problems: Iterable[str]) -> None:
         self.problems = list(problems)
         super().__init__("\n".join(self.problems))
+
+
+class Problems:
+    """Collects what several readers complain of, so that a user sees all of it at once."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def of(self, reader: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """What the reader returns, or None if it raised a ConfigError, whose problems are kept."""
+        try:
+            return reader(*arguments, **options)
+        except ConfigError as error:
+            self.found += error.problems
+            return None
+
+    def raise_any(self) -> None:
+        """Raises ConfigError with everything that was found, each problem once."""
+        if self.found:
+            raise ConfigError(dict.fromkeys(self.found))
 
 
 def setting(

@@ -22,7 +22,7 @@ from determined import pytorch
 
 import training
 from data import DataConfig, load_corpus
-from hparams import ConfigError, read, setting
+from hparams import Problems, read, setting
 from randomNAS_files import architecture
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.averaged_sgd import AveragedSGD
@@ -114,24 +114,15 @@ class RecurrentTrial(training.Trial):
     @classmethod
     def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
         """See `Trial.check`."""
-        problems: list[str] = []
-
-        def attempt(read_part: Any, *arguments: Any, **options: Any) -> Any:
-            try:
-                return read_part(*arguments, **options)
-            except ConfigError as error:
-                problems.extend(error.problems)
-                return None
-
+        problems = Problems()
         nodes = architecture.node_hparams(hparams) if isinstance(hparams, Mapping) else {}
         rest = {name: value for name, value in hparams.items() if name not in nodes} if nodes else hparams
-        groups = attempt(read, rest, training.RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
-        sources = attempt(read, data, DataConfig, section="data")
-        genotype = attempt(choose, hparams) if isinstance(hparams, Mapping) else None
+        groups = problems.of(read, rest, training.RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
+        sources = problems.of(read, data, DataConfig, section="data")
+        genotype = problems.of(choose, hparams) if isinstance(hparams, Mapping) else None
         if groups:
-            problems += _fits_processes(groups[2], processes)
-        if problems:
-            raise ConfigError(problems)
+            problems.found += _fits_processes(groups[2], processes)
+        problems.raise_any()
         run, model, optimizer, which = groups
         return Settings(run, model, optimizer, which, genotype, sources[0])
 
@@ -139,12 +130,12 @@ class RecurrentTrial(training.Trial):
         """Slices of random length of this process's columns."""
         optimizer = self.settings.optimizer
         slices = RandomSlices(len(self.train_columns), optimizer.bptt, optimizer.max_seq_length_delta, self.seed)
-        return OwnColumns(self.train_columns, batch_sampler=slices, collate_fn=_only)
+        return training.OwnShare(self.train_columns, slices)
 
     def build_validation_data_loader(self) -> pytorch.DataLoader:
         """Slices of bptt words of this process's columns."""
         slices = fixed_slices(len(self.valid_columns), self.settings.optimizer.bptt)
-        return OwnColumns(self.valid_columns, batch_sampler=[[piece] for piece in slices], collate_fn=_only)
+        return training.OwnShare(self.valid_columns, [[piece] for piece in slices])
 
     def train_step(self, batch: Any, epoch: int, index: int) -> dict[str, float]:
         """One slice: go on from the carried state, step, carry the new state."""
@@ -294,14 +285,6 @@ class EvaluateAverage(pytorch.PyTorchCallback):  # type: ignore[misc]
         self._sgd.exchange()
 
 
-class OwnColumns(pytorch.DataLoader):  # type: ignore[misc]
-    """Determined's loader shares batches out among processes; here each process has its own columns of every batch."""
-
-    def get_data_loader(self, repeat: bool = False, skip: int = 0, num_replicas: int = 1, rank: int = 0) -> Any:
-        """See `pytorch.DataLoader`; `RandomSlices` repeats by itself."""
-        return super().get_data_loader(repeat=False, skip=skip, num_replicas=1, rank=0)
-
-
 def _fits_processes(config: OptimizerConfig, processes: int) -> list[str]:
     problems = []
     if config.global_batch_size % processes:
@@ -315,10 +298,6 @@ def _fits_processes(config: OptimizerConfig, processes: int) -> list[str]:
 
 def _metrics(means: dict[str, float]) -> dict[str, float]:
     return {"loss": means["loss"], "perplexity": perplexity(means["loss"])}
-
-
-def _only(batch: list[Any]) -> Any:
-    return batch[0]
 
 
 if __name__ == "__main__":

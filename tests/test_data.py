@@ -380,15 +380,15 @@ def test_full_disk_leaves_no_half_of_a_cache(
 
 
 def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache_folder(DataConfig(download_dir="/x/y")) == Path("/x/y")
-    assert cache_folder(DataConfig()) == tmp_path / "user-cache" / "nas"
+    assert cache_folder("/x/y") == Path("/x/y")
+    assert cache_folder(None) == tmp_path / "user-cache" / "nas"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", "/home/me")
-    assert cache_folder(DataConfig()) == Path("/home/me/.cache/nas")
+    assert cache_folder(None) == Path("/home/me/.cache/nas")
     monkeypatch.setenv("NAS_DATA", str(tmp_path))
-    assert cache_folder(DataConfig()) == tmp_path
+    assert cache_folder(None) == tmp_path
     tmp_path.chmod(0o555)  # not even root should write there
-    assert cache_folder(DataConfig()) == Path("/home/me/.cache/nas")
+    assert cache_folder(None) == Path("/home/me/.cache/nas")
     tmp_path.chmod(0o755)
 
 

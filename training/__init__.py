@@ -5,13 +5,15 @@
 
 - `trial.py`: `Trial`, what every trial of this project inherits: resume, honest metrics, the architecture's report.
 - `metrics.py`: means that weigh every sample equally and are read from the device only when they are reported.
+- `loader.py`: batches of which each process takes its own part.
 - `config.py`: an experiment's YAML as Determined's master reads it.
 - `entry.py`: the command line, and the choice between here and a cluster.
 - `here.py`: one trial on this machine, without a master; `folder.py`: the folder that it leaves.
 """
 
 from training.entry import main
+from training.loader import OwnShare
 from training.metrics import Means
 from training.trial import RunConfig, Trial
 
-__all__ = ["Means", "RunConfig", "Trial", "main"]
+__all__ = ["Means", "OwnShare", "RunConfig", "Trial", "main"]

@@ -105,7 +105,7 @@ def _fit_on_cluster(
         max_length=pytorch.Epoch(count) if unit == "epochs" else pytorch.Batch(count),
         validation_period=pytorch.Epoch(1),
         checkpoint_period=pytorch.Epoch(1),
-        checkpoint_policy="best",
+        checkpoint_policy="best" if trial.validates else "none",
         latest_checkpoint=info.latest_checkpoint,
     )
     if trial.finished:  # fit() also returns after a pause, a preemption or a stop by the searcher

@@ -40,6 +40,9 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
     metrics: tuple[str, ...] = ()
     """What its validation reports, and a searcher may look at."""
 
+    validates = True
+    """False if nothing is held out to validate on: the trial then reports no validation metrics."""
+
     length: tuple[str, int]
     """("epochs" or "batches", how many): set before training starts."""
 

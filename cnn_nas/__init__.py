@@ -1,0 +1,15 @@
+"""The convolutional search space: cells of the DARTS kind for images (Liu et al. 2019, arXiv 1806.09055).
+
+In it:
+
+- `architecture.py`: a normal and a reduction cell as data (`Genotype`), their codecs, and random sampling.
+- `genotypes.py`: the architectures known by name; add yours there.
+- `choice.py`: which architecture a config means.
+- `counting.py`: parameters and multiply-accumulates of a network, without building it.
+- `constraints.py`: rules in the YAML that an architecture must keep.
+- `sampling.py`: architectures drawn so that they keep them, and how many there are.
+- `operations.py`: what an edge of a cell can do.
+- `model.py`: the cells and the network of them.
+
+It knows torch and never Determined.
+"""

@@ -1,0 +1,156 @@
+"""Parameters and multiply-accumulates of a network of cells, counted without building it.
+
+The network is the one that DARTS evaluates on CIFAR-10 (Liu et al. 2019, arXiv 1806.09055, section 3.2 and appendix A.3; the
+`Network` of `model.py`): a stem, cells with reductions at 1/3 and 2/3 of the depth, global average pooling and a linear
+layer. What a network has beside the edges of its cells depends on its size alone, and an operation costs the same on all
+edges of one kind. Both are summed once for a size; an architecture then takes 16 additions, a few microseconds.
+
+MACs are those of convolutions and linear layers, for one image; batch norm, pooling and activations are not counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from cnn_nas.architecture import ALL_OPERATIONS, Genotype
+
+Size = tuple[int, int]
+
+_SEPARABLE = {  # kernel, and how often ReLU, depthwise, pointwise and batch norm are repeated
+    "sep_conv_3x3": (3, 2),
+    "sep_conv_5x5": (5, 2),
+    "sep_conv_7x7": (7, 2),
+    "dil_conv_3x3": (3, 1),
+    "dil_conv_5x5": (5, 1),
+}
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """What a network's size depends on beside its architecture."""
+
+    init_channels: int  # of the operations before the first reduction
+    layers: int  # cells
+    classes: int  # outputs of the last layer; 1 for a regression
+    input_size: tuple[int, int, int]  # channels, height and width of an image
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Trainable parameters, and multiply-accumulates for one image."""
+
+    parameters: int = 0
+    macs: int = 0
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(self.parameters + other.parameters, self.macs + other.macs)
+
+
+def count(
+    genotype: Genotype,
+    *,
+    init_channels: int,
+    layers: int,
+    classes: int,
+    input_size: tuple[int, int, int],
+    auxiliary: bool = False,
+) -> Counts:
+    """Count the network of that architecture and size.
+
+    Args:
+        genotype: its cells.
+        init_channels: channels of the operations before the first reduction.
+        layers: cells.
+        classes: outputs of the last layer.
+        input_size: channels, height and width of an image.
+        auxiliary: whether to count the auxiliary tower as well. Published numbers leave it out, as it only helps training.
+    """
+    channels, height, width = input_size
+    return count_size(genotype, NetworkSize(init_channels, layers, classes, (channels, height, width)), auxiliary)
+
+
+def count_size(genotype: Genotype, size: NetworkSize, auxiliary: bool = False) -> Counts:
+    """`count`, for a size that is at hand as one value."""
+    table = _table(size, auxiliary, len(genotype.normal_concat), len(genotype.reduce_concat))
+    costs = [table.normal[operation] for operation, _ in genotype.normal]
+    costs += [table.reduce[operation, pred < 2] for operation, pred in genotype.reduce]
+    parameters, macs = sum(cost.parameters for cost in costs), sum(cost.macs for cost in costs)
+    return Counts(table.rest.parameters + parameters, table.rest.macs + macs)
+
+
+@dataclass(frozen=True)
+class _Table:
+    """What a network of one size costs: per operation, summed over all its cells, and all the rest."""
+
+    rest: Counts
+    normal: dict[str, Counts]
+    reduce: dict[tuple[str, bool], Counts]  # also by whether the edge comes from an input of the cell, with stride 2
+
+
+@lru_cache(maxsize=128)
+def _table(size: NetworkSize, auxiliary: bool, normal_states: int, reduce_states: int) -> _Table:
+    channels, (inputs, height, width) = size.init_channels, size.input_size
+    shape = (height, width)
+    older = newer = 3 * channels  # channels of the two inputs of the next cell
+    rest = _conv(9, inputs, newer, shape) + _norm(newer)
+    normal = dict.fromkeys(ALL_OPERATIONS, Counts())
+    reduce = {(name, strided): Counts() for name in ALL_OPERATIONS for strided in (True, False)}
+    for i in range(size.layers):
+        # Both inputs get the cell's channels by a 1x1 convolution and batch norm. Where the previous cell was a reduction,
+        # the older input is twice as large and takes a factorised reduction, which costs as much.
+        reduction = i in (size.layers // 3, 2 * size.layers // 3)
+        channels *= 2 if reduction else 1
+        rest += _conv(1, older + newer, channels, shape) + _norm(2 * channels)
+        for name in ALL_OPERATIONS:
+            if reduction:
+                reduce[name, True] += _operation(name, channels, shape, stride=2)
+                reduce[name, False] += _operation(name, channels, _half(shape), stride=1)
+            else:
+                normal[name] += _operation(name, channels, shape, stride=1)
+        shape = _half(shape) if reduction else shape
+        older, newer = newer, channels * (reduce_states if reduction else normal_states)
+        if auxiliary and i == 2 * size.layers // 3:
+            rest += _auxiliary(newer, size.classes)
+    return _Table(rest + _linear(newer, size.classes), normal, reduce)
+
+
+@lru_cache(maxsize=1024)  # a network has many cells of few shapes
+def _operation(name: str, channels: int, shape: Size, stride: int) -> Counts:
+    """One operation on an image of that shape. Pools have no batch norm in the evaluated network, unlike in DARTS's search."""
+    out = shape if stride == 1 else _half(shape)
+    if name in _SEPARABLE:
+        kernel, times = _SEPARABLE[name]
+        once = _conv(kernel**2, 1, channels, out) + _conv(1, channels, channels, out) + _norm(channels)
+        return once + once if times == 2 else once
+    if name == "skip_connect" and stride == 2:  # factorised: two halves of the outputs, each a strided 1x1 convolution
+        return _conv(1, channels, channels, out) + _norm(channels)
+    if name == "conv_7x1_1x7":  # the first shortens the rows, the second the columns
+        rows = _conv(7, channels, channels, (shape[0], out[1]))
+        return rows + _conv(7, channels, channels, out) + _norm(channels)
+    return Counts()
+
+
+def _auxiliary(channels: int, classes: int) -> Counts:
+    """1x1 to 128 on an image averaged to 2x2, as any is; 2x2 to 768; linear."""
+    head = _conv(1, channels, 128, (2, 2)) + _norm(128) + _conv(4, 128, 768, (1, 1)) + _norm(768)
+    return head + _linear(768, classes)
+
+
+def _conv(kernel: int, inputs: int, outputs: int, out: Size) -> Counts:
+    """A convolution without bias: kernel positions, input channels that one output sees, output channels, output shape."""
+    weights = kernel * inputs * outputs
+    return Counts(weights, weights * out[0] * out[1])
+
+
+def _norm(channels: int) -> Counts:
+    return Counts(2 * channels)
+
+
+def _linear(inputs: int, outputs: int) -> Counts:
+    return Counts(inputs * outputs + outputs, inputs * outputs)
+
+
+def _half(shape: Size) -> Size:
+    """What stride 2 leaves: odd sizes round up."""
+    return (shape[0] + 1) // 2, (shape[1] + 1) // 2

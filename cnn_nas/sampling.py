@@ -1,0 +1,130 @@
+"""Architectures drawn so that they keep constraints, and how many there are that do.
+
+A master of Determined 0.38 does not replace a trial that reports InvalidHP, so a search draws seeds and `draw` makes of each
+an architecture that holds: rejection sampling, hence exactly the uniform distribution over what the rules allow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cnn_nas.architecture import CELLS, NODES, Edge, Genotype, draw_cell, edge_names
+from cnn_nas.constraints import SECTION, Constraints, Range
+from cnn_nas.counting import NetworkSize, count_size
+from hparams import ConfigError
+from seeds import numpy_generator
+
+_ASKED_ABOUT_FAILURE = 2000  # samples that tell which rule made a draw fail, in about half a second
+
+
+def draw(
+    seed: int, rules: Constraints, size: NetworkSize, distinct_predecessors: bool = True, max_attempts: int = 10_000
+) -> Genotype:
+    """The architecture of that seed: uniform among those that keep the rules, the same with every version of every library.
+
+    Without rules it is `architecture.sample(seed)`. The rules of one cell say nothing about the other, so each cell is drawn
+    until it keeps its own; both are drawn anew if the network does not keep its rules. That is the distribution of drawing
+    whole architectures until one holds, in fewer draws.
+
+    Raises:
+        ConfigError: if nothing is found in `max_attempts` draws of a cell, with the rule that rejects the most.
+    """
+    _check_twins(rules, distinct_predecessors)
+    generator, attempts = numpy_generator(seed, "architecture"), iter(range(max_attempts))
+    while True:
+        cells = [_draw_cell(generator, rules, cell, distinct_predecessors, attempts) for cell in CELLS]
+        if cells[0] is None or cells[1] is None:
+            break
+        genotype = Genotype(normal=cells[0], reduce=cells[1])
+        if all(has in allowed for _, has, allowed in rules.in_network(genotype, size)):
+            return genotype
+    found = survey(rules, size, _ASKED_ABOUT_FAILURE, seed, distinct_predecessors)
+    worst_first = sorted(found.rejected_by.items(), key=lambda rule: -rule[1])
+    why = (
+        f"{found.killer} is kept by none" if found.killer else "; ".join(f"{n} rejects {s:.1%}" for n, s in worst_first)
+    )
+    samples = f"{_ASKED_ABOUT_FAILURE:,} samples"
+    raise ConfigError(
+        [f"{SECTION}: no architecture in {max_attempts:,} draws for arch_seed {seed}; of {samples}, {why}"]
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Survey:
+    """What random architectures with the given operations and fixed values have, by sample, and which rules they keep."""
+
+    share: float  # of the samples that keep all rules
+    rejected_by: dict[str, float]  # the share that each rule rejects, on its own
+    killer: str | None  # the rule, or the fewest rules together, that no sample keeps, and what the samples have
+    holds: npt.NDArray[np.bool_]
+    parameters: npt.NDArray[np.int64]
+    macs: npt.NDArray[np.int64]
+
+
+def survey(
+    rules: Constraints, size: NetworkSize, samples: int, seed: int = 0, distinct_predecessors: bool = True
+) -> Survey:
+    """Draw architectures with the given operations and fixed values, and measure how many keep the other rules.
+
+    Raises:
+        ConfigError: if fixed predecessors contradict `distinct_predecessors`.
+    """
+    if samples < 1:
+        raise ValueError(f"samples must be at least 1, got {samples}")
+    _check_twins(rules, distinct_predecessors)
+    generator, anything = numpy_generator(seed, "survey"), Constraints(rules.operations, fixed=rules.fixed)
+    measured, counts = [], []
+    for _ in range(samples):
+        normal, reduce = (_draw_cell(generator, anything, cell, distinct_predecessors, iter("1")) for cell in CELLS)
+        assert normal is not None and reduce is not None  # nothing rejects them
+        genotype = Genotype(normal=normal, reduce=reduce)
+        found = count_size(genotype, size)
+        counts.append((found.parameters, found.macs))
+        rows = rules.in_cell("normal", normal) + rules.in_cell("reduce", reduce) + rules.in_network(genotype, size)
+        measured.append(rows)
+    broken = np.array([[has not in allowed for _, has, allowed in rows] for rows in measured], bool)
+    sizes = np.array(counts, np.int64)
+    holds: npt.NDArray[np.bool_] = np.logical_not(broken.any(axis=1))
+    rejected_by = {rule: float(share) for (rule, _, _), share in zip(measured[0], broken.mean(axis=0), strict=True)}
+    return Survey(float(holds.mean()), rejected_by, _killer(measured, broken), holds, sizes[:, 0], sizes[:, 1])
+
+
+def _killer(measured: Sequence[Sequence[tuple[str, int, Range]]], broken: npt.NDArray[np.bool_]) -> str | None:
+    """A set of rules that together no sample keeps, and that gets kept once any of them is dropped."""
+    if not broken.any(axis=1).all():
+        return None
+    guilty = list(range(broken.shape[1]))
+    for rule in np.argsort(broken.mean(axis=0), kind="stable"):  # the mildest rules are dropped first
+        rest = [other for other in guilty if other != rule]
+        guilty = rest if broken[:, rest].any(axis=1).all() else guilty
+    ends = {rule: [f"{end(rows[rule][1] for rows in measured):,}" for end in (min, max)] for rule in guilty}
+    rules = [(measured[0][rule][0], measured[0][rule][2], "..".join(ends[rule])) for rule in guilty]
+    return " and ".join(f"{name} {allowed} (samples have {has})" for name, allowed, has in rules)
+
+
+def _draw_cell(
+    generator: np.random.RandomState, rules: Constraints, cell: str, distinct: bool, attempts: Iterator[Any]
+) -> tuple[Edge, ...] | None:
+    """A cell that keeps its own rules, or None if the attempts run out before."""
+    fixed = [(rules.fixed.get(f"{name}_op"), rules.fixed.get(name)) for name in edge_names(cell)]
+    for _ in attempts:
+        edges = draw_cell(generator, rules.operations, distinct, fixed)
+        if all(has in allowed for _, has, allowed in rules.in_cell(cell, edges)):
+            return edges
+    return None
+
+
+def _check_twins(rules: Constraints, distinct_predecessors: bool) -> None:
+    """Fixed values are not checked against `distinct_predecessors` before one draws."""
+    pairs = [names[i : i + 2] for cell in CELLS for names in [edge_names(cell)] for i in range(0, 2 * NODES, 2)]
+    twins = [pair for pair in pairs if rules.fixed.get(pair[0], pair[0]) == rules.fixed.get(pair[1], pair[1])]
+    if distinct_predecessors and twins:
+        raise ConfigError(
+            f"{SECTION}.fixed: {one} and {two} must differ with distinct_predecessors, both are {rules.fixed[one]}"
+            for one, two in twins
+        )

@@ -1,0 +1,276 @@
+"""Train a convolutional network of DARTS cells on images: classes, or a number for each image.
+
+The evaluation network and training of DARTS (Liu et al. 2019, arXiv 1806.09055, section 3.1.2): SGD with momentum, a
+cosine learning rate, cutout, drop path and an auxiliary tower. The architecture comes by name (`arch_to_use`), from a seed
+and constraints (`arch_seed`, `constraints`), or edge by edge (`normal_node1_edge1`, `normal_node1_edge1_op`, ...).
+
+    python3 -m cnn_nas.trial --config cnn_nas/mnist.yaml       this machine
+    det experiment create adaptive.yaml .                      a Determined cluster
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from determined import pytorch
+
+import training
+from cnn_nas import architecture
+from cnn_nas.architecture import Genotype
+from cnn_nas.augmentation import Augmentation
+from cnn_nas.batches import OwnImages, Shuffled, in_order
+from cnn_nas.choice import ArchitectureConfig, choose
+from cnn_nas.constraints import Constraints
+from cnn_nas.counting import NetworkSize, count_size
+from cnn_nas.data import DataConfig, expected, load
+from cnn_nas.images import Images
+from cnn_nas.model import DropPath, ModelConfig, Network
+from cnn_nas.scores import Classes, Numbers
+from downloads import DataError
+from hparams import ConfigError, Problems, read, setting
+from seeds import torch_generator
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How the network is trained and evaluated."""
+
+    learning_rate: float = setting(above=0)  # at the start; falls to 0 along a cosine, once an epoch
+    momentum: float = setting(least=0, below=1)
+    weight_decay: float = setting(least=0)
+    clip_gradients_l2_norm: float = setting(above=0)
+    global_batch_size: int = setting(least=2)  # images, over all processes
+    eval_batch_size: int = setting(least=1)  # images a process
+    crop_padding: int = setting(least=0)  # zeros around an image, out of which it is cropped again; 0: no crop
+    flip: bool = setting()  # mirror half of the images
+    cutout_length: int = setting(least=0)  # side of the square that is cut out; 0: none
+    mixed_precision: bool | None = None  # bfloat16 where it is safe; null: on a GPU that can, not on a CPU
+    channels_last: bool | None = None  # memory format; null: true but on MPS
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything an image trial reads from its config."""
+
+    run: training.RunConfig
+    model: ModelConfig
+    optimizer: OptimizerConfig
+    genotype: Genotype
+    constraints: Constraints | None
+    data: DataConfig
+
+
+class ImageTrial(training.Trial):
+    """One convolutional architecture, trained on one data set."""
+
+    metrics = ("loss", "top1_accuracy", "top5_accuracy", "r2")
+
+    def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+        super().__init__(context)
+        config = context.get_experiment_config().get("data") or {}
+        self.settings = self.check(context.get_hparams(), config, self.processes)
+        self.genotype, self.data = self.settings.genotype, load(self.settings.data)
+        if self.settings.run.evaluate_test and self.data.load_test is None:
+            raise DataError(f"dataset {self.data.name} has no test split; add it, or leave evaluate_test out")
+        self.validates = self.data.valid is not None
+        self.size = network_size(self.settings.model, self.data.outputs, self.data.train.shape)
+        if self.settings.constraints and (broken := self.settings.constraints.broken(self.genotype, self.size)):
+            raise ConfigError(f"hyperparameters: with the images as they are, constraints.{rule}" for rule in broken)
+        total, size = self.settings.optimizer.global_batch_size, self.data.train.shape[1:]
+        self.own = slice(total * self.rank // self.processes, total * (self.rank + 1) // self.processes)
+        targets = self.data.train.targets.float()
+        regression = Numbers(targets.mean().item(), targets.std(correction=0).item())
+        self.scores: Classes | Numbers = regression if self.data.classes is None else Classes()
+        optimizer = self.settings.optimizer
+        self.augmentation = Augmentation(
+            self.data.mean, self.data.std, optimizer.crop_padding, optimizer.flip, optimizer.cutout_length
+        )
+        self._build_network(size)
+
+    def _build_network(self, image_size: tuple[int, int]) -> None:
+        context, settings = self.context, self.settings
+        device, optimizer = context.device, settings.optimizer
+        weights = torch_generator("cpu", self.seed, "weights")
+        channels = self.data.train.shape[0]
+        net = Network(settings.model, self.genotype, self.data.outputs, channels, image_size, weights)
+        last = optimizer.channels_last if optimizer.channels_last is not None else device.type != "mps"
+        self.memory_format = torch.channels_last if last else torch.contiguous_format
+        self.net = net.to(memory_format=self.memory_format)
+        self.model = context.wrap_model(self.net)  # the same modules, perhaps behind data parallelism
+        self.unused = self.net.unused_parameters()
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.mixed = optimizer.mixed_precision if optimizer.mixed_precision is not None else able
+        sgd = torch.optim.SGD(
+            self.net.parameters(), optimizer.learning_rate, optimizer.momentum, weight_decay=optimizer.weight_decay
+        )
+        self.sgd = context.wrap_optimizer(sgd)
+        training_means = training.Means(device, self.scores.names, self.scores.training_report, over_epoch=True)
+        self.train_means = context.wrap_reducer(training_means, for_validation=False)
+        self.valid_means = context.wrap_reducer(
+            training.Means(device, self.scores.names, self.scores.report), for_training=False
+        )
+
+    @classmethod
+    def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
+        """See `Trial.check`."""
+        problems = Problems()
+        plain = dict(hparams) if isinstance(hparams, Mapping) else hparams
+        edges = architecture.edge_hparams(plain) if isinstance(plain, dict) else {}
+        rules = plain.pop("constraints", None) if isinstance(plain, dict) else None
+        rest = {name: value for name, value in plain.items() if name not in edges} if edges else plain
+        groups = problems.of(read, rest, training.RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
+        sources = problems.of(read, data, DataConfig, section="data")
+        constraints = problems.of(Constraints.from_mapping, rules) if rules is not None else None
+        if groups:
+            problems.found += _fits_processes(groups[2], processes)
+        genotype: Any = None
+        if groups and sources and (constraints or rules is None):
+            genotype = problems.of(choose, plain, constraints, network_size(groups[1], *expected(sources[0])))
+        problems.raise_any()
+        run, model, optimizer, _ = groups
+        return Settings(run, model, optimizer, genotype, constraints, sources[0])
+
+    def build_training_data_loader(self) -> pytorch.DataLoader:
+        """All images in a new order each epoch; this process's part of every batch."""
+        images = self.data.train.near(self.context.device)
+        shuffled = Shuffled(len(images), self.settings.optimizer.global_batch_size, self.seed)
+        return training.OwnShare(OwnImages(images, self.own), shuffled)
+
+    def build_validation_data_loader(self) -> pytorch.DataLoader:
+        """This process's part of the images held out; one image where nothing is, as Determined wants a loader."""
+        images = self.data.valid if self.data.valid is not None else self.data.train
+        images = images.near(self.context.device)
+        count = len(images) if self.validates else self.processes
+        first, last = (count * rank // self.processes for rank in (self.rank, self.rank + 1))
+        batches = in_order(first, last, self.settings.optimizer.eval_batch_size)
+        return training.OwnShare(OwnImages(images, slice(None)), [[batch] for batch in batches])
+
+    def train_step(self, batch: Any, epoch: int, index: int) -> dict[str, float]:
+        """Augment, step; the learning rate and the drop path follow the epoch."""
+        images, targets = batch
+        optimizer, device = self.settings.optimizer, self.context.device
+        if index % self.context._epoch_len == 0:
+            self.train_means.start()
+        lr = 0.5 * optimizer.learning_rate * (1 + math.cos(math.pi * epoch / self._epochs))
+        for group in self.sgd.param_groups:
+            group["lr"] = lr
+        total = optimizer.global_batch_size
+        draws = self.augmentation.draw(
+            torch_generator(device, self.seed, "augmentation", index), total, self.own, tuple(images.shape[2:])
+        )
+        inputs = self.augmentation.apply(images, draws).contiguous(memory_format=self.memory_format)
+        chance = self.settings.model.drop_path_prob * epoch / self._epochs
+        drop = DropPath(torch_generator(device, self.seed, "drop path", index), total, self.own, chance)
+        with self._precision():
+            output = self.model(inputs, drop)
+        objective = self.scores.objective(output.logits, targets)
+        if output.auxiliary_logits is not None:
+            auxiliary = self.scores.objective(output.auxiliary_logits, targets)
+            objective = objective + self.settings.model.auxiliary_weight * auxiliary
+        for parameter in self.unused:  # data parallelism wants a gradient of every parameter
+            objective = objective + 0 * parameter.sum()
+        self.context.backward(objective)
+        self.context.step_optimizer(self.sgd, clip_grads=self._clip)
+        self.train_means.update(len(targets), **self.scores.sums(output.logits.detach(), targets))
+        return {"lr": lr}
+
+    @property
+    def _epochs(self) -> int:
+        """How many epochs the schedules last."""
+        unit, count = self.length
+        return count if unit == "epochs" else math.ceil(count / self.context._epoch_len)
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self.context.device.type, torch.bfloat16) if self.mixed else contextlib.nullcontext()
+
+    def _clip(self, parameters: Any) -> None:
+        torch.nn.utils.clip_grad_norm_(parameters, self.settings.optimizer.clip_gradients_l2_norm)
+
+    def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Some of the validation images; `valid_means` has the result."""
+        images, targets = batch
+        if self.validates:
+            self._score(images, targets, self.valid_means)
+        return {}
+
+    def _score(self, images: torch.Tensor, targets: torch.Tensor, means: training.Means) -> None:
+        inputs = self.augmentation.normalise(images).contiguous(memory_format=self.memory_format)
+        with self._precision():
+            outputs = self.net(inputs).logits
+        means.update(len(targets), **self.scores.sums(outputs, targets))
+
+    def conclude(self) -> None:
+        """Score the test split once, with the final weights, if the run says so."""
+        if not self.settings.run.evaluate_test or self.rank:
+            return
+        score = self._score_all(self.data.test)
+        self.report("test", {f"test_{name}": value for name, value in score.items()})
+        logger.info("test %s", "  ".join(f"{name} {value:.4f}" for name, value in score.items()))
+
+    @torch.no_grad()
+    def _score_all(self, images: Images) -> dict[str, float]:
+        device = self.context.device
+        means = training.Means(device, self.scores.names, self.scores.report)
+        self.net.eval()
+        for indices in in_order(0, len(images), self.settings.optimizer.eval_batch_size):
+            pixels, targets = images.batch(indices, device)
+            self._score(pixels, targets, means)
+        return means.cross_slot_reduce([means.totals()])
+
+    def summary(self) -> dict[str, str | int | float]:
+        """The architecture in words, and what it costs."""
+        counts = count_size(self.genotype, self.size)
+        return {
+            "architecture": str(self.genotype),
+            "genotype": self.genotype.to_text(),
+            "parameters": counts.parameters,
+            "macs": counts.macs,
+            "dataset": self.data.name,
+        }
+
+    def files(self) -> dict[str, Any]:
+        """The genotype."""
+        return {"genotype.json": self.genotype.to_json()}
+
+    def rank_state(self) -> list[float]:
+        """What the epoch has summed."""
+        totals: list[float] = self.train_means.totals()
+        return totals
+
+    def load_rank_states(self, states: list[list[float]]) -> None:
+        """The first process takes over all sums."""
+        self.train_means.start()
+        for state in states if self.rank == 0 else []:
+            self.train_means.add(state)
+
+    def shared_state(self) -> None:
+        """Weights and optimiser are saved by Determined, and nothing else is carried."""
+
+    def load_shared_state(self, state: None) -> None:
+        """See `shared_state`."""
+
+
+def network_size(model: ModelConfig, outputs: int, shape: tuple[int, int, int]) -> NetworkSize:
+    """The network that parameters and MACs are counted for; `shape` is channels, height and width of an image."""
+    return NetworkSize(model.init_channels, model.layers, outputs, shape)
+
+
+def _fits_processes(config: OptimizerConfig, processes: int) -> list[str]:
+    size = config.global_batch_size
+    if size % processes or size < 2 * processes:
+        rule = f"a multiple of the {processes} processes, with at least 2 images for each"
+        return [f"hyperparameters.global_batch_size must be {rule} (batch norm), got {size}"]
+    return []
+
+
+if __name__ == "__main__":
+    sys.exit(training.main("cnn_nas.trial:ImageTrial"))
