@@ -91,6 +91,14 @@ def read(values: Mapping[str, Any], *groups: type, section: str = "hyperparamete
     return instances
 
 
+def exactly_one(given: Mapping[str, bool], ways: str) -> None:
+    """Raises ConfigError unless exactly one of the ways to say something was used; `ways` explains them."""
+    used = [way for way in given if given[way]]
+    if len(used) != 1:
+        got = " and ".join(used) or "none of them"
+        raise ConfigError([f"hyperparameters: exactly one of {ways} must say the architecture, got {got}"])
+
+
 def unknown(what: str, name: str, known: Iterable[str], says: str = "is not known") -> str:
     """The sentence for a name that is not among the known ones, with the nearest of them."""
     known = list(known)

@@ -10,7 +10,7 @@ from cnn_nas import architecture, genotypes, sampling
 from cnn_nas.architecture import Genotype
 from cnn_nas.constraints import Constraints
 from cnn_nas.counting import NetworkSize
-from hparams import ConfigError, setting
+from hparams import ConfigError, exactly_one, setting
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,7 @@ class ArchitectureConfig:
     """Hyperparameters that say which architecture to train."""
 
     arch_to_use: str | None = None  # a constant of cnn_nas/genotypes.py
-    arch_seed: int | None = setting(
-        None, least=0
-    )  # an architecture drawn at random from this seed, within the constraints
+    arch_seed: int | None = setting(None, least=0)  # one drawn at random from this seed, within the constraints
     distinct_predecessors: bool = True  # whether a drawn node's two edges come from two different states
 
 
@@ -41,12 +39,10 @@ def choose(hparams: Mapping[str, Any], rules: Constraints | None, size: NetworkS
     """
     edges = architecture.edge_hparams(hparams)
     name, seed = hparams.get("arch_to_use"), hparams.get("arch_seed")
-    said = {"arch_to_use": name is not None, "arch_seed": seed is not None, "normal_node1_edge1...": bool(edges)}
-    given = [way for way in said if said[way]]
-    if len(given) != 1:
-        ways = "arch_to_use (a name), arch_seed (a random one) or normal_node1_edge1, normal_node1_edge1_op, ..."
-        got = " and ".join(given) or "none of them"
-        raise ConfigError([f"hyperparameters: exactly one of {ways} must say the architecture, got {got}"])
+    given = {"arch_to_use": name is not None, "arch_seed": seed is not None, "normal_node1_edge1...": bool(edges)}
+    exactly_one(
+        given, "arch_to_use (a name), arch_seed (a random one) or normal_node1_edge1, normal_node1_edge1_op, ..."
+    )
     if seed is not None:
         return _drawn(seed, hparams.get("distinct_predecessors", True), rules, size)
     chosen = architecture.from_hparams(edges) if edges else genotypes.by_name(str(name))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hparams import ConfigError, setting
+from hparams import ConfigError, exactly_one, setting
 from randomNAS_files import architecture, genotypes
 from randomNAS_files.architecture import Genotype
 
@@ -35,11 +35,8 @@ def choose(hparams: Mapping[str, Any]) -> Genotype:
     """
     nodes = architecture.node_hparams(hparams)
     name, seed = hparams.get("arch_to_use"), hparams.get("arch_seed")
-    said = {"arch_to_use": name is not None, "arch_seed": seed is not None, "node1_op...": bool(nodes)}
-    given = [way for way in said if said[way]]
-    if len(given) != 1:
-        ways = "arch_to_use (a name), arch_seed (a random cell) or node1_op, node1_edge, ... must say the architecture"
-        raise ConfigError([f"hyperparameters: exactly one of {ways}, got {' and '.join(given) or 'none of them'}"])
+    given = {"arch_to_use": name is not None, "arch_seed": seed is not None, "node1_op...": bool(nodes)}
+    exactly_one(given, "arch_to_use (a name), arch_seed (a random cell) or node1_op, node1_edge, ...")
     if nodes:
         return architecture.from_hparams(nodes)
     if seed is None:

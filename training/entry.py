@@ -69,7 +69,7 @@ def on_cluster(trial_class: type[Trial], info: det.ClusterInfo) -> None:
     config, hparams = info.trial._config, info.trial.hparams
     problem, length = None, ("epochs", 0)
     try:
-        length = _plan(trial_class, config, hparams, here.processes())
+        length = _check(trial_class, config, hparams, here.processes())
     except ConfigError as error:
         problem = error
     tensorboard = importlib.util.find_spec("tensorboard") is not None
@@ -84,7 +84,9 @@ def on_cluster(trial_class: type[Trial], info: det.ClusterInfo) -> None:
             raise det.InvalidHP(str(error)) from error
 
 
-def _plan(trial_class: type[Trial], config: dict[str, Any], hparams: dict[str, Any], processes: int) -> tuple[str, int]:
+def _check(
+    trial_class: type[Trial], config: dict[str, Any], hparams: dict[str, Any], processes: int
+) -> tuple[str, int]:
     """Check everything that can be checked without data, and say how long to train. Raises ConfigError."""
     configs.check_sections(config)
     settings = trial_class.check(hparams, config.get("data") or {}, processes)
@@ -128,7 +130,7 @@ def _run_here(
     trial_class: type[Trial], arguments: argparse.Namespace, device: torch.device, distributed: core.DistributedContext
 ) -> int:
     folder, config, hparams, seed, notes = _open_or_plan(arguments)
-    length = _plan(trial_class, config, hparams, distributed.size)
+    plan = here.Plan(config, hparams, seed, _check(trial_class, config, hparams, distributed.size))
     with ExitStack() as stack:
         if distributed.rank == 0:
             run = {"hyperparameters": hparams, "seed": seed, "status": "new", "versions": _versions()}
@@ -143,7 +145,7 @@ def _run_here(
             stack.enter_context(_LogFile(folder.path / "log.txt"))
         for note in notes:
             _say(distributed, note)
-        return _train(trial_class, folder, config, hparams, seed, length, device, distributed)
+        return _train(trial_class, folder, plan, device, distributed)
 
 
 def _open_or_plan(
@@ -179,10 +181,7 @@ def _at(hparams: dict[str, Any], name: str) -> Any:
 def _train(
     trial_class: type[Trial],
     folder: RunFolder,
-    config: dict[str, Any],
-    hparams: dict[str, Any],
-    seed: int,
-    length: tuple[str, int],
+    plan: here.Plan,
     device: torch.device,
     distributed: core.DistributedContext,
 ) -> int:
@@ -194,7 +193,7 @@ def _train(
 
     chief = distributed.rank == 0
     try:
-        trial = here.train(build, config, hparams, seed, length, device, distributed, folder)
+        trial = here.train(build, plan, device, distributed, folder)
     except BaseException:
         if chief:
             folder.save(status="failed")
@@ -225,7 +224,7 @@ def _closing(folder: RunFolder) -> str:
     """What a completed run came to: the last validation, the best one, the test, and where to look."""
     validations = folder.metrics("validation")
     best = folder.run["best"] or {}
-    lines = [f"valid        {describe(validations[-1])} after epoch {validations[-1]['epochs']}"]
+    lines = [f"valid        {describe(validations[-1]) or 'nothing held out'} after epoch {validations[-1]['epochs']}"]
     if best and best["batches"] != validations[-1]["step"]:
         better = next(record for record in validations if record["step"] == best["batches"])
         lines.append(f"best valid   {describe(better)} after epoch {better['epochs']}")

@@ -12,6 +12,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
@@ -25,6 +26,16 @@ from training.progress import Progress, ReportingSteps
 from training.trial import Trial
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one trial on this machine is to do."""
+
+    config: dict[str, Any]  # the experiment's config, overrides included
+    hparams: dict[str, Any]  # one value for each hyperparameter
+    seed: int
+    length: tuple[str, int]  # see Trial.length
 
 
 class Stop:
@@ -174,10 +185,7 @@ def choose_device(name: str) -> torch.device:
 
 def train(
     build: Callable[[pytorch.PyTorchTrialContext], Trial],
-    config: dict[str, Any],
-    hparams: dict[str, Any],
-    seed: int,
-    length: tuple[str, int],
+    plan: Plan,
     device: torch.device,
     distributed: core.DistributedContext,
     folder: RunFolder,
@@ -196,9 +204,9 @@ def train(
         profiler=core.DummyProfilerContext(),
     )
     with context_parts as core_context, stop.on_signals():
-        context = _trial_context(core_context, config, hparams, seed, device, batches)
+        context = _trial_context(core_context, plan, device, batches)
         trial = build(context)
-        trial.length = length
+        trial.length = plan.length
         if chief:
             folder.save(status="running")
             core_context.train.set_metadata(trial.summary())
@@ -215,21 +223,16 @@ def train(
 
 
 def _trial_context(
-    core_context: core.Context,
-    config: dict[str, Any],
-    hparams: dict[str, Any],
-    seed: int,
-    device: torch.device,
-    batches: int,
+    core_context: core.Context, plan: Plan, device: torch.device, batches: int
 ) -> pytorch.PyTorchTrialContext:
     """What `pytorch.init` makes, with a seed, a device and a start of our choice."""
     context = pytorch.PyTorchTrialContext(
         core_context=core_context,
-        trial_seed=seed,
-        hparams=hparams,
+        trial_seed=plan.seed,
+        hparams=plan.hparams,
         slots_per_trial=core_context.distributed.size,
         num_gpus=torch.cuda.device_count() if device.type == "cuda" else 0,
-        exp_conf=config,
+        exp_conf=plan.config,
         aggregation_frequency=1,
         steps_completed=batches,
         managed_training=True,
