@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision.datasets import CIFAR10  # type: ignore[import-untyped]
 
 from cnn_nas.images import Images, Source, held_out
 from downloads import DataError, extract_members, fetch, locked
@@ -28,9 +27,22 @@ log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = 1800.0  # seconds; CIFAR-10 is 170 MB, and lines can be slow
 CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
-CIFAR10_MIRRORS = (CIFAR10.url, f"https://storage.googleapis.com/tensorflow/tf-keras-datasets/{CIFAR10.filename}")
+CIFAR10_MIRRORS = (
+    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+    "https://storage.googleapis.com/tensorflow/tf-keras-datasets/cifar-10-python.tar.gz",
+)
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-CIFAR10_MD5 = dict([*CIFAR10.train_list, *CIFAR10.test_list, (CIFAR10.meta["filename"], CIFAR10.meta["md5"])])
+CIFAR10_MD5 = {  # as torchvision checks them
+    "data_batch_1": "c99cafc152244af753f735de768cd75f",
+    "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+    "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+    "data_batch_4": "634d18415352ddfa80567beed471001a",
+    "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+    "test_batch": "40351d587109b95175f43aff81a1287e",
+    "batches.meta": "5ff9c542aee3614f3951f8cda6e48888",
+}
+CIFAR10_FOLDER, CIFAR10_ARCHIVE = "cifar-10-batches-py", "cifar-10-python.tar.gz"
+CIFAR10_BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
 
 
 @dataclass(frozen=True)
@@ -150,7 +162,7 @@ def digits() -> Source:
 
 
 def _cifar10_batches(data_dir: Path | None, cache: Path) -> Path:
-    name, packed = str(CIFAR10.base_folder), str(CIFAR10.filename)
+    name, packed = CIFAR10_FOLDER, CIFAR10_ARCHIVE
     archive = cache / packed
     if data_dir:
         for folder in (data_dir / name, data_dir):
@@ -176,7 +188,7 @@ def _cifar10_batches(data_dir: Path | None, cache: Path) -> Path:
 
 def _cifar10_split(folder: Path, train: bool) -> Images:
     pixels, labels = [], []
-    for name, _ in CIFAR10.train_list if train else CIFAR10.test_list:
+    for name in CIFAR10_BATCHES["train" if train else "test"]:
         batch = pickle.loads((folder / name).read_bytes(), encoding="latin1")  # verified before: no stranger's pickle
         pixels.append(batch["data"])
         labels += batch["labels"]
