@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 class OptimizerConfig:
     """How the network is trained and evaluated."""
 
-    learning_rate: float = setting(above=0)  # at the start; falls to 0 along a cosine, once an epoch
+    learning_rate: float = setting(above=0)  # at the start; falls to 0 along a cosine, batch by batch
     momentum: float = setting(least=0, below=1)
     weight_decay: float = setting(least=0)
     clip_gradients_l2_norm: float = setting(above=0)
@@ -155,12 +155,13 @@ class ImageTrial(training.Trial):
         return training.OwnShare(OwnImages(images, slice(None)), [[batch] for batch in batches])
 
     def train_step(self, batch: Any, epoch: int, index: int) -> dict[str, float]:
-        """Augment, step; the learning rate and the drop path follow the epoch."""
+        """Augment, step; the learning rate follows the batches, the drop path the epochs."""
         images, targets = batch
         optimizer, device = self.settings.optimizer, self.context.device
         if index % self.context._epoch_len == 0:
             self.train_means.start()
-        lr = 0.5 * optimizer.learning_rate * (1 + math.cos(math.pi * epoch / self._epochs))
+        progress = index / (self._epochs * self.context._epoch_len)
+        lr = 0.5 * optimizer.learning_rate * (1 + math.cos(math.pi * progress))
         for group in self.sgd.param_groups:
             group["lr"] = lr
         total = optimizer.global_batch_size
