@@ -1,4 +1,4 @@
-"""What the tests share: a tiny corpus, hyperparameters with which a trial takes a second, and ways to run one."""
+"""What the tests share: tiny data, hyperparameters with which a trial takes a second, and ways to run one."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from stub_master import StubMaster
 
 import training
-from model_def import RecurrentTrial
 from training import config as configs
 
 ROOT = Path(__file__).resolve().parent.parent
-TRIAL = "model_def:RecurrentTrial"
 WORDS = 40
 TINY: dict[str, Any] = {
     "emsize": 8,
@@ -40,10 +41,40 @@ TINY: dict[str, Any] = {
 # All that has a state, on weights that learn something: small changes grow until they cannot be overlooked.
 HARD: dict[str, Any] = {
     **{"arch_to_use": None, "node1_op": "sigmoid", "node1_edge": 0, "node2_op": "tanh", "node2_edge": 1},
-    **{"node3_op": "relu", "node3_edge": 0, "depth": 2, "learning_rate": 40, "nonmono": 0, "train_epochs": 4},
+    **{"node3_op": "tanh", "node3_edge": 0, "depth": 2, "learning_rate": 40, "nonmono": 0, "train_epochs": 4},
     **{"dropout": 0.3, "dropouth": 0.2, "dropoutx": 0.2, "dropouti": 0.1, "dropoute": 0.1, "alpha": 0.5, "beta": 0.5},
     **{"global_batch_size": 3, "bptt": 5, "evaluate_test": True},
 }
+# One image network of three cells, of which one is normal, on images of 8 x 8 pixels in six classes. Not channels last: with
+# few channels, torch 2.15 corrupts the heap on some CPUs (a strided 1 x 1 convolution, backward, oneDNN).
+CLASSES = 6
+TINY_IMAGES: dict[str, Any] = {
+    **{"init_channels": 2, "layers": 3, "global_batch_size": 16, "eval_batch_size": 7, "train_epochs": 2},
+    **{"crop_padding": 1, "cutout_length": 2, "evaluate_test": False, "channels_last": False},
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One of the trials, and what shrinks its configs."""
+
+    trial: str
+    config: str  # the one that is shrunk where a test names none
+    script: tuple[str, ...]  # what Python runs
+    tiny: dict[str, Any]
+    data: dict[str, Any]  # of the section of that name, beside the folder
+
+
+RECURRENT = Kind(
+    "model_def:RecurrentTrial", "train_small.yaml", (str(ROOT / "model_def.py"),), TINY, {"corpus": "text"}
+)
+IMAGES = Kind(
+    "cnn_nas.trial:ImageTrial",
+    "cnn_nas/folder.yaml",
+    ("-m", "cnn_nas.trial"),
+    TINY_IMAGES,
+    {"dataset": "folder", "image_size": 8, "validation_fraction": 0.25},
+)
 
 torch.set_num_threads(1)
 
@@ -63,6 +94,22 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for split, lines in (("train", 60), ("valid", 12), ("test", 10)):
         text = [[(7 * i + 3 * j + generator.randrange(3)) % WORDS for j in range(9)] for i in range(lines)]
         (folder / f"{split}.txt").write_text("".join(" ".join(f"w{k}" for k in line) + "\n" for line in text))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 90 images to train on and 31 to test on; a class is known by where its square is, and by its colour."""
+    folder = tmp_path_factory.mktemp("pictures")
+    generator = np.random.RandomState(0)
+    for split, count in (("train", 15), ("test", 5)):
+        for label in range(CLASSES):
+            place = folder / split / f"class{label}"
+            place.mkdir(parents=True)
+            for number in range(count + (split == "test" and label == 0)):
+                pixels = generator.randint(0, 100, (8, 8, 3), dtype=np.uint8)
+                pixels[label : label + 3, label : label + 3, label % 3] += 120
+                Image.fromarray(pixels).save(place / f"{number}.png")
     return folder
 
 
@@ -95,20 +142,21 @@ class Run:
 
 @dataclass(frozen=True)
 class Laptop:
-    """Runs trials on the tiny corpus, in this process, as the command line would."""
+    """Runs trials of one kind on tiny data, in this process, as the command line would."""
 
     experiments: Path
-    corpus: Path
+    data: Path
+    kind: Kind = RECURRENT
 
-    def arguments(self, *overrides: str, config: str | Path = "train_small.yaml", **hparams: Any) -> list[str]:
+    def arguments(self, *overrides: str, config: str | Path = "", **hparams: Any) -> list[str]:
         """The command line that trains a config at tiny size; a hyperparameter that is None becomes null."""
-        values = {"data.corpus": "text", "data.data_dir": str(self.corpus)}
-        values |= {f"hyperparameters.{name}": value for name, value in (TINY | hparams).items()}
+        values = {f"data.{name}": value for name, value in (self.kind.data | {"data_dir": str(self.data)}).items()}
+        values |= {f"hyperparameters.{name}": value for name, value in (self.kind.tiny | hparams).items()}
         pairs = [f"{name}={json.dumps(value)}" for name, value in values.items()] + list(overrides)
         sets = [part for pair in pairs for part in ("--set", pair)]
-        return ["--config", str(ROOT / config), "--experiments", str(self.experiments), *sets]
+        return ["--config", str(ROOT / (config or self.kind.config)), "--experiments", str(self.experiments), *sets]
 
-    def train(self, *overrides: str, config: str | Path = "train_small.yaml", **hparams: Any) -> Run:
+    def train(self, *overrides: str, config: str | Path = "", **hparams: Any) -> Run:
         """A new run."""
         return self.main(self.arguments(*overrides, config=config, **hparams))
 
@@ -120,7 +168,7 @@ class Laptop:
         """Any command line."""
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            code = training.main(TRIAL, arguments)
+            code = training.main(self.kind.trial, arguments)
         return Run(code, out.getvalue(), err.getvalue(), self.newest())
 
     def newest(self) -> Path | None:
@@ -140,13 +188,32 @@ def laptop(tmp_path: Path, corpus: Path, caplog: pytest.LogCaptureFixture) -> La
     return Laptop(tmp_path / "experiments", corpus)
 
 
+@pytest.fixture
+def darkroom(tmp_path: Path, pictures: Path, caplog: pytest.LogCaptureFixture) -> Laptop:
+    """The same for image trials."""
+    caplog.set_level(logging.INFO)
+    return Laptop(tmp_path / "experiments", pictures, IMAGES)
+
+
 @pytest.fixture(scope="module")
-def module_laptop(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Iterator[Laptop]:
-    """The same for runs that several tests of a module look at."""
+def of_the_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What `nothing_of_the_user` does, for fixtures of a module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
         patch.delenv("NAS_DATA", raising=False)
-        yield Laptop(tmp_path_factory.mktemp("experiments"), corpus)
+        yield
+
+
+@pytest.fixture(scope="module")
+def module_laptop(of_the_module: None, tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Laptop:
+    """For runs that several tests of a module look at."""
+    return Laptop(tmp_path_factory.mktemp("experiments"), corpus)
+
+
+@pytest.fixture(scope="module")
+def module_darkroom(of_the_module: None, tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Laptop:
+    """The same for image trials."""
+    return Laptop(tmp_path_factory.mktemp("experiments"), pictures, IMAGES)
 
 
 def metrics_of(folder: Path, group: str | None = None) -> list[dict[str, Any]]:
@@ -161,13 +228,52 @@ def read_config(name: str) -> dict[str, Any]:
     return configs.load(ROOT / name)
 
 
-def tiny_config(corpus: Path, name: str = "train_small.yaml", **hparams: Any) -> dict[str, Any]:
+def tiny_config(data: Path, kind: Kind = RECURRENT, **hparams: Any) -> dict[str, Any]:
     """A config of the repository at tiny size, for the cluster; hyperparameters of value None are left out."""
-    config = read_config(name)
-    values = {**config["hyperparameters"], **TINY, **hparams}
+    config = read_config(kind.config)
+    values = {**config["hyperparameters"], **kind.tiny, **hparams}
     config["hyperparameters"] = {key: value for key, value in values.items() if value is not None}
-    config["data"] = {"corpus": "text", "data_dir": str(corpus)}
+    config["data"] = {**kind.data, "data_dir": str(data)}
     return config
+
+
+def master_of(
+    data: Path, storage: Path, searcher: dict[str, Any] | None = None, *, kind: Kind = RECURRENT, **hparams: Any
+) -> StubMaster:
+    """A master that runs one trial of a tiny config."""
+    config = tiny_config(data, kind, **hparams)
+    config["searcher"] = searcher or config["searcher"]
+    return StubMaster(config, config["hyperparameters"], storage=storage, trial_seed=300)
+
+
+def run_on(master: StubMaster, kind: Kind = RECURRENT) -> None:
+    """What a container does: the script, without arguments."""
+    with master:
+        assert training.main(kind.trial) == 0
+    assert master.unknown_requests == [] and master.complaints == []
+
+
+def assert_invalid(master: StubMaster, kind: Kind = RECURRENT) -> None:
+    """The trial reports invalid hyperparameters, and nothing else."""
+    with pytest.raises(SystemExit) as error, master:
+        training.main(kind.trial)
+    assert error.value.code == 0 and master.early_exits == ["INVALID_HP"]
+    assert master.reports == [] and master.checkpoints == [] and master.unknown_requests == []
+
+
+def checkpoint_of(master: StubMaster) -> dict[str, Any]:
+    """The last checkpoint, read as torch does since 2.6."""
+    return torch.load(master.storage / master.checkpoints[-1]["uuid"] / "state_dict.pth", weights_only=True)
+
+
+def groups_of(master: StubMaster) -> list[str]:
+    """The groups of all reports, in order."""
+    return [report.group for report in master.reports]
+
+
+def reports_of(master: StubMaster) -> dict[tuple[str, int], dict[str, Any]]:
+    """All reports, by group and batches trained."""
+    return {(report.group, report.steps_completed): report.metrics for report in master.reports}
 
 
 def assert_same(a: Any, b: Any, place: str = "") -> None:
@@ -192,6 +298,21 @@ def state_of(checkpoint: dict[str, Any]) -> dict[str, Any]:
     return {name: checkpoint[name] for name in ("models_state_dict", "optimizers_state_dict", "callbacks")}
 
 
+def regular(run: Run) -> list[dict[str, Any]]:
+    """What is reported, without the report that a stop adds; times and identities are not among it."""
+    ends = set(run.values("validation", "batches"))
+    return [r for r in metrics_of(run.path) if r["group"] != "training" or r["step"] % 100 == 0 or r["step"] in ends]
+
+
+def assert_equal_runs(run: Run, straight: Run) -> None:
+    """Both are complete, and what they trained and reported is equal to the last bit."""
+    assert run.read("run.json")["status"] == "completed"
+    assert_same(state_of(run.checkpoint()), state_of(straight.checkpoint()))
+    assert_same(state_of(run.checkpoint("best")), state_of(straight.checkpoint("best")))
+    assert regular(run) == regular(straight)
+    assert len(list((run.path / "checkpoints").iterdir())) == len(list((straight.path / "checkpoints").iterdir()))
+
+
 def weights_of(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
     """The weights that count: the averaged ones if there are any, in the order of the model's parameters."""
     weights = {name.removeprefix("module."): value for name, value in checkpoint["models_state_dict"][0].items()}
@@ -207,23 +328,23 @@ def averaged_steps(checkpoint: dict[str, Any]) -> int:
     return int(checkpoint["optimizers_state_dict"][0]["param_groups"][0]["averaged_steps"])
 
 
-def after_step(monkeypatch: pytest.MonkeyPatch, then: Callable[[RecurrentTrial, int], None]) -> None:
-    """Call `then(trial, index)` after each training step."""
-    original = RecurrentTrial.train_step
+def after_step(monkeypatch: pytest.MonkeyPatch, then: Callable[[Any, int], None]) -> None:
+    """Call `then(trial, index)` after each training step of any trial."""
+    original = training.Trial.train_batch
 
-    def train_step(self: RecurrentTrial, batch: Any, epoch: int, index: int) -> dict[str, float]:
-        metrics = original(self, batch, epoch, index)
-        then(self, index)
+    def train_batch(self: training.Trial, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, float]:
+        metrics = original(self, batch, epoch_idx, batch_idx)
+        then(self, batch_idx)
         return metrics
 
-    monkeypatch.setattr(RecurrentTrial, "train_step", train_step)
+    monkeypatch.setattr(training.Trial, "train_batch", train_batch)
 
 
 @contextlib.contextmanager
 def stopped_after(batches: int) -> Iterator[None]:
     """A signal asks the run to stop while its batch number `batches`, counted from 1, is trained."""
 
-    def stop(_: RecurrentTrial, index: int) -> None:
+    def stop(_: training.Trial, index: int) -> None:
         if index + 1 == batches:
             signal.raise_signal(signal.SIGTERM)
 
@@ -237,7 +358,7 @@ def step_losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     losses: list[float] = []
     before = [0.0, 0.0]
 
-    def note(trial: RecurrentTrial, index: int) -> None:
+    def note(trial: Any, index: int) -> None:
         if index % (trial.context._epoch_len or 1) == 0:
             before[:] = [0.0, 0.0]
         totals = trial.train_means.totals()
@@ -253,11 +374,21 @@ def environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"}
 
 
-def start(arguments: list[str], cwd: Path = ROOT, module: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    """Start `python [-m launcher ...] model_def.py arguments` in a process group of its own."""
-    command = [sys.executable, *module, str(ROOT / "model_def.py"), *arguments]
+def start(
+    arguments: list[str], kind: Kind = RECURRENT, cwd: Path = ROOT, launcher: tuple[str, ...] = ()
+) -> subprocess.Popen[str]:
+    """Start `python [-m launcher ...] script arguments` in a process group of its own."""
+    command = [sys.executable, *launcher, *kind.script, *arguments]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=cwd, env=environment(), start_new_session=True, **pipes)
+
+
+TWO = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+
+def torchrun(arguments: list[str], kind: Kind = RECURRENT) -> subprocess.Popen[str]:
+    """Two processes on the CPU."""
+    return start([*arguments, "--device", "cpu"], kind, launcher=TWO)
 
 
 def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 60) -> None:

@@ -12,16 +12,28 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import HARD, TRIAL, Laptop, after_step, assert_same, averaged_steps, state_of, tiny_config
+from conftest import (
+    HARD,
+    Laptop,
+    after_step,
+    assert_invalid,
+    assert_same,
+    averaged_steps,
+    checkpoint_of,
+    groups_of,
+    master_of,
+    reports_of,
+    run_on,
+    state_of,
+)
 from stub_master import StubMaster
 
 import model_def
-import training
 from randomNAS_files.architecture import Genotype, from_json, sample
 from randomNAS_files.genotypes import ASHA
 
 EPOCHS = int(HARD["train_epochs"])
-CELL = Genotype((("sigmoid", 0), ("tanh", 1), ("relu", 0)))
+CELL = Genotype((("sigmoid", 0), ("tanh", 1), ("tanh", 0)))
 LONG_EPOCHS: dict[str, Any] = {"global_batch_size": 1, "bptt": 5, "max_seq_length_delta": 0, "train_epochs": 2}
 ASHA_SEARCHER: dict[str, Any] = {
     **{"name": "adaptive_asha", "metric": "loss", "smaller_is_better": True},
@@ -29,34 +41,11 @@ ASHA_SEARCHER: dict[str, Any] = {
 }
 
 
-def master_of(corpus: Path, storage: Path, searcher: dict[str, Any] | None = None, **hparams: Any) -> StubMaster:
-    """A master that runs one trial of a tiny config."""
-    config = tiny_config(corpus, **hparams)
-    config["searcher"] = searcher or config["searcher"]
-    return StubMaster(config, config["hyperparameters"], storage=storage, trial_seed=300)
-
-
-def run(master: StubMaster) -> None:
-    """What a container does: the script, without arguments."""
-    with master:
-        assert training.main(TRIAL) == 0
-    assert master.unknown_requests == [] and master.complaints == []
-
-
-def checkpoint_of(master: StubMaster) -> dict[str, Any]:
-    """The last checkpoint, read as torch does since 2.6."""
-    return torch.load(master.storage / master.checkpoints[-1]["uuid"] / "state_dict.pth", weights_only=True)
-
-
-def groups_of(master: StubMaster) -> list[str]:
-    return [report.group for report in master.reports]
-
-
 @pytest.fixture(scope="module")
 def whole(module_laptop: Laptop, tmp_path_factory: pytest.TempPathFactory) -> StubMaster:
     """A trial that nobody disturbs."""
-    master = master_of(module_laptop.corpus, tmp_path_factory.mktemp("storage"), **HARD)
-    run(master)
+    master = master_of(module_laptop.data, tmp_path_factory.mktemp("storage"), **HARD)
+    run_on(master)
     return master
 
 
@@ -100,13 +89,13 @@ def test_metadata_describes_the_architecture_within_the_limits(whole: StubMaster
 def test_each_checkpoint_holds_the_architecture(whole: StubMaster) -> None:
     for checkpoint in whole.checkpoints:
         written = json.loads((whole.storage / checkpoint["uuid"] / "genotype.json").read_text())
-        assert written == {"recurrent": [["sigmoid", 0], ["tanh", 1], ["relu", 0]], "concat": [1, 2, 3]}
+        assert written == {"recurrent": [["sigmoid", 0], ["tanh", 1], ["tanh", 0]], "concat": [1, 2, 3]}
 
 
 def test_the_architecture_is_logged(corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     master = master_of(corpus, tmp_path, arch_to_use=None, arch_seed=5, train_epochs=1)
-    run(master)
+    run_on(master)
     cell = sample(5)
     assert any(cell.to_text() in message for message in caplog.messages)
     assert master.run_metadata["genotype"] == cell.to_text()
@@ -115,7 +104,7 @@ def test_the_architecture_is_logged(corpus: Path, tmp_path: Path, caplog: pytest
 
 def test_the_same_trial_here_and_there(corpus: Path, tmp_path: Path, laptop: Laptop) -> None:
     master = master_of(corpus, tmp_path, train_epochs=1)
-    run(master)
+    run_on(master)
     here = laptop.train(f"reproducibility.experiment_seed={master.trial_seed}", train_epochs=1)
     assert_same(checkpoint_of(master)["models_state_dict"], here.checkpoint()["models_state_dict"])
     assert master.validation("loss") == here.values("validation", "loss")
@@ -125,33 +114,29 @@ def test_the_same_trial_here_and_there(corpus: Path, tmp_path: Path, laptop: Lap
 def test_preempted_between_epochs(corpus: Path, tmp_path: Path, whole: StubMaster, epoch: int) -> None:
     first = master_of(corpus, tmp_path, **HARD)
     first.preempt_after = batches = whole.validation("batches")[epoch - 1]
-    run(first)
+    run_on(first)
     assert first.preemption_acknowledged and first.checkpoints[-1]["steps_completed"] == batches
     assert "test" not in groups_of(first)
     second = first.resume()
-    run(second)
+    run_on(second)
     assert_same(state_of(checkpoint_of(second)), state_of(checkpoint_of(whole)))
     assert {**reports_of(first), **reports_of(second)} == reports_of(whole)
     assert groups_of(second).count("test") == 1 and groups_of(second)[-1] == "test"
     assert second.run_metadata == whole.run_metadata
 
 
-def reports_of(master: StubMaster) -> dict[tuple[str, int], dict[str, Any]]:
-    return {(report.group, report.steps_completed): report.metrics for report in master.reports}
-
-
 def test_preempted_within_an_epoch(corpus: Path, tmp_path: Path) -> None:
     """The epoch has 119 batches, and metrics are reported after 100."""
     nodes = {key: value for key, value in HARD.items() if key.startswith(("arch", "node"))} | {"nonmono": 5}
     whole = master_of(corpus, tmp_path, **nodes, **LONG_EPOCHS)
-    run(whole)
+    run_on(whole)
     assert whole.validation("batches")[0] > 100
     first = master_of(corpus, tmp_path, **nodes, **LONG_EPOCHS)
     first.preempt_after = 100
-    run(first)
+    run_on(first)
     assert first.checkpoints[-1]["steps_completed"] == 100 and first.validation("loss") == []
     second = first.resume()
-    run(second)
+    run_on(second)
     assert_same(state_of(checkpoint_of(second)), state_of(checkpoint_of(whole)))
     assert {**reports_of(first), **reports_of(second)} == reports_of(whole)
 
@@ -162,10 +147,10 @@ def test_preempted_in_the_last_batch(corpus: Path, tmp_path: Path, whole: StubMa
     with pytest.MonkeyPatch.context() as monkeypatch:
         last = whole.checkpoints[-1]["steps_completed"]
         after_step(monkeypatch, lambda _, index: masters[0].preempt() if index + 1 == last else None)
-        run(masters[0])
+        run_on(masters[0])
     if "test" not in groups_of(masters[0]):
         masters.append(masters[0].resume())
-        run(masters[1])
+        run_on(masters[1])
     assert [epoch for master in masters for epoch in master.validation("epochs")] == [1, 2, 3, 4]
     assert [group for master in masters for group in groups_of(master)].count("test") == 1
     assert masters[-1].values("test", "test_loss") == whole.values("test", "test_loss")
@@ -180,7 +165,7 @@ def test_a_warm_start_from_another_trial(corpus: Path, tmp_path: Path, whole: St
     still = {**HARD, "learning_rate": 1e-9, "wdecay": 0, "train_epochs": 1}
     changes = {"trial_id": 2, "latest_checkpoint": whole.checkpoints[-1]["uuid"], "steps_completed": 0}
     warm = replace(master_of(corpus, whole.storage, **still), **changes)
-    run(warm)
+    run_on(warm)
     assert warm.validation("epochs") == [1] and groups_of(warm)[-1] == "test"
     means = checkpoint_of(whole)["optimizers_state_dict"][0]["state"]
     after = checkpoint_of(warm)
@@ -191,7 +176,7 @@ def test_a_warm_start_from_another_trial(corpus: Path, tmp_path: Path, whole: St
 
 def test_random_cells_are_reported(corpus: Path, tmp_path: Path) -> None:
     master = master_of(corpus, tmp_path, train_epochs=1, eval_same_arch=False, num_archs_to_eval=3)
-    run(master)
+    run_on(master)
     losses = master.values("architectures", "loss")
     assert losses == sorted(losses) and len(losses) == 3
     folder = master.storage / master.checkpoints[-1]["uuid"]
@@ -203,13 +188,13 @@ def test_random_cells_are_reported(corpus: Path, tmp_path: Path) -> None:
 
 def test_asha_says_how_long_to_train(corpus: Path, tmp_path: Path) -> None:
     master = master_of(corpus, tmp_path, ASHA_SEARCHER, train_epochs=None)
-    run(master)
+    run_on(master)
     assert master.validation("epochs") == [1, 2, 3]
 
 
 def test_asha_counts_batches(corpus: Path, tmp_path: Path) -> None:
     master = master_of(corpus, tmp_path, {**ASHA_SEARCHER, "max_time": 30, "time_metric": "batches"}, train_epochs=None)
-    run(master)
+    run_on(master)
     assert master.validation("batches") == [20, 30]
 
 
@@ -220,7 +205,7 @@ def test_a_loss_that_is_not_finite(
     """A single trial stops; ASHA stops its trials itself, and puts the experiment into ERROR for a NaN."""
     epochs = {"train_epochs": None if searcher else 3}
     master = master_of(corpus, tmp_path, searcher, learning_rate=1e30, **epochs)
-    run(master)
+    run_on(master)
     losses, perplexities = master.validation("loss"), master.validation("perplexity")
     assert all(isinstance(value, float) and 1e9 < value < 1e300 for value in losses + perplexities)
     assert master.validation("epochs") == ([1, 2, 3] if searcher else [1])
@@ -233,7 +218,7 @@ def test_a_loss_that_is_not_finite(
 def test_where_larger_is_better_the_worst_is_small(corpus: Path, tmp_path: Path) -> None:
     searcher = {"name": "single", "metric": "loss", "smaller_is_better": False}
     master = master_of(corpus, tmp_path, searcher, learning_rate=1e30, train_epochs=1)
-    run(master)
+    run_on(master)
     assert master.validation("loss")[0] < -1e9
 
 
@@ -273,10 +258,3 @@ def test_a_batch_larger_than_the_corpus_is_an_invalid_hyperparameter(
 ) -> None:
     assert_invalid(master_of(corpus, tmp_path, global_batch_size=5000))
     assert any("global_batch_size" in message for message in caplog.messages)
-
-
-def assert_invalid(master: StubMaster) -> None:
-    with pytest.raises(SystemExit) as error, master:
-        training.main(TRIAL)
-    assert error.value.code == 0 and master.early_exits == ["INVALID_HP"]
-    assert master.reports == [] and master.checkpoints == [] and master.unknown_requests == []

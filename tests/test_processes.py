@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from typing import Any
 
 import pytest
 import torch
-from conftest import Laptop, Run, averaged_steps, metrics_of, start, wait_until, weights_of
+from conftest import Laptop, Run, averaged_steps, metrics_of, torchrun, wait_until, weights_of
 
 from randomNAS_files.architecture import from_json
 from randomNAS_files.genotypes import ASHA
 
-TWO = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2")
 COMMON: dict[str, Any] = {
     **{"arch_to_use": "ASHA", "dropoute": 0.1, "alpha": 0.1, "beta": 0.1},
     **{"train_epochs": 4, "nonmono": 0, "learning_rate": 20, "evaluate_test": True},
@@ -23,11 +21,6 @@ COMMON: dict[str, Any] = {
 CLOSE: dict[str, float] = {"rel": 1e-4}
 
 pytestmark = pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="this PyTorch has no gloo")
-
-
-def torchrun(arguments: list[str]) -> subprocess.Popen[str]:
-    """Two processes on the CPU."""
-    return start([*arguments, "--device", "cpu"], module=("-m", *TWO))
 
 
 def assert_close(run: Run, single: Run) -> None:
@@ -54,7 +47,7 @@ def single(module_laptop: Laptop) -> Run:
 
 @pytest.fixture(scope="module")
 def double(module_laptop: Laptop, tmp_path_factory: pytest.TempPathFactory) -> tuple[Laptop, Run]:
-    laptop = Laptop(tmp_path_factory.mktemp("two"), module_laptop.corpus)
+    laptop = Laptop(tmp_path_factory.mktemp("two"), module_laptop.data)
     process = torchrun(laptop.arguments(**COMMON))
     out, err = process.communicate(timeout=120)
     return laptop, Run(process.returncode, out, err, laptop.newest())
@@ -87,7 +80,7 @@ def test_two_processes_score_the_same_random_cells(double: tuple[Laptop, Run], s
 
 
 def test_one_process_goes_on_where_two_stopped(laptop: Laptop, single: Run) -> None:
-    apart = Laptop(laptop.experiments.parent / "two", laptop.corpus)
+    apart = Laptop(laptop.experiments.parent / "two", laptop.data)
     process = torchrun(apart.arguments(**COMMON))
     try:
         wait_until(lambda: [path for path in apart.left() if metrics_of(path, "validation")], process)

@@ -1,20 +1,34 @@
-"""Every config in the root: it loads, it makes sense, and it trains."""
+"""Every config of the repository: it loads, it makes sense, and it trains."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import json
 import shlex
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pathspec
 import pytest
-from conftest import ROOT, Laptop, read_config
+from conftest import IMAGES, RECURRENT, ROOT, Kind, Laptop, read_config
+from test_kirigami import sheets, strain
 
-from model_def import RecurrentTrial
+from cnn_nas import kirigami
 from training import config as configs
 
-YAMLS = sorted(path.name for path in ROOT.glob("*.yaml"))
+YAMLS = sorted(
+    path.relative_to(ROOT).as_posix() for folder in (ROOT, ROOT / "cnn_nas") for path in folder.glob("*.yaml")
+)
+KINDS = {"model_def.py": RECURRENT, "cnn_nas.trial": IMAGES}  # by what an entrypoint runs
+# One cell, with batches of 4, whatever the config asks for; the constraints about size are for its own network.
+SHRUNK_IMAGES: dict[str, Any] = {
+    **{"init_channels": 2, "layers": 2, "global_batch_size": 4, "eval_batch_size": 50},
+    "channels_last": False,  # see `TINY_IMAGES`
+}
 LAUNCHER = "python3 -m determined.launch.torch_distributed"
 # What a master of Determined 0.38.1 takes at the top level, without what is deprecated or does nothing.
 KEYS = {
@@ -60,41 +74,91 @@ def test_a_master_knows_every_key(name: str) -> None:
     config = read_config(name)
     searcher = config["searcher"]
     assert set(config) <= KEYS
-    assert isinstance(config["name"], str) and config["name"] == Path(name).stem
+    assert config["name"] in (Path(name).stem, f"cnn_{Path(name).stem}")
     allowed = {"name", "metric", "smaller_is_better", "source_trial_id", "source_checkpoint_uuid"}
     assert set(searcher) <= allowed | SEARCHER_KEYS[searcher["name"]]
     assert {"name", "metric"} <= set(searcher)
     assert ("max_time" in searcher) == ("time_metric" in searcher) == (searcher["name"] == "adaptive_asha")
 
 
+def test_names_are_unique() -> None:
+    names = [read_config(name)["name"] for name in YAMLS]
+    assert len(set(names)) == len(names)
+
+
+def kind_of(name: str) -> Kind:
+    """The trial that a config's entrypoint runs."""
+    words = shlex.split(read_config(name)["entrypoint"].removeprefix(LAUNCHER))
+    return KINDS[words[-1]]
+
+
 @pytest.mark.parametrize("name", YAMLS)
 def test_the_entrypoint_serves_every_slot_count(name: str) -> None:
     entrypoint = read_config(name)["entrypoint"]
     assert entrypoint.startswith(f"{LAUNCHER} python3 ")
-    script = shlex.split(entrypoint.removeprefix(LAUNCHER))[1]
-    assert (ROOT / script).is_file()
+    _, *script = shlex.split(entrypoint.removeprefix(LAUNCHER))
+    if script[0] == "-m":
+        assert len(script) == 2 and importlib.util.find_spec(script[1]) is not None
+    else:
+        assert len(script) == 1 and (ROOT / script[0]).is_file()
 
 
 @pytest.mark.parametrize("name", YAMLS)
 def test_hyperparameters_make_sense_however_they_are_drawn(name: str) -> None:
     config = read_config(name)
+    module, _, trial = kind_of(name).trial.partition(":")
+    slots = config.get("resources", {}).get("slots_per_trial", 1)
     for seed in range(5):
         hparams, _ = configs.draw(config["hyperparameters"], seed)
-        settings = RecurrentTrial.check(hparams, config["data"], 1)
+        trial_class = getattr(importlib.import_module(module), trial)
+        settings = trial_class.check(hparams, config["data"], slots)
         unit, count = configs.training_length(config, settings.run.train_epochs)
         assert unit in ("epochs", "batches") and count > 0
+        configs.check_metric(config, trial_class.metrics)
+
+
+@pytest.fixture
+def sheets_of_graphene(tmp_path: Path) -> Path:
+    """A small table of kirigami."""
+    cuts = np.random.RandomState(0).permutation(sheets(2))[:60]
+    np.savetxt(tmp_path / kirigami.TABLE, np.column_stack([cuts, strain(cuts)]), fmt="%.6g")
+    return tmp_path
 
 
 @pytest.mark.parametrize("name", YAMLS)
-def test_one_batch_trains_and_validates(name: str, laptop: Laptop) -> None:
-    shrunk = {"train_epochs": None}
-    if "num_archs_to_eval" in read_config(name)["hyperparameters"]:
-        shrunk |= {"num_archs_to_eval": 2}
-    run = laptop.train("searcher.max_time=1", "searcher.time_metric=batches", config=name, **shrunk)
+def test_one_batch_trains_and_validates(name: str, laptop: Laptop, pictures: Path, sheets_of_graphene: Path) -> None:
+    config, kind = read_config(name), kind_of(name)
+    one_batch = ["searcher.max_time=1", "searcher.time_metric=batches", "hyperparameters.train_epochs=null"]
+    if kind is RECURRENT:
+        run = laptop.train(*one_batch, config=name, **candidates_of(config))
+    else:
+        shrunk = {f"hyperparameters.{key}": value for key, value in SHRUNK_IMAGES.items()}
+        shrunk |= {"hyperparameters.constraints.parameters": None} if "constraints" in config["hyperparameters"] else {}
+        shrunk |= {f"data.{key}": value for key, value in data_of(config, pictures, sheets_of_graphene).items()}
+        small = [f"{key}={json.dumps(value)}" for key, value in shrunk.items()]
+        sets = [part for pair in (*one_batch, *small) for part in ("--set", pair)]
+        images = replace(laptop, kind=kind)
+        run = images.main(["--config", str(ROOT / name), "--experiments", str(images.experiments), *sets])
     assert run.code == 0, run.err
+    validates = config["data"].get("validation_fraction") != 0
     assert [run.values(group, "batches") for group in ("training", "validation")] == [[1], [1]]
     assert run.read("run.json")["status"] == "completed"
-    assert read_config(name)["searcher"]["metric"] in run.metrics("validation")[0]
+    assert (config["searcher"]["metric"] in run.metrics("validation")[0]) == validates
+    assert bool(run.metrics("test")) == config["hyperparameters"].get("evaluate_test", False)
+
+
+def candidates_of(config: dict[str, Any]) -> dict[str, Any]:
+    return {"num_archs_to_eval": 2} if "num_archs_to_eval" in config["hyperparameters"] else {}
+
+
+def data_of(config: dict[str, Any], pictures: Path, graphene: Path) -> dict[str, Any]:
+    """What to read instead of a download."""
+    if config["data"]["dataset"] == "kirigami":
+        return {"data_dir": str(graphene)}
+    if config["data"]["dataset"] == "digits":
+        pytest.importorskip("sklearn")
+        return {}
+    return {"dataset": "folder", "data_dir": str(pictures), "image_size": 8}
 
 
 def test_a_grid_names_as_many_points_as_it_says() -> None:

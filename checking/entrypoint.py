@@ -1,0 +1,80 @@
+"""Which trial an experiment's entrypoint runs, and whether it starts one process for each slot."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hparams import ConfigError, unknown
+
+TRIALS = {"model_def": "model_def:RecurrentTrial", "cnn_nas.trial": "cnn_nas.trial:ImageTrial"}
+"""Modules with a trial, and the class in them."""
+
+LAUNCHER = "python3 -m determined.launch.torch_distributed"
+_EXAMPLE = f"{LAUNCHER} python3 model_def.py, or {LAUNCHER} python3 -m cnn_nas.trial"
+_PYTHON = re.compile(r"(.*/)?python(3(\.\d+)?)?")
+_TAKES_VALUE = ("-W", "-X")
+
+
+@dataclass(frozen=True)
+class Entrypoint:
+    """What an entrypoint comes to."""
+
+    module: str
+    distributed: bool  # behind a launcher, which starts a process for each slot
+
+    @property
+    def trial(self) -> str:
+        """As `training.main` takes it: `cnn_nas.trial:ImageTrial`."""
+        return TRIALS[self.module]
+
+
+def read_entrypoint(entrypoint: Any) -> Entrypoint:
+    """Read a command like `python3 -m determined.launch.torch_distributed python3 model_def.py`, text or list of words.
+
+    Raises:
+        ConfigError: if there is none, or it runs none of the trials here.
+    """
+    programs = list(_programs(_words(entrypoint)))
+    launchers = [program for program in programs if program.startswith("determined.launch.")]
+    others = [program for program in programs if program not in launchers]
+    if not others:
+        raise ConfigError([f"entrypoint must run a trial, like {_EXAMPLE}; got {entrypoint!r}"])
+    if others[0] not in TRIALS:
+        what = f"entrypoint {entrypoint!r}: {others[0]}"
+        raise ConfigError([unknown(what, others[0], TRIALS, "is no trial of this project")])
+    return Entrypoint(others[0], bool(launchers))
+
+
+def _words(entrypoint: Any) -> list[str]:
+    if isinstance(entrypoint, list) and all(isinstance(word, str) for word in entrypoint):
+        return entrypoint
+    if not isinstance(entrypoint, str):
+        missing = "is missing" if entrypoint is None else f"must be a command, got {entrypoint!r}"
+        raise ConfigError([f"entrypoint {missing}; for example {_EXAMPLE}"])
+    try:
+        return shlex.split(entrypoint)
+    except ValueError as error:
+        raise ConfigError([f"entrypoint is not a command ({error}), got {entrypoint!r}"]) from error
+
+
+def _programs(words: Sequence[str]) -> Iterator[str]:
+    """What each Python in the command runs, as a module: `./model_def.py` is `model_def`."""
+    rest = iter(words)
+    for word in rest:
+        if not _PYTHON.fullmatch(word):
+            continue
+        for argument in rest:
+            if argument == "-m":
+                yield next(rest, "")
+            elif argument in _TAKES_VALUE:
+                next(rest, None)
+                continue
+            elif argument.startswith("-"):
+                continue
+            else:
+                yield argument.removeprefix("./").removesuffix(".py").replace("/", ".")
+            break

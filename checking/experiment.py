@@ -1,0 +1,151 @@
+"""An experiment's config, read as a master and its trial read it, at several points of the search space."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from checking import space as spaces
+from checking.entrypoint import LAUNCHER, Entrypoint, read_entrypoint
+from checking.space import Space
+from cnn_nas.architecture import edge_hparams
+from cnn_nas.constraints import Constraints
+from cnn_nas.data import expected
+from cnn_nas.scores import Classes, Numbers
+from cnn_nas.trial import ImageTrial, network_size
+from cnn_nas.trial import Settings as ImageSettings
+from hparams import ConfigError, Problems
+from training import Trial
+from training import config as configs
+
+POINTS = 20
+"""Points of the search space at which the trial checks the hyperparameters."""
+
+_ANYTHING = {"arch_to_use": "DARTS_V2"}
+_ZEROS = dict.fromkeys((*Classes.names, *Numbers.names), 0.0)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A config that can run."""
+
+    name: str
+    config: dict[str, Any]
+    entrypoint: Entrypoint
+    processes: int
+    length: tuple[str, int]
+    points: list[Any]  # the trial's settings at points of the search space, one if nothing is searched
+    searched: list[str]  # names of the hyperparameters that a searcher chooses
+    space: Space | None  # where a searcher chooses convolutional architectures
+
+
+def read_experiment(path: Path, overrides: list[str], samples: int) -> Experiment:
+    """Check everything that can be checked without data. Raises ConfigError with every problem found."""
+    config = configs.override(configs.load(path), overrides)
+    configs.check_sections(config)
+    problems = Problems()
+    entrypoint = problems.of(read_entrypoint, config.get("entrypoint"))
+    processes = problems.of(_processes, config, entrypoint) or 1
+    seed = problems.of(configs.experiment_seed, config) or 0
+    drawn = problems.of(_draw, config["hyperparameters"], seed)
+    if entrypoint is None or drawn is None:
+        problems.raise_any()
+    trial = _trial(entrypoint)
+    first, searched = drawn[0]
+    space = None
+    if trial is ImageTrial:
+        space = problems.of(_image_space, config, first, searched, processes, samples)
+        problems.raise_any()
+    spelt = bool(space) and "arch_seed" not in searched  # points that break the constraints are the space's matter
+    read = problems.of(_check_points, trial, config, [hparams for hparams, _ in drawn], processes, spelt)
+    problems.raise_any()
+    points, length = read
+    name = str(config.get("name") or path.stem)
+    return Experiment(name, config, entrypoint, processes, length, points, searched, space)
+
+
+def _trial(entrypoint: Entrypoint) -> type[Trial]:
+    module, _, name = entrypoint.trial.partition(":")
+    trial: type[Trial] = getattr(importlib.import_module(module), name)
+    return trial
+
+
+def _processes(config: Mapping[str, Any], entrypoint: Entrypoint | None) -> int:
+    resources = config.get("resources") or {}
+    slots = resources.get("slots_per_trial", 1) if isinstance(resources, Mapping) else None
+    if type(slots) is not int or slots < 0:
+        raise ConfigError([f"resources.slots_per_trial must be a whole number of at least 0, got {slots!r}"])
+    if slots > 1 and entrypoint and not entrypoint.distributed:
+        what = f"resources.slots_per_trial is {slots}, but the entrypoint starts one process"
+        raise ConfigError([f"{what}; put {LAUNCHER} in front of it"])
+    return max(slots, 1)
+
+
+def _draw(hparams: Mapping[str, Any], seed: int) -> list[tuple[dict[str, Any], list[str]]]:
+    """The point of the experiment's seed, which is the one that a run on this machine takes, and others."""
+    first = configs.draw(hparams, seed)
+    return [first, *(configs.draw(hparams, seed + i) for i in range(1, POINTS if first[1] else 1))]
+
+
+def _image_space(
+    config: Mapping[str, Any], first: Mapping[str, Any], searched: list[str], processes: int, samples: int
+) -> Space | None:
+    """The convolutional space that is searched, if one is. All but the architecture must make sense before."""
+    own = edge_hparams(first)
+    data, section = config.get("data") or {}, first.get("constraints")
+    rest = {name: value for name, value in first.items() if name not in (*own, "arch_seed", "constraints")}
+    problems = Problems()
+    settings = problems.of(ImageTrial.check, {**rest, **_ANYTHING}, data, processes)
+    rules = problems.of(Constraints.from_mapping, section) if section is not None else Constraints()
+    problems.of(_check_searcher, config, settings)
+    problems.raise_any()
+    shape = expected(settings.data)
+    size = network_size(settings.model, *shape)
+    if "arch_seed" in searched:
+        distinct = first.get("distinct_predecessors", True)
+        space = spaces.of_seeds(rules, size, samples, distinct)
+        spaces.refuse_if_empty(space, size, distinct)
+        return space
+    if not {*own, "arch_to_use", *spaces.SIZES} & {*searched} or not (own or first.get("arch_to_use")):
+        return None
+    sizes = {name: getattr(settings.model, name) for name in spaces.SIZES}
+    return spaces.of_points(config["hyperparameters"], rules, sizes, shape, samples)
+
+
+def _check_searcher(config: Mapping[str, Any], settings: ImageSettings | None) -> None:
+    """What a searcher looks at must be reported for these data; `ImageTrial.metrics` has that of classes and numbers."""
+    configs.check_metric(config, ImageTrial.metrics)
+    if settings is None:
+        return
+    outputs, _ = expected(settings.data)
+    scores: Classes | Numbers = Numbers(0.0, 1.0) if outputs == 1 else Classes()
+    configs.check_metric(config, list(scores.report(_ZEROS)))
+    name = (config.get("searcher") or {}).get("name")
+    if name != "single" and not settings.data.validation_fraction:
+        raise ConfigError([f"data.validation_fraction must be above 0 for searcher {name}, which compares validations"])
+
+
+def _check_points(
+    trial: type[Trial], config: Mapping[str, Any], points: list[dict[str, Any]], processes: int, spelt: bool
+) -> tuple[list[Any], tuple[str, int]]:
+    """The trial's settings at each point, and how long it trains."""
+    found: Counter[str] = Counter()
+    settings, length = [], ("epochs", 0)
+    for point in points:
+        hparams = {name: value for name, value in point.items() if not (spelt and name == "constraints")}
+        problems = Problems()
+        read = problems.of(trial.check, hparams, config.get("data") or {}, processes)
+        problems.of(configs.check_metric, config, trial.metrics)
+        length = problems.of(configs.training_length, config, read.run.train_epochs if read else 1) or length
+        found.update(set(problems.found))
+        settings.append(read)
+    if found:
+        raise ConfigError(
+            problem if times == len(points) else f"{problem} (at {times} of {len(points)} points drawn)"
+            for problem, times in found.items()
+        )
+    return settings, length
