@@ -49,7 +49,8 @@ class Numbers:
 
     def sums(self, outputs: torch.Tensor, targets: torch.Tensor) -> dict[str, torch.Tensor]:
         """Sums over the batch of what `names` says."""
-        error = outputs[:, 0].float() * self.std + self.mean - targets
+        targets = targets.float() if targets.device.type == "mps" else targets.double()  # MPS has no more than float32
+        error = outputs[:, 0].to(targets.dtype) * self.std + self.mean - targets
         centred = targets - self.mean  # keeps the difference of squares below exact
         return {"loss": error.square().sum(), "target": centred.sum(), "square": centred.square().sum()}
 
@@ -60,4 +61,5 @@ class Numbers:
     def report(self, means: dict[str, float]) -> dict[str, float]:
         """The metrics of validation and test: R2 is 1 - error / variance; 0 where the targets do not vary."""
         variance = means["square"] - means["target"] ** 2
-        return {"loss": means["loss"], "r2": 1 - means["loss"] / variance if variance > 0 else 0.0}
+        varies = variance > 1e-12 * means["square"]  # less is rounding
+        return {"loss": means["loss"], "r2": 1 - means["loss"] / variance if varies else 0.0}
