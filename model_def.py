@@ -68,8 +68,6 @@ class Settings:
 class RecurrentTrial(training.Trial):
     """One recurrent cell, trained on one corpus."""
 
-    metrics = ("loss", "perplexity")
-
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
         super().__init__(context)
         data = context.get_experiment_config().get("data") or {}
@@ -125,6 +123,11 @@ class RecurrentTrial(training.Trial):
         problems.raise_any()
         run, model, optimizer, which = groups
         return Settings(run, model, optimizer, which, genotype, sources[0])
+
+    @classmethod
+    def metrics_for(cls, settings: Settings | None) -> tuple[str, ...]:
+        """See `Trial.metrics_for`."""
+        return ("loss", "perplexity")
 
     def build_training_data_loader(self) -> pytorch.DataLoader:
         """Slices of random length of this process's columns."""

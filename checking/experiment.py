@@ -15,9 +15,7 @@ from checking.space import Space
 from cnn_nas.architecture import edge_hparams
 from cnn_nas.constraints import Constraints
 from cnn_nas.data import expected
-from cnn_nas.scores import Classes, Numbers
 from cnn_nas.trial import ImageTrial, network_size
-from cnn_nas.trial import Settings as ImageSettings
 from hparams import ConfigError, Problems
 from training import Trial
 from training import config as configs
@@ -26,7 +24,6 @@ POINTS = 20
 """Points of the search space at which the trial checks the hyperparameters."""
 
 _ANYTHING = {"arch_to_use": "DARTS_V2"}
-_ZEROS = dict.fromkeys((*Classes.names, *Numbers.names), 0.0)
 
 
 @dataclass(frozen=True)
@@ -101,7 +98,7 @@ def _image_space(
     problems = Problems()
     settings = problems.of(ImageTrial.check, {**rest, **_ANYTHING}, data, processes)
     rules = problems.of(Constraints.from_mapping, section) if section is not None else Constraints()
-    problems.of(_check_searcher, config, settings)
+    problems.of(configs.check_searcher, config, ImageTrial.metrics_for(settings))
     problems.raise_any()
     shape = expected(settings.data)
     size = network_size(settings.model, *shape)
@@ -116,19 +113,6 @@ def _image_space(
     return spaces.of_points(config["hyperparameters"], rules, sizes, shape, samples)
 
 
-def _check_searcher(config: Mapping[str, Any], settings: ImageSettings | None) -> None:
-    """What a searcher looks at must be reported for these data; `ImageTrial.metrics` has that of classes and numbers."""
-    configs.check_metric(config, ImageTrial.metrics)
-    if settings is None:
-        return
-    outputs, _ = expected(settings.data)
-    scores: Classes | Numbers = Numbers(0.0, 1.0) if outputs == 1 else Classes()
-    configs.check_metric(config, list(scores.report(_ZEROS)))
-    name = (config.get("searcher") or {}).get("name")
-    if name != "single" and not settings.data.validation_fraction:
-        raise ConfigError([f"data.validation_fraction must be above 0 for searcher {name}, which compares validations"])
-
-
 def _check_points(
     trial: type[Trial], config: Mapping[str, Any], points: list[dict[str, Any]], processes: int, spelt: bool
 ) -> tuple[list[Any], tuple[str, int]]:
@@ -139,8 +123,9 @@ def _check_points(
         hparams = {name: value for name, value in point.items() if not (spelt and name == "constraints")}
         problems = Problems()
         read = problems.of(trial.check, hparams, config.get("data") or {}, processes)
-        problems.of(configs.check_metric, config, trial.metrics)
-        length = problems.of(configs.training_length, config, read.run.train_epochs if read else 1) or length
+        problems.of(configs.check_searcher, config, trial.metrics_for(read))
+        if read:
+            length = problems.of(configs.training_length, config, read.run.train_epochs) or length
         found.update(set(problems.found))
         settings.append(read)
     if found:

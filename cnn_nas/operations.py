@@ -29,7 +29,7 @@ class Zero(nn.Module):
 
 
 class FactorizedReduce(nn.Module):
-    """ReLU, two 1x1 convolutions of stride 2 that see different pixels, batch norm: a skip connection of stride 2.
+    """ReLU, two 1x1 convolutions of every second pixel, not the same ones, batch norm: a skip connection of stride 2.
 
     Each convolution gives half of the channels; the second sees the input shifted by one pixel in both directions. Where a
     side is odd, the shifted input is one pixel too short and a zero is appended.
@@ -40,8 +40,8 @@ class FactorizedReduce(nn.Module):
             raise ConfigError([f"channels of a skip_connect of stride 2 must be at least 2, got {channels_out}"])
         super().__init__()
         half = channels_out // 2
-        self.conv1 = nn.Conv2d(channels_in, half, 1, stride=2, bias=False)
-        self.conv2 = nn.Conv2d(channels_in, channels_out - half, 1, stride=2, bias=False)
+        self.conv1 = nn.Conv2d(channels_in, half, 1, bias=False)
+        self.conv2 = nn.Conv2d(channels_in, channels_out - half, 1, bias=False)
         self.norm = nn.BatchNorm2d(channels_out, affine=affine)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -50,7 +50,10 @@ class FactorizedReduce(nn.Module):
         shifted = x[:, :, 1:, 1:]
         if height % 2 or width % 2:
             shifted = F.pad(x, (0, width % 2, 0, height % 2))[:, :, 1:, 1:]
-        normalised: torch.Tensor = self.norm(torch.cat([self.conv1(x), self.conv2(shifted)], dim=1))
+        # Every second pixel is taken by slicing: the strided convolution is the same, but on a CPU its backward in channels-
+        # last format writes beyond its memory where there are few channels (torch 2.15, oneDNN).
+        halves = [self.conv1(x[:, :, ::2, ::2]), self.conv2(shifted[:, :, ::2, ::2])]
+        normalised: torch.Tensor = self.norm(torch.cat(halves, dim=1))
         return normalised
 
 

@@ -72,7 +72,7 @@ class Settings:
 class ImageTrial(training.Trial):
     """One convolutional architecture, trained on one data set."""
 
-    metrics = ("loss", "top1_accuracy", "top5_accuracy", "r2")
+    larger_is_better = ("top1_accuracy", "top5_accuracy", "r2")
 
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
         super().__init__(context)
@@ -113,7 +113,8 @@ class ImageTrial(training.Trial):
             self.net.parameters(), optimizer.learning_rate, optimizer.momentum, weight_decay=optimizer.weight_decay
         )
         self.sgd = context.wrap_optimizer(sgd)
-        training_means = training.Means(device, self.scores.names, self.scores.training_report, over_epoch=True)
+        self.lr = optimizer.learning_rate
+        training_means = training.Means(device, self.scores.names, self._training_report, over_epoch=True)
         self.train_means = context.wrap_reducer(training_means, for_validation=False)
         self.valid_means = context.wrap_reducer(
             training.Means(device, self.scores.names, self.scores.report), for_training=False
@@ -132,12 +133,22 @@ class ImageTrial(training.Trial):
         constraints = problems.of(Constraints.from_mapping, rules) if rules is not None else None
         if groups:
             problems.found += _fits_processes(groups[2], processes)
-        genotype: Any = None
-        if groups and sources and (constraints or rules is None):
-            genotype = problems.of(choose, plain, constraints, network_size(groups[1], *expected(sources[0])))
+        if isinstance(plain, dict):
+            size = network_size(groups[1], *expected(sources[0])) if groups and sources else _SOME_SIZE
+            genotype = problems.of(choose, plain, constraints if groups and sources else None, size)
         problems.raise_any()
         run, model, optimizer, _ = groups
         return Settings(run, model, optimizer, genotype, constraints, sources[0])
+
+    @classmethod
+    def metrics_for(cls, settings: Settings | None) -> tuple[str, ...]:
+        """See `Trial.metrics_for`."""
+        if settings is None:
+            return ("loss", *cls.larger_is_better)
+        if not settings.data.validation_fraction:
+            return ()
+        outputs, _ = expected(settings.data)
+        return ("loss", "r2") if outputs == 1 else ("loss", "top1_accuracy", "top5_accuracy")
 
     def build_training_data_loader(self) -> pytorch.DataLoader:
         """All images in a new order each epoch; this process's part of every batch."""
@@ -160,16 +171,15 @@ class ImageTrial(training.Trial):
         optimizer, device = self.settings.optimizer, self.context.device
         if index % self.context._epoch_len == 0:
             self.train_means.start()
-        progress = index / (self._epochs * self.context._epoch_len)
-        lr = 0.5 * optimizer.learning_rate * (1 + math.cos(math.pi * progress))
+        self.lr = 0.5 * optimizer.learning_rate * (1 + math.cos(math.pi * index / self._batches))
         for group in self.sgd.param_groups:
-            group["lr"] = lr
+            group["lr"] = self.lr
         total = optimizer.global_batch_size
         draws = self.augmentation.draw(
             torch_generator(device, self.seed, "augmentation", index), total, self.own, tuple(images.shape[2:])
         )
         inputs = self.augmentation.apply(images, draws).contiguous(memory_format=self.memory_format)
-        chance = self.settings.model.drop_path_prob * epoch / self._epochs
+        chance = self.settings.model.drop_path_prob * epoch * self.context._epoch_len / self._batches
         drop = DropPath(torch_generator(device, self.seed, "drop path", index), total, self.own, chance)
         with self._precision():
             output = self.model(inputs, drop)
@@ -182,13 +192,17 @@ class ImageTrial(training.Trial):
         self.context.backward(objective)
         self.context.step_optimizer(self.sgd, clip_grads=self._clip)
         self.train_means.update(len(targets), **self.scores.sums(output.logits.detach(), targets))
-        return {"lr": lr}
+        return {"lr": self.lr}
 
     @property
-    def _epochs(self) -> int:
-        """How many epochs the schedules last."""
+    def _batches(self) -> int:
+        """How many batches the schedules last."""
         unit, count = self.length
-        return count if unit == "epochs" else math.ceil(count / self.context._epoch_len)
+        return count * self.context._epoch_len if unit == "epochs" else count
+
+    def _training_report(self, means: dict[str, float]) -> dict[str, float]:
+        """The learning rate is that of the last batch: a mean over the batches since a report would depend on stops."""
+        return {**self.scores.training_report(means), "lr": self.lr}
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.context.device.type, torch.bfloat16) if self.mixed else contextlib.nullcontext()
@@ -227,6 +241,10 @@ class ImageTrial(training.Trial):
             self._score(pixels, targets, means)
         return means.cross_slot_reduce([means.totals()])
 
+    def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
+        """All processes validate the network that the first one saves."""
+        return {"same_buffers": SameBuffers(self), **super().build_callbacks()}
+
     def summary(self) -> dict[str, str | int | float]:
         """The architecture in words, and what it costs."""
         counts = count_size(self.genotype, self.size)
@@ -258,6 +276,26 @@ class ImageTrial(training.Trial):
 
     def load_shared_state(self, state: None) -> None:
         """See `shared_state`."""
+
+
+class SameBuffers(pytorch.PyTorchCallback):
+    """Before a validation all processes take over the running means of the first one's batch norms.
+
+    In training each process updates its own, and data parallelism evens them out at the next training step only.
+    """
+
+    def __init__(self, trial: ImageTrial) -> None:
+        self._trial = trial
+
+    def on_validation_start(self) -> None:
+        if self._trial.processes > 1:
+            own = dict(self._trial.net.named_buffers())
+            first = self._trial.context.distributed.broadcast({name: value.cpu() for name, value in own.items()})
+            for name, value in own.items():
+                value.copy_(first[name])
+
+
+_SOME_SIZE = NetworkSize(36, 20, 10, (3, 32, 32))  # to check an architecture where the network's size is not known
 
 
 def network_size(model: ModelConfig, outputs: int, shape: tuple[int, int, int]) -> NetworkSize:

@@ -241,7 +241,7 @@ def test_all_problems_are_told_at_once() -> None:
         ("adaptive.yaml", "resources.slots_per_trial=5", "global_batch_size must be a multiple of the 5 processes"),
         ("adaptive.yaml", "searcher.metric=r2", "'r2' is not reported"),
         ("adaptive.yaml", "searcher.max_time=null", "train_epochs is missing"),
-        ("adaptive.yaml", "data.validation_fraction=0", "must be above 0 for searcher adaptive_asha"),
+        ("adaptive.yaml", "data.validation_fraction=0", "searcher adaptive_asha compares validations"),
         ("adaptive.yaml", "hyperparameters.reduce_node4_edge2=9", "reduce_node4_edge2 must be 0..4, got 9"),
         ("cnn_nas/multi_gpu.yaml", "entrypoint=python3 -m cnn_nas.trial", "the entrypoint starts one process"),
         ("random.yaml", "hyperparameters.depth={type: categorical, vals: [1, 0]}", "of 20 points drawn)"),

@@ -17,6 +17,7 @@ from torch import nn
 from cnn_nas import model
 from cnn_nas.architecture import OPERATIONS, Genotype, sample
 from cnn_nas.model import Cell, DropPath, ModelConfig, Network, map_size, reductions
+from cnn_nas.operations import FactorizedReduce
 from hparams import ConfigError, read
 
 
@@ -169,15 +170,18 @@ def test_the_auxiliary_head_of_darts_has_its_size() -> None:
 def test_reductions_are_at_one_and_two_thirds_of_the_depth(layers: int, expected: tuple[int, ...]) -> None:
     assert reductions(layers) == expected
     net = build(layers=layers)
-    strided = [i for i, part in enumerate(net.cells) if max_stride(part, "operations") == 2]
-    halving = [i for i, part in enumerate(net.cells) if max_stride(part, "preprocess0") == 2]
+    strided = [i for i, part in enumerate(net.cells) if halves(part, "operations")]
+    halving = [i for i, part in enumerate(net.cells) if halves(part, "preprocess0")]
     assert strided == list(expected)
     assert halving == [i + 1 for i in expected if i + 1 < layers]  # what comes before the reduction is twice as large
 
 
-def max_stride(part: nn.Module, name: str) -> int:
-    strides = [layer.stride for layer in getattr(part, name).modules() if hasattr(layer, "stride")]
-    return max(max(stride) if isinstance(stride, tuple) else int(stride) for stride in strides)
+def halves(part: nn.Module, name: str) -> bool:
+    layers = list(getattr(part, name).modules())
+    strides = [layer.stride for layer in layers if hasattr(layer, "stride")]
+    return any(stride in (2, (2, 2)) for stride in strides) or any(
+        isinstance(layer, FactorizedReduce) for layer in layers
+    )
 
 
 @pytest.mark.parametrize("genotype", [DARTS_V2, NASNET, AMOEBANET], ids=["DARTS_V2", "NASNET", "AMOEBANET"])

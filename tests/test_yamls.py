@@ -114,7 +114,7 @@ def test_hyperparameters_make_sense_however_they_are_drawn(name: str) -> None:
         settings = trial_class.check(hparams, config["data"], slots)
         unit, count = configs.training_length(config, settings.run.train_epochs)
         assert unit in ("epochs", "batches") and count > 0
-        configs.check_metric(config, trial_class.metrics)
+        configs.check_searcher(config, trial_class.metrics_for(settings))
 
 
 @pytest.fixture

@@ -48,10 +48,14 @@ def experiment_seed(config: Mapping[str, Any]) -> int:
     return seed
 
 
-def check_metric(config: Mapping[str, Any], metrics: Sequence[str]) -> None:
-    """Raises ConfigError if the searcher looks at a metric that the trial's validation does not report."""
-    metric = (config.get("searcher") or {}).get("metric")
-    if metric is not None and metric not in metrics:
+def check_searcher(config: Mapping[str, Any], metrics: Sequence[str]) -> None:
+    """Raises ConfigError if the searcher looks at something that the trial's validation does not report."""
+    searcher = config.get("searcher") or {}
+    metric, name = searcher.get("metric"), searcher.get("name")
+    if not metrics and name not in (None, "single"):
+        what = f"searcher {name} compares validations, but data.validation_fraction 0 holds nothing out"
+        raise ConfigError([f"{what}; set it above 0"])
+    if metrics and metric is not None and metric not in metrics:
         raise ConfigError(
             [unknown(f"searcher.metric {metric!r}", str(metric), metrics, "is not reported by this trial")]
         )

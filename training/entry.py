@@ -27,7 +27,7 @@ import torch
 from determined import core, pytorch
 
 from downloads import DataError
-from hparams import ConfigError
+from hparams import ConfigError, Problems
 from training import config as configs
 from training import here
 from training.folder import RunFolder
@@ -89,9 +89,13 @@ def _check(
 ) -> tuple[str, int]:
     """Check everything that can be checked without data, and say how long to train. Raises ConfigError."""
     configs.check_sections(config)
-    settings = trial_class.check(hparams, config.get("data") or {}, processes)
-    configs.check_metric(config, trial_class.metrics)
-    return configs.training_length(config, settings.run.train_epochs)
+    problems = Problems()
+    settings = problems.of(trial_class.check, hparams, config.get("data") or {}, processes)
+    problems.of(configs.check_searcher, config, trial_class.metrics_for(settings))
+    length = problems.of(configs.training_length, config, settings.run.train_epochs) if settings else None
+    problems.raise_any()
+    assert length is not None
+    return str(length[0]), int(length[1])
 
 
 def _fit_on_cluster(

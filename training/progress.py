@@ -44,9 +44,8 @@ class Progress:
     def validation(self, metrics: dict[str, Any]) -> None:
         """Validation metrics were reported: say how the epoch went."""
         seconds, self._since = time.monotonic() - self._since, time.monotonic()
-        self.say(
-            f"epoch {metrics['epochs']:>3}  train {describe(self._training)}  valid {describe(metrics)}  {seconds:.0f} s"
-        )
+        valid = f"  valid {describe(metrics)}" if describe(metrics) else ""
+        self.say(f"epoch {metrics['epochs']:>3}  train {describe(self._training)}{valid}  {seconds:.0f} s")
 
     def say(self, line: str) -> None:
         """Print a line without breaking the bar."""

@@ -37,8 +37,8 @@ class RunConfig:
 class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
     """Base class of the trials. A subclass defines what is abstract here and the loaders and evaluation of Determined."""
 
-    metrics: tuple[str, ...] = ()
-    """What its validation reports, and a searcher may look at."""
+    larger_is_better: tuple[str, ...] = ()
+    """Metrics whose worst value is small, such as an accuracy."""
 
     validates = True
     """False if nothing is held out to validate on: the trial then reports no validation metrics."""
@@ -57,6 +57,11 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
     @classmethod
     def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Any:
         """The settings that the config means. Reads no data; raises ConfigError with every problem."""
+        raise NotImplementedError
+
+    @classmethod
+    def metrics_for(cls, settings: Any) -> tuple[str, ...]:
+        """What validation reports, and a searcher may look at; nothing if no data is held out. For None: all it may report."""
         raise NotImplementedError
 
     def train_step(self, batch: Any, epoch: int, index: int) -> dict[str, float]:
@@ -124,7 +129,7 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         With a `step` of their own they also say how many batches were trained.
         """
         if self.rank == 0:
-            replace_nonfinite(metrics)
+            replace_nonfinite(metrics, {f"{group}_{name}": -LARGE for name in self.larger_is_better})
             counted = metrics if step is None else {**metrics, "batches": self.batches_trained}
             self.context._core.train.report_metrics(group, self.batches_trained if step is None else step, counted)
 
@@ -190,7 +195,8 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
 
     def _worst(self) -> dict[str, float]:
         searcher = self._searcher()
-        return {} if searcher.get("smaller_is_better", True) else {str(searcher.get("metric")): -LARGE}
+        searched = () if searcher.get("smaller_is_better", True) else (str(searcher.get("metric")),)
+        return dict.fromkeys((*self._trial.larger_is_better, *searched), -LARGE)
 
     def _diverged(self, bad: list[str]) -> None:
         message = (
