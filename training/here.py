@@ -137,6 +137,8 @@ def join(device: torch.device) -> core.DistributedContext:
     if processes() == 1:
         return core.DummyDistributedContext()
     os.environ["USE_TORCH_DISTRIBUTED"] = "True"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # NCCL talks through the current device
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     ports = [_free_ports(2) if os.environ["RANK"] == "0" else None]
     torch.distributed.broadcast_object_list(ports, src=0)
