@@ -32,6 +32,7 @@ from randomNAS_files.evaluate import score_slice, score_stream
 from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
 from randomNAS_files.slices import Columns, RandomSlices, check_length, fixed_slices, own_columns
 from seeds import torch_generator
+from training.callbacks import OtherWeights
 from training.trial import perplexity, to_cpu
 
 logger = logging.getLogger(__name__)
@@ -175,7 +176,7 @@ class RecurrentTrial(training.Trial):
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
         """Evaluation with the averaged weights, around the bookkeeping of every trial."""
-        return {"averaged_weights": EvaluateAverage(self.sgd), **super().build_callbacks()}
+        return {"averaged_weights": OtherWeights(self.sgd), **super().build_callbacks()}
 
     def on_validation(self, metrics: dict[str, Any]) -> None:
         """Start averaging when validation has not improved for `nonmono` validations; score random cells at the end."""
@@ -273,19 +274,6 @@ class RecurrentTrial(training.Trial):
     def load_shared_state(self, state: dict[str, Any]) -> None:
         """The inverse of `shared_state`."""
         self.losses, self.scores = list(state["losses"]), list(state["scores"])
-
-
-class EvaluateAverage(pytorch.PyTorchCallback):  # type: ignore[misc]
-    """Puts the averaged weights into the model while it is validated."""
-
-    def __init__(self, sgd: AveragedSGD) -> None:
-        self._sgd = sgd
-
-    def on_validation_start(self) -> None:
-        self._sgd.exchange()
-
-    def on_validation_end(self, metrics: dict[str, Any]) -> None:
-        self._sgd.exchange()
 
 
 def _fits_processes(config: OptimizerConfig, processes: int) -> list[str]:

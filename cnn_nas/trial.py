@@ -36,6 +36,7 @@ from cnn_nas.scores import Classes, Numbers
 from downloads import DataError
 from hparams import ConfigError, Problems, read, setting
 from seeds import torch_generator
+from training.callbacks import SameBuffers
 
 logger = logging.getLogger(__name__)
 
@@ -243,7 +244,7 @@ class ImageTrial(training.Trial):
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
         """All processes validate the network that the first one saves."""
-        return {"same_buffers": SameBuffers(self), **super().build_callbacks()}
+        return {"same_buffers": SameBuffers(self.context, self.net), **super().build_callbacks()}
 
     def summary(self) -> dict[str, str | int | float]:
         """The architecture in words, and what it costs."""
@@ -276,23 +277,6 @@ class ImageTrial(training.Trial):
 
     def load_shared_state(self, state: None) -> None:
         """See `shared_state`."""
-
-
-class SameBuffers(pytorch.PyTorchCallback):
-    """Before a validation all processes take over the running means of the first one's batch norms.
-
-    In training each process updates its own, and data parallelism evens them out at the next training step only.
-    """
-
-    def __init__(self, trial: ImageTrial) -> None:
-        self._trial = trial
-
-    def on_validation_start(self) -> None:
-        if self._trial.processes > 1:
-            own = dict(self._trial.net.named_buffers())
-            first = self._trial.context.distributed.broadcast({name: value.cpu() for name, value in own.items()})
-            for name, value in own.items():
-                value.copy_(first[name])
 
 
 _SOME_SIZE = NetworkSize(36, 20, 10, (3, 32, 32))  # to check an architecture where the network's size is not known

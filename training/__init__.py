@@ -5,6 +5,7 @@
 
 - `trial.py`: `Trial`, what every trial of this project inherits: resume, honest metrics, the architecture's report.
 - `metrics.py`: means that weigh every sample equally and are read from the device only when they are reported.
+- `callbacks.py`: what has to happen around a validation.
 - `loader.py`: batches of which each process takes its own part.
 - `config.py`: an experiment's YAML as Determined's master reads it.
 - `entry.py`: the command line, and the choice between here and a cluster.
