@@ -26,6 +26,7 @@ from conftest import (
     run_on,
     state_of,
 )
+from determined.common.api.errors import APIException
 from stub_master import StubMaster
 
 import model_def
@@ -100,6 +101,23 @@ def test_the_architecture_is_logged(corpus: Path, tmp_path: Path, caplog: pytest
     assert any(cell.to_text() in message for message in caplog.messages)
     assert master.run_metadata["genotype"] == cell.to_text()
     assert master.run_metadata["architecture"] == str(cell)
+
+
+def test_a_master_that_takes_no_metadata_stops_nothing(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Refused(APIException):
+        def __init__(self) -> None:
+            self.message = "refused"
+
+    def refuse(*_: Any) -> None:
+        raise Refused
+
+    monkeypatch.setattr("determined.core.TrainContext.set_metadata", refuse)
+    master = master_of(corpus, tmp_path, train_epochs=1)
+    run_on(master)
+    assert master.validation("epochs") == [1] and master.run_metadata == {}
+    assert any("metadata" in record.getMessage() for record in caplog.records if record.levelname == "WARNING")
 
 
 def test_the_same_trial_here_and_there(corpus: Path, tmp_path: Path, laptop: Laptop) -> None:

@@ -169,10 +169,13 @@ def test_a_grid_names_as_many_points_as_it_says() -> None:
             assert searched and all(grid_points(spec) for spec in searched)
 
 
-def grid_points(spec: dict[str, Any]) -> list[int]:
-    """An integer axis has `count` different values, both ends included."""
-    low, high, count = spec["minval"], spec["maxval"], spec["count"]
-    points = [round(low + i * (high - low) / (count - 1)) for i in range(count)]
+def grid_points(spec: dict[str, Any]) -> list[Any]:
+    """The different values of an axis, if there are as many as it says; an integer one has `count`, both ends included."""
+    if spec["type"] == "categorical":
+        points, count = spec["vals"], len(spec["vals"])
+    else:
+        low, high, count = spec["minval"], spec["maxval"], spec["count"]
+        points = [round(low + i * (high - low) / (count - 1)) for i in range(count)]
     return points if len(set(points)) == count else []
 
 

@@ -9,6 +9,7 @@
 - `loader.py`: batches of which each process takes its own part.
 - `config.py`: an experiment's YAML as Determined's master reads it.
 - `entry.py`: the command line, and the choice between here and a cluster.
+- `cluster.py`: a trial in its container on a cluster.
 - `here.py`: one trial on this machine, without a master; `folder.py`: the folder that it leaves.
 """
 

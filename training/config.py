@@ -12,7 +12,7 @@ import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from hparams import ConfigError, unknown
+from hparams import ConfigError, Problems, unknown
 from seeds import numpy_generator
 
 _BOUNDS = ["minval", "maxval"]
@@ -148,3 +148,15 @@ def training_length(config: Mapping[str, Any], train_epochs: int | None) -> tupl
     if isinstance(most, bool) or not isinstance(most, int | float) or most < 1 or most != int(most):
         raise ConfigError([f"searcher.max_time must be a whole number of {unit}, at least 1, got {most!r}"])
     return str(unit), int(most)
+
+
+def check(trial_class: Any, config: dict[str, Any], hparams: dict[str, Any], processes: int) -> tuple[str, int]:
+    """Check everything that can be checked without data, and say how long to train. Raises ConfigError."""
+    check_sections(config)
+    problems = Problems()
+    settings = problems.of(trial_class.check, hparams, config.get("data") or {}, processes)
+    problems.of(check_searcher, config, trial_class.metrics_for(settings))
+    length = problems.of(training_length, config, settings.run.train_epochs) if settings else None
+    problems.raise_any()
+    assert length is not None
+    return str(length[0]), int(length[1])

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import logging
 import platform
 import shlex
@@ -27,9 +26,9 @@ import torch
 from determined import core, pytorch
 
 from downloads import DataError
-from hparams import ConfigError, Problems
+from hparams import ConfigError
+from training import cluster, here
 from training import config as configs
-from training import here
 from training.folder import RunFolder
 from training.progress import TOLD, describe
 from training.trial import Trial
@@ -44,7 +43,7 @@ def main(trial: str, argv: Sequence[str] | None = None) -> int:
     trial_class: type[Trial] = getattr(importlib.import_module(module), name)
     info = det.get_cluster_info()
     if info is not None and info.task_type == "TRIAL":
-        on_cluster(trial_class, info)
+        cluster.on_cluster(trial_class, info)
         return 0
     arguments = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -63,61 +62,6 @@ def main(trial: str, argv: Sequence[str] | None = None) -> int:
     return 2
 
 
-def on_cluster(trial_class: type[Trial], info: det.ClusterInfo) -> None:
-    """A trial of a Determined experiment. Hyperparameters that make no sense are reported as such, without a restart."""
-    logging.basicConfig(level=logging.INFO, format=det.LOG_FORMAT)
-    config, hparams = info.trial._config, info.trial.hparams
-    problem, length = None, ("epochs", 0)
-    try:
-        length = _check(trial_class, config, hparams, here.processes())
-    except ConfigError as error:
-        problem = error
-    tensorboard = importlib.util.find_spec("tensorboard") is not None
-    with pytorch.init(hparams={} if problem else hparams, enable_tensorboard_logging=tensorboard) as context:
-        try:
-            if problem:
-                raise problem
-            _fit_on_cluster(trial_class, context, length, info)
-        except ConfigError as error:
-            for line in error.problems:
-                logger.error("invalid hyperparameters: %s", line)
-            raise det.InvalidHP(str(error)) from error
-
-
-def _check(
-    trial_class: type[Trial], config: dict[str, Any], hparams: dict[str, Any], processes: int
-) -> tuple[str, int]:
-    """Check everything that can be checked without data, and say how long to train. Raises ConfigError."""
-    configs.check_sections(config)
-    problems = Problems()
-    settings = problems.of(trial_class.check, hparams, config.get("data") or {}, processes)
-    problems.of(configs.check_searcher, config, trial_class.metrics_for(settings))
-    length = problems.of(configs.training_length, config, settings.run.train_epochs) if settings else None
-    problems.raise_any()
-    assert length is not None
-    return str(length[0]), int(length[1])
-
-
-def _fit_on_cluster(
-    trial_class: type[Trial], context: pytorch.PyTorchTrialContext, length: tuple[str, int], info: det.ClusterInfo
-) -> None:
-    trial = trial_class(context)
-    trial.length = length
-    if trial.rank == 0:
-        logger.info("%s", trial.summary())
-        context._core.train.set_metadata(trial.summary())
-    unit, count = length
-    pytorch.Trainer(trial, context).fit(
-        max_length=pytorch.Epoch(count) if unit == "epochs" else pytorch.Batch(count),
-        validation_period=pytorch.Epoch(1),
-        checkpoint_period=pytorch.Epoch(1),
-        checkpoint_policy="best" if trial.validates else "none",
-        latest_checkpoint=info.latest_checkpoint,
-    )
-    if trial.finished:  # fit() also returns after a pause, a preemption or a stop by the searcher
-        trial.conclude()
-
-
 def on_this_machine(trial_class: type[Trial], arguments: argparse.Namespace) -> int:
     """One trial without a master. Returns 0 when it is complete or stopped on demand."""
     device = here.choose_device(arguments.device)
@@ -134,7 +78,7 @@ def _run_here(
     trial_class: type[Trial], arguments: argparse.Namespace, device: torch.device, distributed: core.DistributedContext
 ) -> int:
     folder, config, hparams, seed, notes = _open_or_plan(arguments)
-    plan = here.Plan(config, hparams, seed, _check(trial_class, config, hparams, distributed.size))
+    plan = here.Plan(config, hparams, seed, configs.check(trial_class, config, hparams, distributed.size))
     with ExitStack() as stack:
         if distributed.rank == 0:
             run = {"hyperparameters": hparams, "seed": seed, "status": "new", "versions": _versions()}
