@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: quickstart test check clean
+.PHONY: quickstart test lint check clean
 
 quickstart: $(READY)  ## train a recurrent architecture on text that ships with Python: minutes, no download
 	$(BIN)/python model_def.py --config quickstart.yaml
@@ -12,11 +12,12 @@ quickstart: $(READY)  ## train a recurrent architecture on text that ships with 
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest
 
-check: $(READY)  ## style, types and tests
+lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+
+check: lint test  ## style, types and tests
 
 clean:  ## remove what make made; your experiments stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
