@@ -23,7 +23,6 @@ from randomNAS_files.dropout import Masks
 from randomNAS_files.model import LanguageModel, activation_penalty
 from seeds import torch_generator
 
-FLOAT = 4  # bytes of a float32
 ASSUMED_WORDS = 10_000  # of a corpus that is not read
 
 

@@ -26,7 +26,7 @@ MEASURED = 9
 _SHOWN = 12  # of the names of searched hyperparameters
 _PARTS = {
     "parameters": "parameters",
-    "optimizer": "gradients, momentum",
+    "optimizer": "gradients, momentum or means",
     "activations": "activations for backward",
     "working": "start of backward",
     "inputs": "batch and augmentation",

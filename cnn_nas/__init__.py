@@ -10,6 +10,7 @@ In it:
 - `sampling.py`: architectures drawn so that they keep them, and how many there are.
 - `operations.py`: what an edge of a cell can do.
 - `model.py`: the cells and the network of them.
-
-It knows torch and never Determined.
+- `data.py`: the front of the image data, with `datasets.py`, `folder_images.py`, `kirigami.py` and `images.py` behind it.
+- `batches.py`, `augmentation.py`, `scores.py`: what is trained on, how it is varied, and what is measured.
+- `trial.py`: the trial that trains an architecture; the only file here that knows Determined.
 """
