@@ -80,6 +80,12 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)
+def the_same_every_time() -> None:
+    """Modules that a test builds without a generator of their own draw their weights from torch's."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def nothing_of_the_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Caches go to a folder of the tests, which know of no data of yours."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "cache"))
