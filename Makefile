@@ -6,8 +6,8 @@ READY := $(VENV)/.ready
 
 .PHONY: quickstart test lint check clean
 
-quickstart: $(READY)  ## train a recurrent architecture on text that ships with Python: minutes, no download
-	$(BIN)/python model_def.py --config quickstart.yaml
+quickstart: $(READY)  ## search recurrent architectures on text that ships with Python: minutes, no download
+	$(BIN)/nas run quickstart.yaml --workers 2
 
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest

@@ -1,5 +1,6 @@
 """The command line of the project.
 
+nas run quickstart.yaml                   run an experiment on this machine
 nas check constrained_adaptive.yaml       can it run, what does its search space hold, will it fit in memory?
 
 `python3 nas.py ...` is the same.
@@ -36,17 +37,57 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nas", description="Neural architecture search experiments.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_run(commands)
     _add_check(commands)
     return parser
+
+
+def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    summary = "run an experiment on this machine as a Determined master would, or go on with one"
+    parser = commands.add_parser("run", help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.add_argument(
+        "config", metavar="CONFIG", nargs="?", help="experiment config (YAML), as for det experiment create"
+    )
+    _add_overrides(parser, "--config searcher.max_trials=4")
+    parser.add_argument(
+        "--resume", metavar="FOLDER", nargs="?", const="", help="go on with this experiment, or the newest"
+    )
+    parser.add_argument(
+        "--new", action="store_true", help="start a new experiment even if the last one is not finished"
+    )
+    parser.add_argument("--workers", metavar="N", type=_positive, help="trials at once (default: one a device)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    parser.add_argument("--experiments", metavar="FOLDER", default="experiments", help="where new experiments go")
+    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: SQLite in the experiment's folder)")
+    parser.add_argument(
+        "--sampler", metavar="NAME", help="an Optuna sampler instead of the master's draws, such as tpe"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
+    parser.add_argument(
+        "--config",
+        "--set",
+        dest="set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help=f"override, e.g. {example}",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from local_engine.command import run  # takes half a second to import, unlike the help
+
+    return run(arguments)
 
 
 def _add_check(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     summary = "can a config run, what does its search space hold, will it fit in memory? Reads no data"
     parser = commands.add_parser("check", help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
     parser.add_argument("config", metavar="CONFIG", type=Path, help="experiment config (YAML)")
-    parser.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], help="override, e.g. hyperparameters.layers=8"
-    )
+    _add_overrides(parser, "--config hyperparameters.layers=8")
     parser.add_argument("--samples", type=_positive, default=2000, help="random architectures to draw (default 2000)")
     parser.add_argument(
         "--output", metavar="FOLDER", type=Path, default=Path(), help="where the picture goes (default: here)"

@@ -8,9 +8,12 @@ NumPy and Python, so the same seed names the same architecture everywhere.
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 
 def derive(seed: int, *labels: str | int) -> int:
@@ -28,6 +31,8 @@ def numpy_generator(seed: int, *labels: str | int) -> np.random.RandomState:
 
 def torch_generator(device: torch.device | str, seed: int, *labels: str | int) -> torch.Generator:
     """A torch generator on `device` for the purpose that the labels name."""
+    import torch  # takes a second and 200 MB; who draws with NumPy does without
+
     generator = torch.Generator(device=device)
     generator.manual_seed(derive(seed, *labels))
     return generator

@@ -6,19 +6,23 @@ import importlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from checking import space as spaces
-from checking.entrypoint import LAUNCHER, Entrypoint, read_entrypoint
 from checking.space import Space
 from cnn_nas.architecture import edge_hparams
 from cnn_nas.constraints import Constraints
 from cnn_nas.data import expected
 from cnn_nas.trial import ImageTrial, network_size
+from expconf import config as configs
+from expconf.entrypoint import LAUNCHER, Entrypoint, read_entrypoint
+from expconf.hyperparameters import Draw, trials
+from expconf.hyperparameters import searched as searched_names
+from expconf.rules import refusals
 from hparams import ConfigError, Problems
 from training import Trial
-from training import config as configs
 
 POINTS = 20
 """Points of the search space at which the trial checks the hyperparameters."""
@@ -39,30 +43,47 @@ class Experiment:
     searched: list[str]  # names of the hyperparameters that a searcher chooses
     space: Space | None  # where a searcher chooses convolutional architectures
 
+    @property
+    def trial(self) -> type[Trial]:
+        """Its class."""
+        return _trial(self.entrypoint)
+
 
 def read_experiment(path: Path, overrides: list[str], samples: int) -> Experiment:
     """Check everything that can be checked without data. Raises ConfigError with every problem found."""
     config = configs.override(configs.load(path), overrides)
     configs.check_sections(config)
+    problems = refusals(config)
+    named = {problem.split()[0] for problem in problems}
+    try:
+        experiment = inspect(config, path.stem, samples)
+    except ConfigError as error:
+        raise ConfigError([*problems, *(each for each in error.problems if each.split()[0] not in named)]) from error
+    if problems:
+        raise ConfigError(problems)
+    return experiment
+
+
+def inspect(config: dict[str, Any], name: str, samples: int) -> Experiment:
+    """The same for a config that a master would take."""
     problems = Problems()
     entrypoint = problems.of(read_entrypoint, config.get("entrypoint"))
     processes = problems.of(_processes, config, entrypoint) or 1
     seed = problems.of(configs.experiment_seed, config) or 0
-    drawn = problems.of(_draw, config["hyperparameters"], seed)
+    drawn = problems.of(_draw, config, seed)
     if entrypoint is None or drawn is None:
         problems.raise_any()
     trial = _trial(entrypoint)
-    first, searched = drawn[0]
+    first, searched = drawn[0].hparams, list(drawn[0].chosen)
     space = None
     if trial is ImageTrial:
         space = problems.of(_image_space, config, first, searched, processes, samples)
         problems.raise_any()
     spelt = bool(space) and "arch_seed" not in searched  # points that break the constraints are the space's matter
-    read = problems.of(_check_points, trial, config, [hparams for hparams, _ in drawn], processes, spelt)
+    read = problems.of(_check_points, trial, config, [point.hparams for point in drawn], processes, spelt)
     problems.raise_any()
     points, length = read
-    name = str(config.get("name") or path.stem)
-    return Experiment(name, config, entrypoint, processes, length, points, searched, space)
+    return Experiment(str(config.get("name") or name), config, entrypoint, processes, length, points, searched, space)
 
 
 def _trial(entrypoint: Entrypoint) -> type[Trial]:
@@ -82,10 +103,9 @@ def _processes(config: Mapping[str, Any], entrypoint: Entrypoint | None) -> int:
     return max(slots, 1)
 
 
-def _draw(hparams: Mapping[str, Any], seed: int) -> list[tuple[dict[str, Any], list[str]]]:
-    """The point of the experiment's seed, which is the one that a run on this machine takes, and others."""
-    first = configs.draw(hparams, seed)
-    return [first, *(configs.draw(hparams, seed + i) for i in range(1, POINTS if first[1] else 1))]
+def _draw(config: Mapping[str, Any], seed: int) -> list[Draw]:
+    """The first trials of the experiment."""
+    return list(islice(trials(config, seed), POINTS if searched_names(config["hyperparameters"]) else 1))
 
 
 def _image_space(

@@ -18,6 +18,7 @@ from cnn_nas.counting import count_size
 from cnn_nas.data import expected
 from cnn_nas.trial import Settings as ImageSettings
 from cnn_nas.trial import network_size
+from expconf.rules import warnings
 from randomNAS_files.model import LanguageModel
 
 MEASURED = 9
@@ -38,6 +39,8 @@ def check(path: Path, overrides: list[str], samples: int, output: Path, batch_me
     """The lines to print, each as soon as it is known. Raises ConfigError, before any line, if the config cannot run."""
     experiment = read_experiment(path, overrides, samples)
     yield f"{path.name} can run"
+    for warning in warnings(experiment.config):
+        yield f"warning: {warning}"
     yield from _what(experiment)
     if experiment.space:
         yield ""
@@ -152,6 +155,11 @@ def _memory(experiment: Experiment, batch_memory: bool) -> Iterator[str]:
     yield _line("", "what the allocator holds back (on a CPU as much as half of it again).")
     if isinstance(points[which], ImageSettings):
         yield _line("", "Mixed precision about halves the activations.")
+
+
+def memory_of(experiment: Experiment, points: int) -> list[int]:
+    """Bytes that one process is estimated to need in training, at each of the first points of the search space."""
+    return [_measure(experiment)(point).total for point in experiment.points[:points]]
 
 
 def _measure(experiment: Experiment) -> Callable[[Any], Memory]:

@@ -5,6 +5,7 @@ In it:
 - `architecture.py`: a normal and a reduction cell as data (`Genotype`), their codecs, and random sampling.
 - `genotypes.py`: the architectures known by name; add yours there.
 - `choice.py`: which architecture a config means.
+- `drawing.py`: an architecture as text.
 - `counting.py`: parameters and multiply-accumulates of a network, without building it.
 - `constraints.py`: rules in the YAML that an architecture must keep.
 - `sampling.py`: architectures drawn so that they keep them, and how many there are.

@@ -5,6 +5,7 @@ The folder has kept the name that users of the first release know (random-search
 - `architecture.py`: one cell as data (`Genotype`), its codecs, and random sampling.
 - `genotypes.py`: the cells known by name; add yours there.
 - `choice.py`: which cell a config means.
+- `drawing.py`: a cell as text.
 - `model.py`: the cell and the language model around it.
 - `dropout.py`: masks that do not depend on how many processes share a batch.
 - `slices.py`: a text stream cut into columns and slices for truncated backpropagation.

@@ -24,7 +24,8 @@ from PIL import Image
 from stub_master import StubMaster
 
 import training
-from training import config as configs
+from expconf import config as configs
+from hparams import ConfigError
 
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = 40
@@ -160,7 +161,14 @@ class Laptop:
         values |= {f"hyperparameters.{name}": value for name, value in (self.kind.tiny | hparams).items()}
         pairs = [f"{name}={json.dumps(value)}" for name, value in values.items()] + list(overrides)
         sets = [part for pair in pairs for part in ("--set", pair)]
-        return ["--config", str(ROOT / (config or self.kind.config)), "--experiments", str(self.experiments), *sets]
+        path = ROOT / (config or self.kind.config)
+        # A trial's seed is a master's draw from the experiment's; here they are the same.
+        seeds = [pair.partition("=")[2] for pair in overrides if pair.startswith("reproducibility.experiment_seed=")]
+        if not seeds:
+            with contextlib.suppress(ConfigError):
+                seeds = [str(configs.experiment_seed(configs.load(path)))]
+        chosen = ["--seed", seeds[-1]] if seeds and seeds[-1].isdecimal() else []
+        return ["--config", str(path), "--experiments", str(self.experiments), *chosen, *sets]
 
     def train(self, *overrides: str, config: str | Path = "", **hparams: Any) -> Run:
         """A new run."""

@@ -17,12 +17,12 @@ from PIL import Image
 
 import nas
 from checking import memory, picture, space
-from checking.entrypoint import LAUNCHER, TRIALS, read_entrypoint
 from checking.experiment import read_experiment
 from cnn_nas.constraints import Constraints
 from cnn_nas.counting import NetworkSize, count
 from cnn_nas.genotypes import by_name
 from cnn_nas.trial import Settings as ImageSettings
+from expconf.entrypoint import LAUNCHER, TRIALS, read_entrypoint
 from hparams import ConfigError
 
 CONSTRAINED = ROOT / "constrained_adaptive.yaml"
@@ -53,7 +53,8 @@ def problems(path: Path, *assignments: str, samples: int = 50) -> list[str]:
 @pytest.mark.parametrize("path", [*IMAGE_YAMLS, *TEXT_YAMLS], ids=lambda path: path.name)
 def test_every_shipped_config_can_run(path: Path) -> None:
     experiment = read_experiment(path, [], 50)
-    assert len(experiment.points) == (20 if experiment.searched else 1)
+    most = 15 if path.name == "arch_search.yaml" else 20  # that grid has no more
+    assert len(experiment.points) == (most if experiment.searched else 1)
     assert isinstance(experiment.points[0], ImageSettings) == (path in IMAGE_YAMLS)
     assert (experiment.space is not None) == (path in IMAGE_YAMLS and bool(experiment.searched))
 
@@ -240,7 +241,7 @@ def test_all_problems_are_told_at_once() -> None:
     [
         ("adaptive.yaml", "resources.slots_per_trial=5", "global_batch_size must be a multiple of the 5 processes"),
         ("adaptive.yaml", "searcher.metric=r2", "'r2' is not reported"),
-        ("adaptive.yaml", "searcher.max_time=null", "train_epochs is missing"),
+        ("adaptive.yaml", "searcher.max_time=null", "searcher.max_time must be a whole number"),
         ("adaptive.yaml", "data.validation_fraction=0", "searcher adaptive_asha compares validations"),
         ("adaptive.yaml", "hyperparameters.reduce_node4_edge2=9", "reduce_node4_edge2 must be 0..4, got 9"),
         ("cnn_nas/multi_gpu.yaml", "entrypoint=python3 -m cnn_nas.trial", "the entrypoint starts one process"),

@@ -1,18 +1,15 @@
-"""An experiment's YAML: read as a master reads it, overridden, drawn from, and asked how long to train."""
+"""An experiment's YAML: read as a master reads it, overridden, and asked how long to train."""
 
 from __future__ import annotations
 
 import copy
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from expconf import config
 from hparams import ConfigError
-from training import config
 
 
 def load(tmp_path: Path, text: str) -> dict[str, Any]:
@@ -155,115 +152,6 @@ def test_an_override_cannot_turn_a_value_into_a_section(assignment: str) -> None
 @pytest.mark.parametrize("value", ["[1, 2", "{a: 1", "'x", "@x", "*x"])
 def test_an_override_with_bad_yaml_is_refused(value: str) -> None:
     assert f"name={value}" in problem_of(config.override, BASE, [f"name={value}"]).replace("\\'", "'")
-
-
-# Drawing
-
-SEARCHED: dict[str, Any] = {
-    "an_int": {"type": "int", "minval": -3, "maxval": 4},
-    "a_double": {"type": "double", "minval": -1.5, "maxval": 2.5},
-    "a_log": {"type": "log", "minval": -4.0, "maxval": -1.0, "base": 10.0},
-    "base_two": {"type": "log", "minval": 1, "maxval": 3, "base": 2},
-    "no_base": {"type": "log", "minval": -2, "maxval": -1},
-    "choice": {"type": "categorical", "vals": ["tanh", 2, None]},
-}
-FIXED: dict[str, Any] = {"constant": {"type": "const", "val": [7]}, "plain": 3, "text": "x", "nothing": None}
-
-
-def drawn(name: str, count: int = 600) -> list[Any]:
-    return [config.draw({name: SEARCHED[name]}, seed)[0][name] for seed in range(count)]
-
-
-def test_plain_and_constant_values_are_taken_as_they_are() -> None:
-    assert config.draw(FIXED, 0) == ({"constant": [7], "plain": 3, "text": "x", "nothing": None}, [])
-
-
-def test_what_was_drawn_is_named() -> None:
-    values, names = config.draw({**FIXED, **SEARCHED}, 0)
-    assert names == list(SEARCHED)
-    assert list(values) == [*FIXED, *SEARCHED]
-
-
-def test_nested_hyperparameters_are_drawn_and_named_with_their_section() -> None:
-    spec = {"outer": {"inner": {"lr": SEARCHED["a_double"], "kept": 5}, "op": SEARCHED["choice"]}, "plain": 1}
-    values, names = config.draw(spec, 0)
-    assert names == ["outer.inner.lr", "outer.op"]
-    assert values["outer"]["inner"]["kept"] == 5 and -1.5 <= values["outer"]["inner"]["lr"] < 2.5
-    assert values["outer"]["op"] in ("tanh", 2, None)
-
-
-@settings(deadline=None)
-@given(st.integers(0, 2**40))
-def test_a_draw_depends_on_seed_and_name_only(seed: int) -> None:
-    together, _ = config.draw({**FIXED, **SEARCHED}, seed)
-    for name, spec in reversed(list(SEARCHED.items())):
-        assert config.draw({name: spec}, seed)[0][name] == together[name]
-
-
-def test_other_names_draw_other_values() -> None:
-    spec = SEARCHED["a_double"]
-    values, _ = config.draw({"first": spec, "second": spec}, 0)
-    assert values["first"] != values["second"]
-
-
-def test_the_same_name_in_another_section_draws_another_value() -> None:
-    spec = SEARCHED["a_double"]
-    values, _ = config.draw({"lr": spec, "head": {"lr": spec}}, 0)
-    assert values["lr"] != values["head"]["lr"]
-
-
-def test_whole_numbers_are_drawn_uniformly_below_the_maximum_as_a_master_does() -> None:
-    values = drawn("an_int")
-    assert all(type(value) is int for value in values)
-    counts = [values.count(k) for k in range(-3, 4)]
-    assert sum(counts) == 600
-    assert sum((count - 600 / 7) ** 2 / (600 / 7) for count in counts) < 27.86  # chi-square, 6 degrees, 0.9999
-
-
-def uniform(values: list[float], low: float, high: float) -> bool:
-    """Kolmogorov-Smirnov at the level 0.0001."""
-    assert all(low <= value <= high for value in values)
-    steps = [(value - low) / (high - low) for value in sorted(values)]
-    distance = max(abs(step - (i + 0.5) / len(steps)) for i, step in enumerate(steps)) + 0.5 / len(steps)
-    return distance < 2.23 / math.sqrt(len(steps))
-
-
-def test_doubles_are_drawn_uniformly() -> None:
-    assert uniform(drawn("a_double"), -1.5, 2.5)
-
-
-@pytest.mark.parametrize(("name", "base", "low", "high"), [("a_log", 10, -4, -1), ("base_two", 2, 1, 3)])
-def test_logs_are_drawn_uniformly_in_the_exponent(name: str, base: float, low: float, high: float) -> None:
-    assert uniform([math.log(value, base) for value in drawn(name)], low, high)
-
-
-def test_logs_are_of_base_ten_unless_said() -> None:
-    assert uniform([math.log10(value) for value in drawn("no_base")], -2, -1)
-
-
-def test_categories_are_drawn_uniformly() -> None:
-    values = drawn("choice")
-    assert all(abs(values.count(choice) - 200) < 4.5 * math.sqrt(600 * 2 / 9) for choice in ("tanh", 2, None))
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [
-        {"type": "const"},
-        {"type": "categorical"},
-        {"type": "categorical", "vals": []},
-        {"type": "int", "minval": 1},
-        {"type": "double", "minval": "low", "maxval": 2},
-        {"type": "log", "maxval": 2},
-        {"type": "uniform", "minval": 0, "maxval": 1},
-    ],
-)
-def test_a_search_space_that_makes_no_sense_is_refused_by_name(spec: dict[str, Any]) -> None:
-    assert problem_of(config.draw, {"lr": spec}, 0).startswith("hyperparameters.lr")
-
-
-def test_a_search_space_in_a_section_is_refused_by_its_full_name() -> None:
-    assert problem_of(config.draw, {"head": {"lr": {"type": "int"}}}, 0).startswith("hyperparameters.head.lr")
 
 
 # How long to train

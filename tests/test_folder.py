@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from hparams import ConfigError
-from training.folder import RunFolder
+from run_folder import RunFolder
 
 CONFIG = {"name": "x", "hyperparameters": {"learning_rate": 8e-07, "arch_to_use": "DARTS_V2", "flags": [True, None]}}
 ROOT = Path(__file__).parent.parent
@@ -227,7 +227,7 @@ def test_saving_a_checkpoint_survives_reopening(folder: RunFolder) -> None:
 HOLD = """
 import sys
 from pathlib import Path
-from training.folder import RunFolder
+from run_folder import RunFolder
 with RunFolder.open(Path(sys.argv[1]))[0].held():
     print("held", flush=True)
     sys.stdin.read()

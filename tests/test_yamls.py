@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import itertools
 import json
 import shlex
 import subprocess
@@ -18,7 +19,8 @@ from conftest import IMAGES, RECURRENT, ROOT, Kind, Laptop, read_config
 from test_kirigami import sheets, strain
 
 from cnn_nas import kirigami
-from training import config as configs
+from expconf import config as configs
+from expconf.hyperparameters import trials
 
 YAMLS = sorted(
     path.relative_to(ROOT).as_posix() for folder in (ROOT, ROOT / "cnn_nas") for path in folder.glob("*.yaml")
@@ -108,10 +110,9 @@ def test_hyperparameters_make_sense_however_they_are_drawn(name: str) -> None:
     config = read_config(name)
     module, _, trial = kind_of(name).trial.partition(":")
     slots = config.get("resources", {}).get("slots_per_trial", 1)
-    for seed in range(5):
-        hparams, _ = configs.draw(config["hyperparameters"], seed)
+    for draw in itertools.islice(trials(config, configs.experiment_seed(config)), 5):
         trial_class = getattr(importlib.import_module(module), trial)
-        settings = trial_class.check(hparams, config["data"], slots)
+        settings = trial_class.check(draw.hparams, config["data"], slots)
         unit, count = configs.training_length(config, settings.run.train_epochs)
         assert unit in ("epochs", "batches") and count > 0
         configs.check_searcher(config, trial_class.metrics_for(settings))

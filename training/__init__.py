@@ -7,10 +7,9 @@
 - `metrics.py`: means that weigh every sample equally and are read from the device only when they are reported.
 - `callbacks.py`: what has to happen around a validation.
 - `loader.py`: batches of which each process takes its own part.
-- `config.py`: an experiment's YAML as Determined's master reads it.
 - `entry.py`: the command line, and the choice between here and a cluster.
 - `cluster.py`: a trial in its container on a cluster.
-- `here.py`: one trial on this machine, without a master; `folder.py`: the folder that it leaves.
+- `here.py`: one trial on this machine, without a master.
 """
 
 from training.entry import main

@@ -9,8 +9,8 @@ import determined as det
 from determined import pytorch
 from determined.common.api.errors import APIException
 
+from expconf import config as configs
 from hparams import ConfigError
-from training import config as configs
 from training import here
 from training.trial import Trial
 

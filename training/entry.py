@@ -9,11 +9,11 @@ det experiment create train_one_arch.yaml .                             a cluste
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import logging
-import platform
+import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,20 +21,22 @@ from pathlib import Path
 from typing import Any
 
 import determined as det
-import numpy as np
 import torch
 from determined import core, pytorch
 
 from downloads import DataError
+from expconf import config as configs
+from expconf.hyperparameters import trials
 from hparams import ConfigError
+from run_folder import FolderBusyError, RunFolder, versions
 from training import cluster, here
-from training import config as configs
-from training.folder import RunFolder
+from training.link import Link
 from training.progress import TOLD, describe
 from training.trial import Trial
 
 logger = logging.getLogger(__name__)
-ROOT = Path(__file__).resolve().parent.parent
+ORPHANS_LEAVE = 60.0
+"""Seconds after which a trial whose engine was killed has left its folder."""
 
 
 def main(trial: str, argv: Sequence[str] | None = None) -> int:
@@ -50,24 +52,33 @@ def main(trial: str, argv: Sequence[str] | None = None) -> int:
     logging.getLogger().handlers[0].addFilter(lambda record: record.name != TOLD.name)
     for noisy, level in (("determined", "WARNING"), ("determined.common.storage", "ERROR"), ("filelock", "WARNING")):
         logging.getLogger(noisy).setLevel(level)
+    link = None
+    if arguments.engine and os.environ.get("RANK", "0") == "0":
+        link = Link(arguments.engine, int(Path(arguments.resume).name))
     try:
-        return on_this_machine(trial_class, arguments)
+        return on_this_machine(trial_class, arguments, link)
     except ConfigError as error:
-        print(*(f"error: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
+        problems, how = error.problems, "error" if isinstance(error, FolderBusyError) else "invalid"
     except (DataError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        problems, how = [str(error)], "disk" if full else "data" if isinstance(error, DataError) else "error"
     except KeyboardInterrupt:
         print("left at once; the latest checkpoint is the last one that was announced", file=sys.stderr)
         return 130
+    print(*(f"error: {problem}" for problem in problems), sep="\n", file=sys.stderr)
+    if link is not None:
+        link.ended(how, problems)
     return 2
 
 
-def on_this_machine(trial_class: type[Trial], arguments: argparse.Namespace) -> int:
+def on_this_machine(trial_class: type[Trial], arguments: argparse.Namespace, link: Link | None) -> int:
     """One trial without a master. Returns 0 when it is complete or stopped on demand."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
     device = here.choose_device(arguments.device)
     distributed = here.join(device)
     try:
-        return _run_here(trial_class, arguments, device, distributed)
+        return _run_here(trial_class, arguments, device, distributed, link)
     finally:
         distributed.close()
         if torch.distributed.is_initialized():
@@ -75,25 +86,31 @@ def on_this_machine(trial_class: type[Trial], arguments: argparse.Namespace) -> 
 
 
 def _run_here(
-    trial_class: type[Trial], arguments: argparse.Namespace, device: torch.device, distributed: core.DistributedContext
+    trial_class: type[Trial],
+    arguments: argparse.Namespace,
+    device: torch.device,
+    distributed: core.DistributedContext,
+    link: Link | None,
 ) -> int:
     folder, config, hparams, seed, notes = _open_or_plan(arguments)
     plan = here.Plan(config, hparams, seed, configs.check(trial_class, config, hparams, distributed.size))
     with ExitStack() as stack:
         if distributed.rank == 0:
-            run = {"hyperparameters": hparams, "seed": seed, "status": "new", "versions": _versions()}
+            run = {"hyperparameters": hparams, "seed": seed, "status": "new", "versions": versions()}
             place, name = Path(arguments.experiments), _name(arguments, config)
             folder = folder or RunFolder.create(place, name, config, {**run, "latest": None, "best": None})
-            stack.enter_context(folder.held())
+            stack.enter_context(folder.held(wait=ORPHANS_LEAVE if link else 0))
         folder = distributed.broadcast(folder)
         if folder.run.get("status") == "completed":
             _say(distributed, f"{folder.path} is complete; nothing to do")
+            if link is not None:
+                link.ended("completed")
             return 0
-        if distributed.rank == 0:
+        if distributed.rank == 0 and link is None:  # the engine sends all output to that file
             stack.enter_context(_LogFile(folder.path / "log.txt"))
         for note in notes:
             _say(distributed, note)
-        return _train(trial_class, folder, plan, device, distributed)
+        return _train(trial_class, folder, plan, device, distributed, link)
 
 
 def _open_or_plan(
@@ -104,6 +121,8 @@ def _open_or_plan(
         raise ConfigError(["--set changes a new run; a resumed one keeps the config that it began with"])
     if arguments.resume:
         folder, config = RunFolder.open(Path(arguments.resume))
+        if "sampler" in folder.run:
+            raise ConfigError([f"{folder.path} is a whole experiment; go on with it by nas run --resume {folder.path}"])
         if missing := [name for name in ("hyperparameters", "seed") if name not in folder.run]:
             raise ConfigError(
                 [f"{folder.path} is not the folder of a run that can be resumed: run.json lacks {missing[0]}"]
@@ -111,19 +130,13 @@ def _open_or_plan(
         return folder, config, folder.run["hyperparameters"], int(folder.run["seed"]), []
     config = configs.override(configs.load(Path(arguments.config)), arguments.set)
     configs.check_sections(config)
-    if config.get("data"):
-        config["data"] = {key: _absolute(key, value) for key, value in config["data"].items()}
-    seed = configs.experiment_seed(config)
-    hparams, drawn = configs.draw(config["hyperparameters"], seed)
-    notes = [f"{name} = {_at(hparams, name)}, drawn for this one trial; the config searches over it" for name in drawn]
-    return None, config, hparams, seed, notes
-
-
-def _at(hparams: dict[str, Any], name: str) -> Any:
-    value: Any = hparams
-    for key in name.split("."):
-        value = value[key]
-    return value
+    config = configs.with_absolute_folders(config)
+    first = trials(config, configs.experiment_seed(config)).take()
+    notes = [
+        f"{name} = {value}, drawn for this one trial; the config searches over it"
+        for name, value in first.chosen.items()
+    ]
+    return None, config, first.hparams, first.seed if arguments.seed is None else arguments.seed, notes
 
 
 def _train(
@@ -132,6 +145,7 @@ def _train(
     plan: here.Plan,
     device: torch.device,
     distributed: core.DistributedContext,
+    link: Link | None,
 ) -> int:
     def build(context: pytorch.PyTorchTrialContext) -> Trial:
         trial = trial_class(context)
@@ -141,25 +155,31 @@ def _train(
 
     chief = distributed.rank == 0
     try:
-        trial = here.train(build, plan, device, distributed, folder)
+        trial = here.train(build, plan, device, distributed, folder, link)
     except BaseException:
         if chief:
             folder.save(status="failed")
+        if chief and link is None:
             folder.discard()
         raise
     if not chief:
         return 0
-    if trial.finished:
-        folder.save(status="completed")
-        _say(distributed, _closing(folder))
-        return 0
-    if trial.diverged:
-        folder.save(status="diverged")
-        _say(distributed, f"diverged after {trial.batches_trained} batches; {folder.path} has what happened until then")
-        return 1
-    folder.save(status="stopped")
-    _say(distributed, f"stopped after {trial.batches_trained} batches; go on with: {_go_on(folder)}")
-    return 0
+    how = "completed" if trial.finished else "diverged" if trial.diverged else "stopped"
+    folder.save(status="pruned" if how == "stopped" and link and link.stopped else how)
+    _say(distributed, _last_word(how, folder, trial, link))
+    if link is not None:
+        link.ended(how)
+    return 1 if how == "diverged" else 0
+
+
+def _last_word(how: str, folder: RunFolder, trial: Trial, link: Link | None) -> str:
+    if how == "completed":
+        return _closing(folder)
+    if how == "diverged":
+        return f"diverged after {trial.batches_trained} batches; {folder.path} has what happened until then"
+    if link and link.stopped:
+        return f"stopped by the searcher after {trial.batches_trained} batches"
+    return f"stopped after {trial.batches_trained} batches; go on with: {_go_on(folder)}"
 
 
 def _go_on(folder: RunFolder) -> str:
@@ -189,19 +209,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="override, e.g. hyperparameters.emsize=64"
     )
+    parser.add_argument("--seed", type=int, metavar="N", help="trial seed (default: a master's for the first trial)")
     parser.add_argument("--experiments", metavar="FOLDER", default="experiments", help="where new run folders go")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument("--engine", metavar="ADDRESS", help=argparse.SUPPRESS)  # said by `nas run`
     return parser
 
 
 def _name(arguments: argparse.Namespace, config: dict[str, Any]) -> str:
     name = str(config.get("name") or Path(arguments.config or arguments.resume).stem)
     return "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
-
-
-def _absolute(key: str, value: Any) -> Any:
-    """Paths of the data section, from where the user stands; a resumed run may start elsewhere."""
-    return str(Path(value).expanduser().absolute()) if key.endswith("_dir") and isinstance(value, str) else value
 
 
 class _LogFile:
@@ -223,20 +241,3 @@ def _say(distributed: core.DistributedContext, text: str) -> None:
     if distributed.rank == 0:
         print(text, flush=True)
         TOLD.info(text)
-
-
-def _versions() -> dict[str, str | None]:
-    try:
-        git = subprocess.run(
-            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-        commit = git.stdout.strip() or None
-    except OSError:  # no git here
-        commit = None
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "determined": det.__version__,
-        "commit": commit,
-    }

@@ -21,7 +21,8 @@ from determined import core, pytorch
 from determined.common import storage
 
 from hparams import ConfigError
-from training.folder import RunFolder
+from run_folder import RunFolder
+from training.link import Link
 from training.progress import Progress, ReportingSteps
 from training.trial import Trial
 
@@ -67,9 +68,9 @@ class Stop:
 class FolderTrain(core.DummyTrainContext):  # type: ignore[misc]
     """Takes what a trial reports and writes it to the folder."""
 
-    def __init__(self, folder: RunFolder | None, progress: Progress) -> None:
+    def __init__(self, folder: RunFolder | None, progress: Progress, stop: Stop, link: Link | None) -> None:
         super().__init__()
-        self._folder, self._progress = folder, progress
+        self._folder, self._progress, self._stop, self._link = folder, progress, stop, link
         self.validation: dict[str, Any] = {}
 
     def set_status(self, status: str) -> None:
@@ -94,6 +95,8 @@ class FolderTrain(core.DummyTrainContext):  # type: ignore[misc]
         elif group == "validation":
             self.validation = plain
             self._progress.validation(plain)
+            if self._link is not None and self._link.validation(plain):
+                self._stop.wanted = True
 
 
 class SignalPreempt(core.DummyPreemptContext):  # type: ignore[misc]
@@ -191,12 +194,16 @@ def train(
     device: torch.device,
     distributed: core.DistributedContext,
     folder: RunFolder,
+    link: Link | None = None,
 ) -> Trial:
-    """Train a trial from the folder's latest checkpoint, or from the start, until it is complete or a signal stops it."""
+    """Train a trial from the folder's latest checkpoint, or from the start.
+
+    Until it is complete, or a signal stops it, or the engine at the other end of the link.
+    """
     chief = distributed.rank == 0
     latest, batches = distributed.broadcast(folder.rewind() if chief else None)
-    progress, stop = Progress(show=chief), Stop()
-    train_context = FolderTrain(folder if chief else None, progress)
+    progress, stop = Progress(show=chief, tell=link.progress if link else None), Stop()
+    train_context = FolderTrain(folder if chief else None, progress, stop, link)
     context_parts = core.Context(
         checkpoint=core.DummyCheckpointContext(distributed, storage.SharedFSStorageManager(str(folder.checkpoints))),
         distributed=distributed,

@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
-from collections.abc import Container
+from collections.abc import Callable, Container
 from typing import Any
 
 from tqdm import tqdm
+
+tqdm.set_lock(
+    threading.RLock()
+)  # its own lock is a semaphore between processes, which a killed trial would leave behind
 
 TOLD = logging.getLogger("training.told")
 """Gets what is printed, for the log file; the console has it already."""
 
 
 class Progress:
-    """A bar over the batches of the whole run, and one line an epoch that stays."""
+    """A bar over the batches of the whole run, and one line an epoch that stays.
 
-    def __init__(self, *, show: bool) -> None:
-        self._show = show
+    Args:
+        show: whether this process shows anything.
+        tell: called after each batch with the batches done and those of the whole run.
+    """
+
+    def __init__(self, *, show: bool, tell: Callable[[int, int], None] | None = None) -> None:
+        self._show, self._tell = show, tell
+        self._done = self._total = 0
         self._bar: tqdm[Any] | None = None
         self._since = time.monotonic()
         self._training: dict[str, Any] = {}
@@ -26,12 +37,16 @@ class Progress:
     def start(self, done: int, total: int) -> None:
         """Begin after `done` of `total` batches."""
         self._since = time.monotonic()
+        self._done, self._total = done, total
         if self._show:
             # tqdm hides itself where stderr is no terminal.
             self._bar = tqdm(total=total, initial=done, unit="batch", disable=None, dynamic_ncols=True, smoothing=0.05)
 
     def tick(self) -> None:
         """One more batch is done."""
+        self._done += 1
+        if self._tell is not None:
+            self._tell(self._done, self._total)
         if self._bar is not None:
             self._bar.update()
 

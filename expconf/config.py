@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from hparams import ConfigError, Problems, unknown
-from seeds import numpy_generator
-
-_BOUNDS = ["minval", "maxval"]
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -43,8 +38,10 @@ def check_sections(config: Mapping[str, Any]) -> None:
 def experiment_seed(config: Mapping[str, Any]) -> int:
     """`reproducibility.experiment_seed`, 0 if there is none."""
     seed = (config.get("reproducibility") or {}).get("experiment_seed", 0)
-    if type(seed) is not int or seed < 0:
-        raise ConfigError([f"reproducibility.experiment_seed must be a whole number from 0, got {seed!r}"])
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ConfigError(
+            [f"reproducibility.experiment_seed must be a whole number from 0 to {2**32 - 1}, got {seed!r}"]
+        )
     return seed
 
 
@@ -78,52 +75,20 @@ def override(config: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
     return changed
 
 
+def with_absolute_folders(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy in which the folders of the data section are absolute: whoever resumes may stand elsewhere."""
+    data = {
+        key: str(Path(value).expanduser().absolute()) if key.endswith("_dir") and isinstance(value, str) else value
+        for key, value in (config.get("data") or {}).items()
+    }
+    return {**config, **({"data": data} if data else {})}
+
+
 def _parse(assignment: str, value: str) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(value)
     except (YAMLError, ValueError) as error:
         raise ConfigError([f"override {assignment!r}: the value is not valid YAML"]) from error
-
-
-def draw(hyperparameters: Mapping[str, Any], seed: int, section: str = "") -> tuple[dict[str, Any], list[str]]:
-    """Hyperparameters for one trial, and the names of those that had to be drawn because the config searches over them.
-
-    The draw depends on the seed and the full name, such as `head.width`. Raises ConfigError for a search space that a
-    master would refuse as well.
-    """
-    values: dict[str, Any] = {}
-    drawn: list[str] = []
-    for key, spec in hyperparameters.items():
-        name = f"{section}{key}"
-        if isinstance(spec, Mapping) and "type" in spec:
-            values[key] = _draw_one(f"hyperparameters.{name}", spec, numpy_generator(seed, "hyperparameter", name))
-            drawn += [] if spec["type"] == "const" else [name]
-        elif isinstance(spec, Mapping):
-            values[key], inner = draw(spec, seed, f"{name}.")
-            drawn += inner
-        else:
-            values[key] = spec
-    return values, drawn
-
-
-def _draw_one(name: str, spec: Mapping[str, Any], generator: np.random.RandomState) -> Any:
-    kind = spec["type"]
-    needed = {"const": ["val"], "categorical": ["vals"], "int": _BOUNDS, "double": _BOUNDS, "log": _BOUNDS}.get(kind)
-    if needed is None:
-        raise ConfigError([f"{name}.type must be const, int, double, log or categorical, got {kind!r}"])
-    if missing := [key for key in needed if key not in spec]:
-        raise ConfigError([f"{name}.{missing[0]} is missing; type {kind} needs it"])
-    if kind == "const":
-        return spec["val"]
-    if kind == "categorical":
-        if not isinstance(spec["vals"], list) or not spec["vals"]:
-            raise ConfigError([f"{name}.vals must be a list with at least one value, got {spec['vals']!r}"])
-        return spec["vals"][generator.randint(len(spec["vals"]))]
-    low, high, base = spec["minval"], spec["maxval"], spec.get("base", 10.0)
-    if not all(isinstance(value, int | float) for value in (low, high, base)) or low > high or base <= 0:
-        raise ConfigError([f"{name} must have numbers with minval <= maxval, got {dict(spec)}"])
-    value = low + generator.random_sample() * (high - low)
-    return math.floor(value) if kind == "int" else float(base) ** value if kind == "log" else value
 
 
 def training_length(config: Mapping[str, Any], train_epochs: int | None) -> tuple[str, int]:

@@ -25,6 +25,7 @@ class Entrypoint:
 
     module: str
     distributed: bool  # behind a launcher, which starts a process for each slot
+    program: tuple[str, ...] = ()  # what Python runs: ("-m", module) or (script,)
 
     @property
     def trial(self) -> str:
@@ -38,15 +39,22 @@ def read_entrypoint(entrypoint: Any) -> Entrypoint:
     Raises:
         ConfigError: if there is none, or it runs none of the trials here.
     """
+    found = find_program(entrypoint)
+    if found.module not in TRIALS:
+        what = f"entrypoint {entrypoint!r}: {found.module}"
+        raise ConfigError([unknown(what, found.module, TRIALS, "is no trial of this project")])
+    return found
+
+
+def find_program(entrypoint: Any) -> Entrypoint:
+    """The same for any program that Python runs, behind Determined's launcher or not. Raises ConfigError if there is none."""
     programs = list(_programs(_words(entrypoint)))
-    launchers = [program for program in programs if program.startswith("determined.launch.")]
-    others = [program for program in programs if program not in launchers]
+    others = [program for program in programs if not program[-1].startswith("determined.launch.")]
     if not others:
         raise ConfigError([f"entrypoint must run a trial, like {_EXAMPLE}; got {entrypoint!r}"])
-    if others[0] not in TRIALS:
-        what = f"entrypoint {entrypoint!r}: {others[0]}"
-        raise ConfigError([unknown(what, others[0], TRIALS, "is no trial of this project")])
-    return Entrypoint(others[0], bool(launchers))
+    name = others[0][-1].removeprefix("./")
+    module = name if others[0][0] == "-m" else name.removesuffix(".py").replace("/", ".")
+    return Entrypoint(module, len(others) < len(programs), others[0])
 
 
 def _words(entrypoint: Any) -> list[str]:
@@ -61,20 +69,20 @@ def _words(entrypoint: Any) -> list[str]:
         raise ConfigError([f"entrypoint is not a command ({error}), got {entrypoint!r}"]) from error
 
 
-def _programs(words: Sequence[str]) -> Iterator[str]:
-    """What each Python in the command runs, as a module: `./model_def.py` is `model_def`."""
+def _programs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
+    """What each Python in the command runs: `("-m", module)` or `(script,)`."""
     rest = iter(words)
     for word in rest:
         if not _PYTHON.fullmatch(word):
             continue
         for argument in rest:
             if argument == "-m":
-                yield next(rest, "")
+                yield ("-m", next(rest, ""))
             elif argument in _TAKES_VALUE:
                 next(rest, None)
                 continue
             elif argument.startswith("-"):
                 continue
             else:
-                yield argument.removeprefix("./").removesuffix(".py").replace("/", ".")
+                yield (argument,)
             break

@@ -13,10 +13,15 @@ Everything is written so that a process killed at any moment leaves a folder tha
 
 from __future__ import annotations
 
+import io
 import json
+import platform
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +32,45 @@ from ruamel.yaml.error import YAMLError
 from downloads import write_atomically
 from hparams import ConfigError
 
+ROOT = Path(__file__).resolve().parent
+
+
+class FolderBusyError(ConfigError):
+    """Another process is at work in the folder."""
+
+
+@dataclass(frozen=True)
+class Keep:
+    """How many checkpoints stay, as `checkpoint_storage` says: those with the best metric, and the newest."""
+
+    best: int = 1  # save_trial_best
+    latest: int = 1  # save_trial_latest
+    experiment_best: int = 0  # save_experiment_best: of all trials together
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Keep:
+        """What an experiment's config says."""
+        storage = config.get("checkpoint_storage") or {}
+        names = {"best": "save_trial_best", "latest": "save_trial_latest", "experiment_best": "save_experiment_best"}
+        return cls(**{field: int(storage[name]) for field, name in names.items() if storage.get(name) is not None})
+
+    def chosen(self, entries: list[dict[str, Any]], *, smaller_is_better: bool) -> list[dict[str, Any]]:
+        """Those of a trial's checkpoints that stay while it trains; the newest always does, to go on from."""
+        sign = 1 if smaller_is_better else -1
+        scored = sorted(
+            (entry for entry in entries if entry["value"] is not None), key=lambda entry: sign * entry["value"]
+        )
+        kept = [*scored[: max(self.best, self.experiment_best)], *entries[-max(self.latest, 1) :]]
+        return [entry for entry in entries if entry in kept]
+
 
 class RunFolder:
     """A run's folder. `run` is the content of `run.json`; `save()` writes it back."""
 
-    def __init__(self, path: Path, run: dict[str, Any]) -> None:
+    def __init__(self, path: Path, run: dict[str, Any], keep: Keep | None = None) -> None:
         self.path, self.run = path, run
         self.checkpoints = path / "checkpoints"
+        self.keep = keep or Keep()
 
     @classmethod
     def create(cls, parent: Path, name: str, config: dict[str, Any], run: dict[str, Any]) -> RunFolder:
@@ -50,9 +87,15 @@ class RunFolder:
                 raise ConfigError(
                     [f"run folder {path} cannot be made: {error.strerror}; choose another with --experiments"]
                 ) from error
-        folder = cls(path, run)
-        with (path / "config.yaml").open("w", encoding="utf-8") as file:
-            YAML().dump(config, file)
+        return cls.fill(path, config, run)
+
+    @classmethod
+    def fill(cls, path: Path, config: dict[str, Any], run: dict[str, Any]) -> RunFolder:
+        """Make an existing folder, such as one half made before a crash, that of a new run."""
+        folder = cls(path, run, Keep.of(config))
+        text = io.StringIO()
+        YAML().dump(config, text)
+        write_atomically(path / "config.yaml", text.getvalue().encode())
         folder.save()
         return folder
 
@@ -68,16 +111,20 @@ class RunFolder:
             raise ConfigError(
                 [f"{path} is not the folder of a run that can be resumed: run.json or config.yaml is empty"]
             )
-        return cls(path, run), config
+        return cls(path, run, Keep.of(config)), config
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Keep other processes from running the same trial, and read what the last one left. Raises ConfigError if one runs."""
+    def held(self, wait: float = 0) -> Iterator[None]:
+        """Keep other processes from running the same trial, and read what the last one left.
+
+        Raises:
+            FolderBusyError: another process runs it, and still does after `wait` seconds.
+        """
         lock = filelock.FileLock(str(self.path / ".lock"))
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=wait)
         except filelock.Timeout as error:
-            raise ConfigError([f"{self.path} is being run by another process; wait for it or stop it"]) from error
+            raise FolderBusyError([f"{self.path} is being run by another process; wait for it or stop it"]) from error
         try:
             self.run = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
             yield
@@ -126,18 +173,26 @@ class RunFolder:
     def checkpoint_saved(
         self, uuid: str, batches: int, epochs: float, value: float | None, *, smaller_is_better: bool
     ) -> None:
-        """Make a complete checkpoint the latest, and the best if its metric is; delete those that are neither."""
+        """Make a complete checkpoint the latest, and the best if its metric is; delete those that need not stay."""
         entry = {"uuid": uuid, "batches": batches, "epochs": epochs, "value": value}
         best = self.run.get("best")
         if value is not None and (
             best is None or (value < best["value"] if smaller_is_better else value > best["value"])
         ):
             best = entry
-        self.save(latest=entry, best=best)
+        known = [each for each in self.run.get("checkpoints", []) if each["uuid"] != uuid]
+        kept = self.keep.chosen([*known, entry], smaller_is_better=smaller_is_better)
+        self.save(latest=entry, best=best, checkpoints=kept)
         self._prune()
 
-    def _prune(self) -> None:
-        kept = {(self.run.get(which) or {}).get("uuid") for which in ("latest", "best")}
+    def retain(self, uuids: set[str]) -> None:
+        """Delete all checkpoints but these, once nobody will go on with the run."""
+        self.save(checkpoints=[entry for entry in self.run.get("checkpoints", []) if entry["uuid"] in uuids])
+        self._prune(always=())
+
+    def _prune(self, always: tuple[str, ...] = ("latest", "best")) -> None:
+        kept = {(self.run.get(which) or {}).get("uuid") for which in always}
+        kept |= {entry["uuid"] for entry in self.run.get("checkpoints", [])}
         for path in self.checkpoints.iterdir() if self.checkpoints.is_dir() else ():
             if path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
@@ -154,3 +209,23 @@ def _record(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) and {"group", "step"} <= record.keys() else None
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python, the libraries that decide results, and this project: its commit, if it is a clone."""
+    try:
+        git = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        commit = git.stdout.strip() or None
+    except OSError:  # no git here
+        commit = None
+    libraries = {name: _version(name) for name in ("torch", "numpy", "determined", "optuna")}
+    return {"python": platform.python_version(), **libraries, "commit": commit}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,160 @@
+"""What the local engine costs. From the root of the repository:
+
+    python -m benchmarks.local_engine [--rounds 7]
+
+Three things: from the decision to start a trial to its first batch, as the engine does it (forked from a process that has
+imported torch) against a plain `python3 model_def.py` in the same rounds; the time from a reported epoch to the answer, in
+a record of so many trials; and the peak memory of the engine's own process over a whole search.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from multiprocessing.connection import Listener
+from pathlib import Path
+from typing import Any
+
+from expconf import config as configs
+from expconf.hyperparameters import trials
+from local_engine.record import Record
+from local_engine.workers import KEY, Crew, Seat, warm_up
+from run_folder import RunFolder, versions
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = ("emsize=8", "nhid=8", "nhidlast=8", "global_batch_size=256", "eval_batch_size=256")
+SEAT = Seat("CPU", "cpu", (), 1)
+
+
+def main() -> None:
+    """Print what was measured."""
+    parser = argparse.ArgumentParser(description="Overhead of the local engine.")
+    parser.add_argument("--rounds", type=int, default=7)
+    rounds = parser.parse_args().rounds
+    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, {versions()}")
+    with tempfile.TemporaryDirectory() as place:
+        _starts(Path(place), rounds)
+        for count in (16, 100, 1000):
+            _answers(Path(place), count)
+        _memory(Path(place))
+
+
+def small_config() -> dict[str, Any]:
+    """The quickstart with networks of next to no size."""
+    overrides = [f"hyperparameters.{each}" for each in SMALL]
+    return configs.override(configs.load(ROOT / "quickstart.yaml"), overrides)
+
+
+def _starts(place: Path, rounds: int) -> None:
+    """Seconds from the start of a trial to its first batch, by the engine and plainly, in alternation."""
+    config = small_config()
+    warm_up("model_def")
+    crew = Crew([str(ROOT / "model_def.py")], 1)
+    draws = trials(config, 1)
+    engine, plain = [], []
+    for i in range(rounds + 1):
+        for found, start in ((engine, _by_engine(crew)), (plain, _plainly())):
+            draw = draws.take()
+            path = place / f"{'engine' if found is engine else 'plain'}" / str(i)
+            path.mkdir(parents=True)
+            RunFolder.fill(path, config, {"hyperparameters": draw.hparams, "seed": draw.seed, "status": "new"})
+            found.append(start(i, path))
+    crew.close()
+    ratios = [b / a for a, b in zip(engine[1:], plain[1:], strict=True)]
+    print(f"start to first batch, s: engine {_spread(engine[1:])} (the first trial of a search {engine[0]:.2f})")
+    print(f"                         plain python3 model_def.py {_spread(plain[1:])}: {_spread(ratios)} times as long")
+
+
+def _by_engine(crew: Crew) -> Any:
+    def start(number: int, path: Path) -> float:
+        began = time.perf_counter()
+        crew.start(number, path, SEAT)
+        while crew.messages.get(timeout=120)[1]["say"] != "progress":
+            pass
+        taken = time.perf_counter() - began
+        crew.signal(number, 9)  # type: ignore[arg-type]
+        while crew.messages.get(timeout=120)[1]["say"] != "exit":
+            pass
+        return taken
+
+    return start
+
+
+def _plainly() -> Any:
+    def start(number: int, path: Path) -> float:
+        key = os.urandom(16)
+        with Listener(authkey=key) as listener:
+            began = time.perf_counter()
+            script = [sys.executable, str(ROOT / "model_def.py"), "--resume", str(path), "--threads", "1"]
+            environment = {**os.environ, KEY: key.hex()}
+            process = subprocess.Popen(
+                [*script, "--engine", str(listener.address)], env=environment, stdout=subprocess.DEVNULL
+            )
+            with listener.accept() as connection:
+                while b'"progress"' not in connection.recv_bytes():
+                    pass
+            taken = time.perf_counter() - began
+            process.kill()
+            process.wait()
+        return taken
+
+    return start
+
+
+def _answers(place: Path, count: int) -> None:
+    """Milliseconds from a reported validation to the answer, SQLite's commits included, with most trials ended."""
+    config = configs.override(small_config(), [f"searcher.max_trials={count}", "searcher.max_time=300"])
+    record = Record(f"sqlite:///{place / f'{count}.db'}", "benchmark", config, 1)
+    waiting = [trial.number for trial in record.top_up()]
+    times: list[float] = []
+    for number in waiting:
+        record.started(number)
+        for epoch in (1, 4, 18, 75, 300):  # the rungs
+            value = (number * 7919 + epoch * 104729) % 1000 / 10
+            began = time.perf_counter()
+            stop = record.validated(number, epoch, value)
+            new = record.top_up() if stop else []
+            times.append(1000 * (time.perf_counter() - began))
+            waiting += [trial.number for trial in new]
+            if stop:
+                record.ended(number, "pruned")
+                break
+    last = times[-50:]
+    print(f"epoch to answer, ms: {_spread(last)} in a search of {count} trials (the last {len(last)} of {len(times)})")
+
+
+def _memory(place: Path) -> None:
+    """Peak resident memory of the engine's process, megabytes, while it runs four small trials and to its end."""
+    overrides = [f"hyperparameters.{each}" for each in SMALL] + ["searcher.max_trials=4", "searcher.max_time=4"]
+    sets = [word for each in overrides for word in ("--config", each)]
+    command = [sys.executable, str(ROOT / "nas.py"), "run", str(ROOT / "quickstart.yaml"), "--experiments", str(place)]
+    process = subprocess.Popen([*command, *sets], stdout=subprocess.DEVNULL)
+    peak = 0
+    while process.poll() is None:
+        try:
+            status = Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+        except OSError:
+            print("memory: not measured; this system has no /proc")
+            process.wait()
+            return
+        found = re.search(r"VmHWM:\s+(\d+)", status)
+        peak = max(peak, int(found.group(1)) if found else 0)
+        time.sleep(0.02)
+    print(f"peak memory of the engine: {peak / 1024:.0f} MB (exit status {process.returncode})")
+
+
+def _spread(values: list[float]) -> str:
+    """Median and range of the middle half."""
+    low, middle, high = statistics.quantiles(values, n=4)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+if __name__ == "__main__":
+    main()

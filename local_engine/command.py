@@ -1,0 +1,243 @@
+"""`nas run`: from arguments to an experiment's folder, and from there to a search that runs or goes on."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from expconf import config as configs
+from expconf.entrypoint import TRIALS, Entrypoint, find_program
+from expconf.rules import refusals, warnings
+from hparams import ConfigError
+from local_engine import closing, preflight, workers
+from local_engine.engine import Engine
+from local_engine.preflight import Findings
+from local_engine.record import Record
+from local_engine.screen import Screen
+from local_engine.workers import Crew
+from run_folder import RunFolder, versions
+
+ROOT = Path(__file__).resolve().parent.parent
+WIDTH = 120  # of what is printed where there is no terminal
+
+INTERRUPTED = 130
+"""Exit status of a search that was stopped before its end."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run an experiment or go on with one. Raises ConfigError for what cannot work, before anything starts."""
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    config, folder = _choose(arguments, console)
+    if refused := refusals(config):
+        raise ConfigError(refused)
+    _check_sampler(config, arguments.sampler)
+    entrypoint = _program(config)
+    seed = configs.experiment_seed(config)
+    workers.warm_up(entrypoint.module if entrypoint.module in TRIALS else None)
+    findings = preflight.inspect(config, arguments.device)
+    if findings.problems:
+        raise ConfigError(findings.problems)
+    for warning in [*warnings(config), *_doubts(config, findings)]:
+        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+    if folder is None:
+        about = {"status": "new", "sampler": arguments.sampler, "storage": arguments.storage, "versions": versions()}
+        folder = RunFolder.create(Path(arguments.experiments), str(config["name"]), config, about)
+    with ExitStack() as stack:
+        stack.enter_context(folder.held())
+        url = folder.run.get("storage") or f"sqlite:///{folder.path / 'study.db'}"
+        record = Record(url, _study(folder), config, seed, folder.run.get("sampler"))
+        if record.all() and folder.run.get("status") != "completed":
+            ended = sum(trial.state.is_finished() for trial in record.all())
+            console.print(f"going on with {folder.path}: {ended} of {record.searcher.trials} trials have ended")
+        return _search(arguments, console, config, folder, record, entrypoint, findings)
+
+
+def _search(
+    arguments: argparse.Namespace,
+    console: Console,
+    config: dict[str, Any],
+    folder: RunFolder,
+    record: Record,
+    entrypoint: Entrypoint,
+    findings: Findings,
+) -> int:
+    complete = folder.run.get("status") == "completed"
+    if complete:
+        console.print(f"{folder.path} is complete; --new starts another one", highlight=False)
+    else:
+        complete = _run(arguments, console, config, folder, record, entrypoint, findings)
+        folder.save(status="completed" if complete else "stopped")
+    closing.close(console, config, folder.path, record, findings.unit, findings.length)
+    if not complete:
+        console.print(f"{'go on':<12} nas run --resume {folder.path}", highlight=False, markup=False, soft_wrap=True)
+        return INTERRUPTED
+    return 0 if any(trial.state.name != "FAIL" for trial in record.all()) else 1
+
+
+def _run(
+    arguments: argparse.Namespace,
+    console: Console,
+    config: dict[str, Any],
+    folder: RunFolder,
+    record: Record,
+    entrypoint: Entrypoint,
+    findings: Findings,
+) -> bool:
+    slots = max(1, (config.get("resources") or {}).get("slots_per_trial") or 1)
+    if findings.device == "cuda" and slots > len(findings.gpus):
+        what = f"resources.slots_per_trial is {slots}, but this machine shows {len(findings.gpus)} GPUs"
+        raise ConfigError([f"{what}; --config resources.slots_per_trial={len(findings.gpus)}, or --device cpu"])
+    most = sum(bracket.initial for bracket in record.searcher.brackets)
+    seats = workers.seats(findings.device, findings.gpus, slots, arguments.workers, most)
+    folder.save(status="running", versions=versions())
+    screen = Screen(console, folder.path / "log.txt", findings.unit, findings.length)
+    threads = "1 thread" if seats[0].threads == 1 else f"{seats[0].threads} threads"
+    screen.say(f"experiment   {folder.path}")
+    screen.say(f"searcher     {record.searcher.name} on {record.metric}, {record.searcher.trials} trials")
+    screen.say(f"at once      {len(seats)} on {findings.device}, {threads} each" + _memory(findings, len(seats)))
+    crew = Crew(entrypoint.program, slots)
+    with screen:
+        return Engine(config, folder.path, record, crew, seats, screen, folder.run["versions"]).run()
+
+
+def _choose(arguments: argparse.Namespace, console: Console) -> tuple[dict[str, Any], RunFolder | None]:
+    """The config, and the experiment to go on with if there is one."""
+    if arguments.config is None and arguments.resume in (None, ""):
+        raise ConfigError(
+            ["which experiment? nas run CONFIG.yaml starts one, nas run --resume FOLDER goes on with one"]
+        )
+    if arguments.config is None:
+        if arguments.set:
+            raise ConfigError(["--config changes a new experiment; one that is resumed keeps what it began with"])
+        folder, config = RunFolder.open(Path(arguments.resume))
+        _experiment(folder)
+        return config, folder
+    config = configs.override(configs.load(Path(arguments.config)), arguments.set)
+    configs.check_sections(config)
+    name = str(config.get("name") or Path(arguments.config).stem)
+    config["name"] = "".join(each if each.isalnum() or each in "-_." else "_" for each in name)
+    config = configs.with_absolute_folders(config)
+    if arguments.resume is not None:
+        path = Path(arguments.resume) if arguments.resume else _newest(Path(arguments.experiments), config["name"])
+        if path is None:
+            raise ConfigError([f"there is no experiment {config['name']} in {arguments.experiments} to go on with"])
+        folder, begun = RunFolder.open(path)
+        _experiment(folder)
+        if differing := differences(begun, config):
+            what = f"{path} was begun with another config"
+            raise ConfigError([f"{what} ({'; '.join(differing)}); leave out --resume to start a new one"])
+        return config, folder
+    newest = None if arguments.new else _newest(Path(arguments.experiments), config["name"])
+    if newest is not None:
+        folder, begun = RunFolder.open(newest)
+        same = not differences(begun, config) and folder.run.get("sampler") == arguments.sampler
+        if same and folder.run.get("status") != "completed":
+            return config, folder
+    return config, None
+
+
+def differences(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """What two configs say differently, such as `hyperparameters.emsize: 64 there, 128 here`."""
+    there, here = _flat(begun), _flat(asked)
+    missing = "nothing"
+    return [
+        f"{name}: {there.get(name, missing)} there, {here.get(name, missing)} here"
+        for name in dict.fromkeys([*there, *here])
+        if there.get(name, missing) != here.get(name, missing)
+    ]
+
+
+def _flat(config: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            found.update(_flat(value, f"{section}{name}."))
+        else:
+            found[f"{section}{name}"] = value
+    return found
+
+
+def _newest(parent: Path, name: str) -> Path | None:
+    """The experiment of that name with the highest number."""
+    numbers = {
+        int(number): path
+        for path in parent.glob(f"{name}-*")
+        if (number := path.name.removeprefix(f"{name}-")).isdecimal() and (path / "study.db").exists()
+    }
+    return numbers[max(numbers)] if numbers else None
+
+
+def _experiment(folder: RunFolder) -> None:
+    if "hyperparameters" in folder.run:
+        raise ConfigError([f"{folder.path} is the folder of one trial; go on with it by the trial's own --resume"])
+
+
+def _study(folder: RunFolder) -> str:
+    """A name that is unique in a database that holds many."""
+    if "study" not in folder.run:
+        folder.save(
+            study=f"{folder.path.name}-{os.urandom(4).hex()}" if folder.run.get("storage") else folder.path.name
+        )
+    return str(folder.run["study"])
+
+
+def _check_sampler(config: Mapping[str, Any], sampler: str | None) -> None:
+    name = config["searcher"]["name"]
+    if sampler is not None and name in ("single", "grid"):
+        raise ConfigError([f"--sampler chooses hyperparameters for random and ASHA searchers; searcher.name is {name}"])
+
+
+def _program(config: Mapping[str, Any]) -> Entrypoint:
+    """The trial's program, with the path of its script. Raises ConfigError if there is no such file."""
+    found = find_program(config["entrypoint"])
+    slots = (config.get("resources") or {}).get("slots_per_trial") or 1
+    if slots > 1 and not found.distributed:
+        what = f"resources.slots_per_trial is {slots}, but the entrypoint starts one process"
+        raise ConfigError([f"{what}; put python3 -m determined.launch.torch_distributed in front of it"])
+    tried = [Path.cwd(), ROOT]
+    name = found.program[-1]
+    files = (
+        [f"{name.replace('.', '/')}.py", f"{name.replace('.', '/')}/__main__.py"] if len(found.program) > 1 else [name]
+    )
+    there = [path for path in (place / file for place in tried for file in files) if path.is_file()]
+    if not there:
+        raise ConfigError(
+            [f"entrypoint {config['entrypoint']!r}: there is no {files[0]} in {' or '.join(map(str, tried))}"]
+        )
+    return found if len(found.program) > 1 else Entrypoint(found.module, found.distributed, (str(there[0]),))
+
+
+def _doubts(config: Mapping[str, Any], findings: Findings) -> list[str]:
+    """What may not be meant."""
+    searcher = config["searcher"]
+    if findings.metrics and searcher.get("metric") not in findings.metrics:
+        return [f"searcher.metric {searcher.get('metric')!r} is not among what the trial reports"]
+    return []
+
+
+def _memory(findings: Findings, at_once: int) -> str:
+    if findings.memory is None:
+        return ""
+    text = f", about {findings.memory * at_once / 1e9:.1f} GB together for training"
+    free = _free_memory()
+    if findings.device == "cpu" and free is not None and findings.memory * at_once > free:
+        text += f" (WARNING: {free / 1e9:.1f} GB are free; fewer --workers or a smaller global_batch_size)"
+    return text
+
+
+def _free_memory() -> int | None:
+    """Bytes that processes can still have, where the system says so."""
+    try:
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    except (OSError, ValueError):
+        pass
+    return None

@@ -1,0 +1,61 @@
+"""One recurrent cell as a picture of plain text, for terminals and logs. It never imports torch."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from randomNAS_files.architecture import Genotype
+
+WIDTH = 100
+"""No line is longer."""
+
+_DEEPEST = 24  # levels before a tree would get too wide
+
+
+def draw(genotype: Genotype) -> list[str]:
+    """The cell as lines: the tree of what reads what, from its inputs down, then what its output is the mean of.
+
+        x, h
+        └─ s0
+           ├─ 1 relu
+           │  └─ 2 none (unused)
+           └─ 3 tanh
+        output: mean of 1-3
+
+    The input x and the state h of the word before make the initial state s0, and every node stands below the one state that
+    it reads. A node on which the output does not depend is `(unused)`. Where a very deep branch ends in `…`, it goes on in a
+    tree of its own.
+    """
+    unused = genotype.unused_nodes()
+    nodes = enumerate(genotype.recurrent, start=1)
+    labels = ["s0", *(f"{i} {name}{' (unused)' * (i in unused)}" for i, (name, _) in nodes)]
+    readers: list[list[int]] = [[] for _ in labels]
+    for i, (_, pred) in enumerate(genotype.recurrent, start=1):
+        readers[pred].append(i)
+    cut: list[int] = []
+    lines = ["x, h", "└─ s0", *_branches(0, "   ", labels, readers, cut)]
+    for top in cut:  # grows meanwhile
+        lines += [labels[top], *_branches(top, "", labels, readers, cut)]
+    return lines + _output(genotype)
+
+
+def _branches(
+    state: int, indent: str, labels: Sequence[str], readers: Sequence[Sequence[int]], cut: list[int]
+) -> Iterator[str]:
+    """What hangs below a state; nodes whose branches would lead too far are added to `cut` instead."""
+    for i in readers[state]:
+        last = i == readers[state][-1]
+        too_deep = len(indent) >= 3 * _DEEPEST and bool(readers[i])
+        yield f"{indent}{'└' if last else '├'}─ {labels[i]}{' …' * too_deep}"
+        if too_deep:
+            cut.append(i)
+        else:
+            yield from _branches(i, indent + ("   " if last else "│  "), labels, readers, cut)
+
+
+def _output(genotype: Genotype) -> list[str]:
+    count = len(genotype.recurrent)
+    full = genotype.concat == tuple(range(1, count + 1)) and count > 1
+    nodes = f"1-{count}" if full else ", ".join(map(str, genotype.concat))
+    return textwrap.wrap(f"output: mean of {nodes}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
