@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ def retained(entries: Entries, keep: Keep, *, smaller_is_better: bool) -> dict[i
     sign = 1 if smaller_is_better else -1
 
     def best(candidates: list[tuple[int, dict[str, Any]]], count: int) -> list[tuple[int, dict[str, Any]]]:
-        scored = [pair for pair in candidates if pair[1]["value"] is not None]
+        scored = [
+            pair for pair in candidates if math.isfinite(math.nan if pair[1]["value"] is None else pair[1]["value"])
+        ]
         return sorted(scored, key=lambda pair: sign * pair[1]["value"])[:count]
 
     stay: dict[int, set[str]] = {}

@@ -115,9 +115,10 @@ class Engine:
     def _recover(self) -> deque[int]:
         """Finish what an engine that was killed had decided; returns the trials to run: those begun first."""
         begun, waiting = [], []
+        self.record.top_up()  # before any more have ended: what a sampler draws depends on those that have
         for trial in self.record.all():
             if trial.state == TrialState.RUNNING:
-                how = trial.user_attrs.get(ENDED)
+                how = trial.user_attrs.get(ENDED) or self._written(trial.number)
                 if how is None and read(trial)[0].stopped and not self.record.searcher.complete(trial):
                     how = "pruned"
                 if how is not None:
@@ -129,6 +130,11 @@ class Engine:
             elif self.path(trial.number).is_dir():
                 self._shelf.add(trial.number, self.path(trial.number))
         return deque([*begun, *waiting])
+
+    def _written(self, number: int) -> str | None:
+        """The last word of a trial that nobody heard; it is in its folder before it is said."""
+        status = RunFolder.open(self.path(number))[0].run.get("status")
+        return status if status in ("completed", "diverged") else None
 
     def _start(self, number: int) -> None:
         trial, path, seat = self.record.trial(number), self.path(number), self._free.popleft()
@@ -164,11 +170,13 @@ class Engine:
 
     def _validated(self, running: Running, metrics: dict[str, Any]) -> None:
         metric = self.record.metric
+        reported = sorted(name for name in metrics if name not in ("epochs", "batches"))
         for name, field_name in ((metric, "metric"), (self._step, "time_metric")):
-            if metrics and not isinstance(metrics.get(name), int | float):
-                reported = ", ".join(sorted(name for name in metrics if name not in ("epochs", "batches")))
-                self._give_up([f"searcher.{field_name} {name!r} is not reported by the trial; it reports {reported}"])
-                return self._crew.answer(running.number, stop=True)
+            if isinstance(metrics.get(name), int | float) or not (reported or self.record.searcher.trials > 1):
+                continue  # one trial may do without, where nothing is held out
+            what = f"searcher.{field_name} {name!r} is not reported by the trial"
+            self._give_up([f"{what}; it reports {', '.join(reported) or 'nothing'}"])
+            return self._crew.answer(running.number, stop=True)
         stop = False
         if metric in metrics:
             running.time, running.metric = metrics[self._step], float(metrics[metric])

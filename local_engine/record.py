@@ -115,11 +115,11 @@ class Record:
     def ended(self, number: int, how: str) -> None:
         """A trial is over: one of ENDINGS."""
         trial = self.trial(number)
-        if how == "error":
-            self.searcher.fail(self.study, trial)
         value = self.best_value(trial)
         state = ENDINGS[how]
-        self.note(number, **{ENDED: how})
+        self.note(number, **{ENDED: how})  # first: an error that counts but is not noted would look like a stop
+        if how == "error":
+            self.searcher.fail(self.study, trial)
         if state == TrialState.COMPLETE and value is None:
             state = TrialState.PRUNED  # nothing was held out; Optuna has no complete trials without a value
         self.storage.set_trial_state_values(
