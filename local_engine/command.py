@@ -15,11 +15,11 @@ from rich.console import Console
 from expconf import config as configs
 from expconf.entrypoint import TRIALS, Entrypoint, find_program
 from expconf.rules import refusals, warnings
-from hparams import ConfigError
+from hparams import ConfigError, unknown
 from local_engine import closing, preflight, workers
 from local_engine.engine import Engine
 from local_engine.preflight import Findings
-from local_engine.record import Record
+from local_engine.record import SAMPLERS, Record
 from local_engine.screen import Screen
 from local_engine.workers import Crew
 from run_folder import RunFolder, versions
@@ -39,45 +39,52 @@ def run(arguments: argparse.Namespace) -> int:
         raise ConfigError(refused)
     _check_sampler(config, arguments.sampler)
     entrypoint = _program(config)
-    seed = configs.experiment_seed(config)
-    workers.warm_up(entrypoint.module if entrypoint.module in TRIALS else None)
-    findings = preflight.inspect(config, arguments.device)
-    if findings.problems:
-        raise ConfigError(findings.problems)
-    for warning in [*warnings(config), *_doubts(config, findings)]:
-        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
-    if folder is None:
-        about = {"status": "new", "sampler": arguments.sampler, "storage": arguments.storage, "versions": versions()}
-        folder = RunFolder.create(Path(arguments.experiments), str(config["name"]), config, about)
     with ExitStack() as stack:
-        stack.enter_context(folder.held())
-        url = folder.run.get("storage") or f"sqlite:///{folder.path / 'study.db'}"
-        record = Record(url, _study(folder), config, seed, folder.run.get("sampler"))
-        if record.all() and folder.run.get("status") != "completed":
+        if folder is not None:
+            stack.enter_context(folder.held())
+            if folder.run.get("status") == "completed":
+                console.print(f"{folder.path} is complete; --new starts another one", highlight=False)
+                return _close(console, config, folder, _record(config, folder))
+        workers.warm_up(entrypoint.module if entrypoint.module in TRIALS else None)
+        findings = preflight.inspect(config, arguments.device)
+        if findings.problems:
+            raise ConfigError(findings.problems)
+        for warning in [*warnings(config), *_doubts(config, findings)]:
+            console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+        if folder is None:
+            about = {
+                "status": "new",
+                "sampler": arguments.sampler,
+                "storage": arguments.storage,
+                "versions": versions(),
+            }
+            folder = RunFolder.create(Path(arguments.experiments), str(config["name"]), config, about)
+            stack.enter_context(folder.held())
+        record = _record(config, folder)
+        if record.all():
             ended = sum(trial.state.is_finished() for trial in record.all())
             console.print(f"going on with {folder.path}: {ended} of {record.searcher.trials} trials have ended")
-        return _search(arguments, console, config, folder, record, entrypoint, findings)
-
-
-def _search(
-    arguments: argparse.Namespace,
-    console: Console,
-    config: dict[str, Any],
-    folder: RunFolder,
-    record: Record,
-    entrypoint: Entrypoint,
-    findings: Findings,
-) -> int:
-    complete = folder.run.get("status") == "completed"
-    if complete:
-        console.print(f"{folder.path} is complete; --new starts another one", highlight=False)
-    else:
-        complete = _run(arguments, console, config, folder, record, entrypoint, findings)
+        folder.save(status="running", versions=versions(), unit=findings.unit, length=findings.length)
+        try:
+            complete = _run(arguments, console, config, folder, record, entrypoint, findings)
+        except ConfigError as error:
+            raise ConfigError([*error.problems, f"nothing is lost; then nas run --resume {folder.path}"]) from error
         folder.save(status="completed" if complete else "stopped")
-    closing.close(console, config, folder.path, record, findings.unit, findings.length)
-    if not complete:
-        console.print(f"{'go on':<12} nas run --resume {folder.path}", highlight=False, markup=False, soft_wrap=True)
-        return INTERRUPTED
+        status = _close(console, config, folder, record)
+        if not complete:
+            console.print(
+                f"{'go on':<12} nas run --resume {folder.path}", highlight=False, markup=False, soft_wrap=True
+            )
+        return status if complete else INTERRUPTED
+
+
+def _record(config: dict[str, Any], folder: RunFolder) -> Record:
+    url = folder.run.get("storage") or f"sqlite:///{folder.path / 'study.db'}"
+    return Record(url, _study(folder), config, configs.experiment_seed(config), folder.run.get("sampler"))
+
+
+def _close(console: Console, config: dict[str, Any], folder: RunFolder, record: Record) -> int:
+    closing.close(console, config, folder.path, record, folder.run["unit"], folder.run["length"])
     return 0 if any(trial.state.name != "FAIL" for trial in record.all()) else 1
 
 
@@ -96,7 +103,6 @@ def _run(
         raise ConfigError([f"{what}; --config resources.slots_per_trial={len(findings.gpus)}, or --device cpu"])
     most = sum(bracket.initial for bracket in record.searcher.brackets)
     seats = workers.seats(findings.device, findings.gpus, slots, arguments.workers, most)
-    folder.save(status="running", versions=versions())
     screen = Screen(console, folder.path / "log.txt", findings.unit, findings.length)
     threads = "1 thread" if seats[0].threads == 1 else f"{seats[0].threads} threads"
     screen.say(f"experiment   {folder.path}")
@@ -190,6 +196,8 @@ def _study(folder: RunFolder) -> str:
 
 def _check_sampler(config: Mapping[str, Any], sampler: str | None) -> None:
     name = config["searcher"]["name"]
+    if sampler is not None and sampler not in SAMPLERS:
+        raise ConfigError([unknown(f"--sampler {sampler!r}", sampler, SAMPLERS, "is no sampler")])
     if sampler is not None and name in ("single", "grid"):
         raise ConfigError([f"--sampler chooses hyperparameters for random and ASHA searchers; searcher.name is {name}"])
 

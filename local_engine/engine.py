@@ -251,15 +251,24 @@ class Engine:
         for number in self._crew.numbers:
             self._crew.signal(number, signal.SIGTERM)
 
-    def expected(self) -> float:
-        """Units of the time metric that the whole search takes, about: what halving leaves of each bracket at each rung."""
-        pruner, length = self.record.searcher.pruner, self._screen.length
-        if pruner is None:
-            return float(length * self.record.searcher.trials)
+    def left(self, length: float) -> float:
+        """Units of the time metric that the search still takes, about.
+
+        In each bracket, the trials to come are taken to be like those that have ended; before any has, halving is taken to
+        be exact.
+        """
+        pruner, trials = self.record.searcher.pruner, self.record.all()
         total = 0.0
-        for bracket in pruner.brackets:
-            steps = zip(bracket.rungs, (0, *bracket.rungs), strict=False)
-            total += sum(bracket.trials / pruner.divisor**i * (rung - before) for i, (rung, before) in enumerate(steps))
+        for i, bracket in enumerate(self.record.searcher.brackets):
+            own = [trial for trial in trials if trial.user_attrs[BRACKET] == i]
+            ended = [trial.last_step or 0 for trial in own if trial.state.is_finished()]
+            steps = list(zip(bracket.rungs, (0, *bracket.rungs), strict=False))
+            halving = (
+                sum((rung - before) / pruner.divisor**k for k, (rung, before) in enumerate(steps)) if pruner else length
+            )
+            mean = sum(ended) / len(ended) if ended else halving
+            begun = [trial.last_step or 0 for trial in own if trial.state == TrialState.RUNNING]
+            total += mean * (bracket.trials - len(ended) - len(begun)) + sum(max(mean - done, 1) for done in begun)
         return total
 
 

@@ -16,7 +16,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from expconf.hyperparameters import Draw, filled, searched, trials
-from hparams import ConfigError, unknown
+from hparams import ConfigError
 from local_engine.pruner import BRACKET
 from local_engine.searchers import Searcher
 
@@ -52,12 +52,10 @@ class Record:
         sampler: one of SAMPLERS, or None for the master's own draws.
 
     Raises:
-        ConfigError: if the sampler is not known, or the storage cannot be opened.
+        ConfigError: if the storage cannot be opened.
     """
 
     def __init__(self, url: str, name: str, config: Mapping[str, Any], seed: int, sampler: str | None = None) -> None:
-        if sampler is not None and sampler not in SAMPLERS:
-            raise ConfigError([unknown(f"--sampler {sampler!r}", sampler, SAMPLERS, "is no sampler")])
         self.config, self.url, self.sampler = config, url, sampler
         section = config["searcher"]
         self.metric: str = section["metric"]

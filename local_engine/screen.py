@@ -138,7 +138,7 @@ class Screen:
         ended = sum(trial.state.is_finished() for trial in trials)
         line = f"{ended} of {engine.record.searcher.trials} trials ended, {_duration(time.monotonic() - self._began)}"
         left = self._left(engine, trials)
-        return f"{line}, about {_duration(left)} left" if left is not None else line
+        return f"{line}, about {_duration(left)} left at this pace" if left is not None else line
 
     def _left(self, engine: Engine, trials: list[FrozenTrial]) -> float | None:
         """Seconds until the end, at the pace of this session."""
@@ -153,7 +153,7 @@ class Screen:
         pace = (done + partial - self._units_before) / max(time.monotonic() - self._began, 1e-9)
         if pace <= 0 or done + partial <= self._units_before:
             return None
-        return max(engine.expected() - done - partial, 0.0) / pace
+        return engine.left(self.length) / pace
 
 
 def _short(value: Any) -> str:

@@ -634,7 +634,7 @@ def test_a_sampler_draws_what_it_would_have_drawn_without_a_kill(tmp_path: Path)
     searcher = {**ASHA, "max_trials": 18}
     straight = Search(tmp_path / "straight", searcher, sampler="tpe")
     taken = snapshots(
-        straight, lambda: 12 < len(straight.trials) and bool(straight.engine.record.searcher.missing(straight.trials))
+        straight, lambda: len(straight.trials) > 12 and bool(straight.engine.record.searcher.missing(straight.trials))
     )
     assert len(taken) > 3
     assert not any(one == other for one, other in zip(straight.drawn, drawn(searcher, 18), strict=True))

@@ -417,11 +417,6 @@ def test_a_sampler_stays_in_the_space_and_a_crash_changes_nothing_of_what_it_say
     assert len({hparams["lr"] for hparams, _ in whole.drawn()}) == 14
 
 
-def test_a_sampler_that_does_not_exist_is_refused_with_the_nearest(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"--sampler 'tpee'.*tpe"):
-        Study(tmp_path, {"name": "single"}, sampler="tpee")
-
-
 def test_a_storage_that_cannot_be_opened_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         Study(tmp_path / "missing", {"name": "single"})
