@@ -81,7 +81,7 @@ def summary(record: Record) -> str:
         "": "not finished",
     }
     parts = ", ".join(f"{count} {words.get(how, how)}" for how, count in counts.most_common())
-    return f"{len(trials)} trials: {parts}" if trials else "no trials"
+    return f"{len(trials)} {'trial' if len(trials) == 1 else 'trials'}: {parts}" if trials else "no trials"
 
 
 def leaderboard(record: Record, leaders: list[FrozenTrial], unit: str) -> Table:

@@ -233,10 +233,10 @@ def _doubts(config: Mapping[str, Any], findings: Findings) -> list[str]:
 def _memory(findings: Findings, at_once: int) -> str:
     if findings.memory is None:
         return ""
-    text = f", about {findings.memory * at_once / 1e9:.1f} GB together for training"
+    text = f", about {findings.memory * at_once / 1e6:,.0f} MB together for training"
     free = _free_memory()
     if findings.device == "cpu" and free is not None and findings.memory * at_once > free:
-        text += f" (WARNING: {free / 1e9:.1f} GB are free; fewer --workers or a smaller global_batch_size)"
+        text += f" (WARNING: {free / 1e6:,.0f} MB are free; fewer --workers or a smaller global_batch_size)"
     return text
 
 
