@@ -49,7 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
         findings = preflight.inspect(config, arguments.device)
         if findings.problems:
             raise ConfigError(findings.problems)
-        for warning in [*warnings(config), *_doubts(config, findings)]:
+        for warning in warnings(config):
             console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
         if folder is None:
             about = {
@@ -220,14 +220,6 @@ def _program(config: Mapping[str, Any]) -> Entrypoint:
             [f"entrypoint {config['entrypoint']!r}: there is no {files[0]} in {' or '.join(map(str, tried))}"]
         )
     return found if len(found.program) > 1 else Entrypoint(found.module, found.distributed, (str(there[0]),))
-
-
-def _doubts(config: Mapping[str, Any], findings: Findings) -> list[str]:
-    """What may not be meant."""
-    searcher = config["searcher"]
-    if findings.metrics and searcher.get("metric") not in findings.metrics:
-        return [f"searcher.metric {searcher.get('metric')!r} is not among what the trial reports"]
-    return []
 
 
 def _memory(findings: Findings, at_once: int) -> str:

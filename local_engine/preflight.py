@@ -33,7 +33,6 @@ class Findings:
     gpus: list[str]  # CUDA devices, as CUDA_VISIBLE_DEVICES names them
     unit: str  # epochs or batches
     length: int  # units of a full training
-    metrics: list[str]  # what validation may report
     memory: int | None  # bytes that the largest of the first trials is estimated to need, if that is known
 
 
@@ -69,27 +68,25 @@ def main() -> None:
     from training import here
 
     problems: list[str] = []
-    metrics: list[str] = []
     chosen, unit, length, memory = "cpu", "epochs", 0, None
     try:
         chosen = here.choose_device(device).type
-        unit, length, metrics, memory = _trials(config)
+        unit, length, memory = _trials(config)
     except ConfigError as error:
         problems = error.problems
     gpus = visible_gpus(torch.cuda.device_count()) if chosen == "cuda" else []
-    print(json.dumps(asdict(Findings(problems, chosen, gpus, unit, length, metrics, memory))))
+    print(json.dumps(asdict(Findings(problems, chosen, gpus, unit, length, memory))))
 
 
-def _trials(config: dict[str, Any]) -> tuple[str, int, list[str], int | None]:
-    """Unit and length of a training, metrics and memory."""
+def _trials(config: dict[str, Any]) -> tuple[str, int, int | None]:
+    """Unit and length of a training, and memory."""
     if find_program(config.get("entrypoint")).module not in TRIALS:  # a trial of the user's own, which checks itself
-        return *configs.training_length(config, config["hyperparameters"].get("train_epochs")), [], None
+        return *configs.training_length(config, config["hyperparameters"].get("train_epochs")), None
     from checking.experiment import inspect as inspect_trials
     from checking.report import memory_of
 
     experiment = inspect_trials(config, "", SAMPLES)
-    metrics = [name for settings in experiment.points for name in experiment.trial.metrics_for(settings)]
-    return *experiment.length, list(dict.fromkeys(metrics)), max(memory_of(experiment, POINTS))
+    return *experiment.length, max(memory_of(experiment, POINTS))
 
 
 if __name__ == "__main__":
