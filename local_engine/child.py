@@ -21,6 +21,7 @@ def run(program: Sequence[str], arguments: Sequence[str], log: str, environment:
     os.environ.update(environment)
     if program[0] == "-m":
         sys.argv = [program[1], *arguments]
+        sys.path.insert(0, os.getcwd())
         runpy.run_module(program[1], run_name="__main__", alter_sys=True)
     else:
         sys.argv = [program[0], *arguments]
