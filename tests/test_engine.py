@@ -18,6 +18,7 @@ import random
 import re
 import shutil
 import signal
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -65,6 +66,14 @@ RANDOM = {"name": "random", "max_trials": 7, "max_concurrent_trials": 3}
 SEARCHERS = [ASHA, HALVING, RANDOM, {"name": "grid", "max_concurrent_trials": 2}, {"name": "single"}]
 
 
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In memory where that is possible: these tests write some ten thousand small files."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else None) as folder:
+        yield Path(folder)
+
+
 class Json:
     """Stands in for ruamel's YAML: JSON is YAML, and read a hundred times as fast."""
 
@@ -99,6 +108,8 @@ class Script:
     at: int = 1
     why: tuple[str, ...] = ()
     metrics: Callable[[float], dict[str, Any]] = lambda value: {"loss": value}
+    deaf: bool = False
+    """It hears no signal but the one that kills."""
 
 
 class FakeTrial:
@@ -207,7 +218,7 @@ class FakeCrew:
         self._note("signal", number, sign)
         if sign == signal.SIGKILL:
             self._trials[number].killed = True
-        else:
+        elif not self._trials[number].script.deaf:
             self._trials[number].told_to_leave = True
 
     def close(self) -> None:
@@ -384,6 +395,7 @@ def simulate(searcher: Mapping[str, Any], scripts: Mapping[int, Script], restart
 
 ALWAYS = 99
 TROUBLES = {
+    0: Script(dies={(LENGTH, "saving"): 1}),
     1: Script(dies={(1, "training"): 1, (2, "saving"): 2}),
     2: Script(dies={(2, "training"): ALWAYS}, code=-9),
     3: Script(word="invalid", why=("lr must be above 0",)),
@@ -547,7 +559,7 @@ KEEPING = {"checkpoint_storage": {"save_experiment_best": 2, "save_trial_best": 
     ("searcher", "scripts", "step"),
     [
         ({**ASHA, "max_trials": 6}, TROUBLES, 1),
-        (RANDOM, DIVERGING, 5),
+        (RANDOM, DIVERGING, 3),
         ({"name": "grid", "max_concurrent_trials": 2}, {}, 13),
     ],
     ids=["adaptive_asha", "random", "grid"],
@@ -739,6 +751,17 @@ def test_what_no_other_trial_would_do_better_stops_the_search_until_it_is_mended
         assert trial.intermediate_values == {epoch: loss(trial.user_attrs["seed"], epoch) for epoch in range(1, 5)}
 
 
+def test_the_first_to_complain_is_the_one_that_is_told_about(tmp_path: Path) -> None:
+    complaining = {number: Script(word="data", why=(f"{number}.txt is missing",), deaf=True) for number in range(3)}
+    search = Search(tmp_path, RANDOM, complaining, seats=3)
+    with pytest.raises(ConfigError) as caught:
+        search.run()
+    complaints = [number for what, number, _ in search.crew.happened if what == "exit" and search.ends[number] is None]
+    assert len(complaints) == 3
+    first = complaints[0]
+    assert caught.value.problems == [f"trial {first}: {first}.txt is missing"]
+
+
 UNHEARD: dict[str, Callable[[float], dict[str, Any]]] = {
     "accuracy, perplexity": lambda value: {"perplexity": math.exp(value), "accuracy": 0.5},
     "f1, loss": lambda value: {"loss": str(value), "f1": 0.5},
@@ -838,6 +861,15 @@ def test_a_second_interrupt_kills(tmp_path: Path) -> None:
     assert search.happened("exit")[-1][2] == -9 and search.ends[0] is None
     assert search.go_on() is True
     assert search.contents() == straight.contents()
+
+
+def test_a_trial_that_missed_the_signal_is_stopped_by_the_next_answer(tmp_path: Path) -> None:
+    search = Search(tmp_path, {"name": "single"}, {0: Script(deaf=True)})
+    search.on = interrupting(search, 2, [signal.SIGINT])
+    assert search.run() is False
+    assert search.trials[0].last_step == 2 and search.trials[0].state == TrialState.RUNNING
+    assert search.go_on() is True
+    assert search.starts() == [(0, 0), (0, 2)]
 
 
 # Checkpoints
