@@ -13,7 +13,6 @@ Everything is written so that a process killed at any moment leaves a folder tha
 
 from __future__ import annotations
 
-import io
 import json
 import platform
 import shutil
@@ -30,6 +29,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from downloads import write_atomically
+from expconf.config import dump
 from hparams import ConfigError
 
 ROOT = Path(__file__).resolve().parent
@@ -93,9 +93,7 @@ class RunFolder:
     def fill(cls, path: Path, config: dict[str, Any], run: dict[str, Any]) -> RunFolder:
         """Make an existing folder, such as one half made before a crash, that of a new run."""
         folder = cls(path, run, Keep.of(config))
-        text = io.StringIO()
-        YAML().dump(config, text)
-        write_atomically(path / "config.yaml", text.getvalue().encode())
+        write_atomically(path / "config.yaml", dump(config).encode())
         folder.save()
         return folder
 
@@ -209,6 +207,12 @@ def _record(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) and {"group", "step"} <= record.keys() else None
+
+
+def new_run(hparams: Mapping[str, Any], seed: int, versions: Mapping[str, str | None]) -> dict[str, Any]:
+    """The `run.json` of a trial that has not begun."""
+    about = {"hyperparameters": dict(hparams), "seed": seed, "status": "new", "versions": dict(versions)}
+    return {**about, "latest": None, "best": None}
 
 
 def versions() -> dict[str, str | None]:

@@ -17,7 +17,7 @@ from cnn_nas.constraints import Constraints
 from cnn_nas.data import expected
 from cnn_nas.trial import ImageTrial, network_size
 from expconf import config as configs
-from expconf.entrypoint import LAUNCHER, Entrypoint, read_entrypoint
+from expconf.entrypoint import Entrypoint, processes_of, read_entrypoint
 from expconf.hyperparameters import Draw, trials
 from expconf.hyperparameters import searched as searched_names
 from expconf.rules import refusals
@@ -43,11 +43,6 @@ class Experiment:
     searched: list[str]  # names of the hyperparameters that a searcher chooses
     space: Space | None  # where a searcher chooses convolutional architectures
 
-    @property
-    def trial(self) -> type[Trial]:
-        """Its class."""
-        return _trial(self.entrypoint)
-
 
 def read_experiment(path: Path, overrides: list[str], samples: int) -> Experiment:
     """Check everything that can be checked without data. Raises ConfigError with every problem found."""
@@ -68,7 +63,7 @@ def inspect(config: dict[str, Any], name: str, samples: int) -> Experiment:
     """The same for a config that a master would take."""
     problems = Problems()
     entrypoint = problems.of(read_entrypoint, config.get("entrypoint"))
-    processes = problems.of(_processes, config, entrypoint) or 1
+    processes = problems.of(processes_of, config, entrypoint) or 1
     seed = problems.of(configs.experiment_seed, config) or 0
     drawn = problems.of(_draw, config, seed)
     if entrypoint is None or drawn is None:
@@ -90,17 +85,6 @@ def _trial(entrypoint: Entrypoint) -> type[Trial]:
     module, _, name = entrypoint.trial.partition(":")
     trial: type[Trial] = getattr(importlib.import_module(module), name)
     return trial
-
-
-def _processes(config: Mapping[str, Any], entrypoint: Entrypoint | None) -> int:
-    resources = config.get("resources") or {}
-    slots = resources.get("slots_per_trial", 1) if isinstance(resources, Mapping) else None
-    if type(slots) is not int or slots < 0:
-        raise ConfigError([f"resources.slots_per_trial must be a whole number of at least 0, got {slots!r}"])
-    if slots > 1 and entrypoint and not entrypoint.distributed:
-        what = f"resources.slots_per_trial is {slots}, but the entrypoint starts one process"
-        raise ConfigError([f"{what}; put {LAUNCHER} in front of it"])
-    return max(slots, 1)
 
 
 def _draw(config: Mapping[str, Any], seed: int) -> list[Draw]:

@@ -18,6 +18,7 @@ from cnn_nas.counting import count_size
 from cnn_nas.data import expected
 from cnn_nas.trial import Settings as ImageSettings
 from cnn_nas.trial import network_size
+from expconf.config import file_name
 from expconf.rules import warnings
 from randomNAS_files.model import LanguageModel
 
@@ -125,8 +126,7 @@ def _quartiles(values: Any) -> list[str]:
 
 def _picture(experiment: Experiment, output: Path) -> Iterator[str]:
     assert experiment.space
-    plain = "".join(each if each.isalnum() or each in "-_." else "_" for each in experiment.name)
-    path = output / f"check-{plain}.png"
+    path = output / f"check-{file_name(experiment.config, experiment.name)}.png"
     drawn = picture.draw(experiment.space, experiment.name, path)
     yield _line("picture", str(path) if drawn else "none, as matplotlib is not installed: pip install matplotlib")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,19 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict) or not isinstance(config.get("hyperparameters"), dict):
         raise ConfigError([f"config {path} must be an experiment config with a section hyperparameters"])
     return config
+
+
+def dump(config: Mapping[str, Any]) -> str:
+    """The inverse of `load`: the config as YAML."""
+    text = io.StringIO()
+    YAML().dump(dict(config), text)
+    return text.getvalue()
+
+
+def file_name(config: Mapping[str, Any], otherwise: str) -> str:
+    """The experiment's name, or another if it has none, with what may not stand in a file's name replaced."""
+    name = str(config.get("name") or otherwise)
+    return "".join(each if each.isalnum() or each in "-_." else "_" for each in name)
 
 
 def check_sections(config: Mapping[str, Any]) -> None:

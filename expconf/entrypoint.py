@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,6 +55,19 @@ def find_program(entrypoint: Any) -> Entrypoint:
     name = others[0][-1].removeprefix("./")
     module = name if others[0][0] == "-m" else name.removesuffix(".py").replace("/", ".")
     return Entrypoint(module, len(others) < len(programs), others[0])
+
+
+def processes_of(config: Mapping[str, Any], entrypoint: Entrypoint | None) -> int:
+    """How many processes a trial has: one a slot. Raises ConfigError if the entrypoint would not start them."""
+    resources = config.get("resources") or {}
+    slots = resources.get("slots_per_trial") if isinstance(resources, Mapping) else resources
+    slots = 1 if slots is None else slots
+    if type(slots) is not int or slots < 0:
+        raise ConfigError([f"resources.slots_per_trial must be a whole number of at least 0, got {slots!r}"])
+    if slots > 1 and entrypoint and not entrypoint.distributed:
+        what = f"resources.slots_per_trial is {slots}, but the entrypoint starts one process"
+        raise ConfigError([f"{what}; put {LAUNCHER} in front of it"])
+    return max(slots, 1)
 
 
 def _words(entrypoint: Any) -> list[str]:

@@ -5,5 +5,5 @@
 - `record.py`: the experiment as an Optuna study: what was created, reported and decided; nothing else is remembered.
 - `searchers.py`: how many trials there should be; `asha.py`, `pruner.py`: which of them stop.
 - `workers.py`, `child.py`: processes and devices; `preflight.py`: what torch has to say before; `checkpoints.py`: which stay.
-- `screen.py`: what a person sees meanwhile; `closing.py`, `curves.py`: and at the end.
+- `screen.py`: what a person sees meanwhile; `closing.py`, `curves.py`, `measured.py`: and at the end.
 """

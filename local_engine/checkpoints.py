@@ -43,9 +43,13 @@ class Shelf:
 
     def add(self, number: int, path: Path) -> None:
         """A trial has ended: delete what need not stay, of it and of those before."""
-        self._folders[number], _ = RunFolder.open(path)
+        folder, _ = RunFolder.open(path)
+        if not self._keep.experiment_best:  # then no trial matters to another
+            self._folders.clear()
+        self._folders[number] = folder
         entries = {each: folder.run.get("checkpoints", []) for each, folder in self._folders.items()}
-        for each, stay in retained(entries, self._keep, smaller_is_better=self._smaller).items():
-            if self._stay.get(each) != stay:
-                self._folders[each].retain(stay)
-        self._stay = retained(entries, self._keep, smaller_is_better=self._smaller)
+        stay = retained(entries, self._keep, smaller_is_better=self._smaller)
+        for each, folder in self._folders.items():
+            if self._stay.get(each) != stay[each]:
+                folder.retain(stay[each])
+        self._stay = stay

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shlex
 from collections import Counter
@@ -13,17 +12,17 @@ from typing import Any
 from optuna.trial import FrozenTrial
 from rich.console import Console
 from rich.table import Table
-from ruamel.yaml import YAML
 
 import cnn_nas.architecture
 import cnn_nas.drawing
 import randomNAS_files.architecture
 import randomNAS_files.drawing
 from downloads import write_atomically
+from expconf import config as configs
 from expconf.entrypoint import TRIALS, find_program
 from hparams import ConfigError
 from local_engine import curves
-from local_engine.curves import Curve
+from local_engine.measured import Curve
 from local_engine.record import ENDED, Record
 from run_folder import RunFolder
 
@@ -50,9 +49,9 @@ def close(console: Console, config: Mapping[str, Any], folder: Path, record: Rec
     if leaders and _curves(config, folder, record, unit):
         say(f"{'curves':<12} {folder / 'curves.png'}")
     say(f"{'trials':<12} {folder / 'trials'}")
-    if record.searcher.name != "single":
+    if leaders and record.searcher.name != "single":
         again = retraining(config, best, _epochs(trial, unit, length))
-        write_atomically(folder / "best.yaml", _yaml(again).encode())
+        write_atomically(folder / "best.yaml", configs.dump(again).encode())
         say(f"{'retrain':<12} nas run {shlex.quote(str(folder / 'best.yaml'))}")
     say(f"{'dashboard':<12} {dashboard(record.url)}")
 
@@ -144,9 +143,3 @@ def dashboard(url: str) -> str:
 
 def _how(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get(ENDED, "")) if trial.state.is_finished() else ""
-
-
-def _yaml(config: Mapping[str, Any]) -> str:
-    text = io.StringIO()
-    YAML().dump(dict(config), text)
-    return text.getvalue()

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 
 from expconf import config as configs
-from expconf.entrypoint import TRIALS, Entrypoint, find_program
+from expconf.entrypoint import TRIALS, Entrypoint, find_program, processes_of
 from expconf.rules import refusals, warnings
 from hparams import ConfigError, unknown
 from local_engine import closing, preflight, workers
@@ -34,7 +34,7 @@ INTERRUPTED = 130
 def run(arguments: argparse.Namespace) -> int:
     """Run an experiment or go on with one. Raises ConfigError for what cannot work, before anything starts."""
     console = Console(width=None if sys.stdout.isatty() else WIDTH)
-    config, folder = _choose(arguments, console)
+    config, folder = _choose(arguments)
     if refused := refusals(config):
         raise ConfigError(refused)
     _check_sampler(config, arguments.sampler)
@@ -97,7 +97,7 @@ def _run(
     entrypoint: Entrypoint,
     findings: Findings,
 ) -> bool:
-    slots = max(1, (config.get("resources") or {}).get("slots_per_trial") or 1)
+    slots = processes_of(config, entrypoint)
     if findings.device == "cuda" and slots > len(findings.gpus):
         what = f"resources.slots_per_trial is {slots}, but this machine shows {len(findings.gpus)} GPUs"
         raise ConfigError([f"{what}; --config resources.slots_per_trial={len(findings.gpus)}, or --device cpu"])
@@ -113,7 +113,7 @@ def _run(
         return Engine(config, folder.path, record, crew, seats, screen, folder.run["versions"]).run()
 
 
-def _choose(arguments: argparse.Namespace, console: Console) -> tuple[dict[str, Any], RunFolder | None]:
+def _choose(arguments: argparse.Namespace) -> tuple[dict[str, Any], RunFolder | None]:
     """The config, and the experiment to go on with if there is one."""
     if arguments.config is None and arguments.resume in (None, ""):
         raise ConfigError(
@@ -122,20 +122,17 @@ def _choose(arguments: argparse.Namespace, console: Console) -> tuple[dict[str, 
     if arguments.config is None:
         if arguments.set:
             raise ConfigError(["--config changes a new experiment; one that is resumed keeps what it began with"])
-        folder, config = RunFolder.open(Path(arguments.resume))
-        _experiment(folder)
+        folder, config = _begun(Path(arguments.resume), arguments)
         return config, folder
     config = configs.override(configs.load(Path(arguments.config)), arguments.set)
     configs.check_sections(config)
-    name = str(config.get("name") or Path(arguments.config).stem)
-    config["name"] = "".join(each if each.isalnum() or each in "-_." else "_" for each in name)
+    config["name"] = configs.file_name(config, Path(arguments.config).stem)
     config = configs.with_absolute_folders(config)
     if arguments.resume is not None:
         path = Path(arguments.resume) if arguments.resume else _newest(Path(arguments.experiments), config["name"])
         if path is None:
             raise ConfigError([f"there is no experiment {config['name']} in {arguments.experiments} to go on with"])
-        folder, begun = RunFolder.open(path)
-        _experiment(folder)
+        folder, begun = _begun(path, arguments)
         if differing := differences(begun, config):
             what = f"{path} was begun with another config"
             raise ConfigError([f"{what} ({'; '.join(differing)}); leave out --resume to start a new one"])
@@ -171,18 +168,32 @@ def _flat(config: Mapping[str, Any], section: str = "") -> dict[str, Any]:
 
 
 def _newest(parent: Path, name: str) -> Path | None:
-    """The experiment of that name with the highest number."""
+    """The experiment of that name with the highest number; runs of a single trial are numbered along."""
     numbers = {
         int(number): path
         for path in parent.glob(f"{name}-*")
-        if (number := path.name.removeprefix(f"{name}-")).isdecimal() and (path / "study.db").exists()
+        if (number := path.name.removeprefix(f"{name}-")).isdecimal() and _is_experiment(path)
     }
     return numbers[max(numbers)] if numbers else None
 
 
-def _experiment(folder: RunFolder) -> None:
+def _is_experiment(path: Path) -> bool:
+    try:
+        return "sampler" in RunFolder.open(path)[0].run
+    except ConfigError:
+        return False
+
+
+def _begun(path: Path, arguments: argparse.Namespace) -> tuple[RunFolder, dict[str, Any]]:
+    """An experiment to go on with. Raises ConfigError if it is none, or --sampler or --storage say something else."""
+    folder, config = RunFolder.open(path)
     if "hyperparameters" in folder.run:
-        raise ConfigError([f"{folder.path} is the folder of one trial; go on with it by the trial's own --resume"])
+        raise ConfigError([f"{path} is the folder of one trial; go on with it by the trial's own --resume"])
+    for name in ("sampler", "storage"):
+        asked, begun = getattr(arguments, name), folder.run.get(name)
+        if asked not in (None, begun):
+            raise ConfigError([f"--{name} is {asked}, but {path} was begun with {begun or 'none'}; leave it out"])
+    return folder, config
 
 
 def _study(folder: RunFolder) -> str:
@@ -205,10 +216,7 @@ def _check_sampler(config: Mapping[str, Any], sampler: str | None) -> None:
 def _program(config: Mapping[str, Any]) -> Entrypoint:
     """The trial's program, with the path of its script. Raises ConfigError if there is no such file."""
     found = find_program(config["entrypoint"])
-    slots = (config.get("resources") or {}).get("slots_per_trial") or 1
-    if slots > 1 and not found.distributed:
-        what = f"resources.slots_per_trial is {slots}, but the entrypoint starts one process"
-        raise ConfigError([f"{what}; put python3 -m determined.launch.torch_distributed in front of it"])
+    processes_of(config, found)
     tried = [Path.cwd(), ROOT]
     name = found.program[-1]
     files = (

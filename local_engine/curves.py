@@ -6,54 +6,29 @@ import io
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from downloads import write_atomically
+from local_engine.measured import (
+    Curve,
+    Line,
+    Point,
+    best,
+    best_so_far,
+    caption,
+    logarithmic_metric,
+    logarithmic_time,
+    measured,
+    plain,
+)
 
-PLACEHOLDER = 1e9
-"""A metric as large as this is no measurement, but what diverged trials report in place of NaN."""
-
-_LINEAR_UP_TO = 8  # the largest time that is not drawn on a logarithmic axis
-_LINEAR_RATIO = 20  # of the largest to the smallest metric, likewise
 _FEW = 4  # trials that need no second panel
 _MOST = 5  # entries in a row of the legend
 _GREY, _BLUE, _ORANGE, _GREEN, _PURPLE = "#999999", "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # Okabe and Ito's
 _INK, _PALE = "#444444", "#E5E5E5"
 _THICK = 3
 _BIG, _NORMAL, _SMALL = 17, 14, 12.5  # points
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What a trial reported.
-
-    Args:
-        number: of the trial.
-        points: time and metric of each validation.
-        ended: completed, pruned, diverged, error, invalid, or "" while it runs.
-    """
-
-    number: int
-    points: list[tuple[float, float]]
-    ended: str
-
-
-class Point(NamedTuple):
-    """One validation that measured something."""
-
-    time: float
-    value: float
-
-
-class Line(NamedTuple):
-    """What can be drawn of a trial: at least one point, in the order of time, and the best of them."""
-
-    number: int
-    points: list[Point]
-    ended: str
-    best: Point
 
 
 class _Look(NamedTuple):
@@ -75,62 +50,6 @@ _LOOKS = (  # later ones are drawn over earlier ones
     _Look(("",), _GREEN, 1.6, "o", hollow=True),
     _Look(("diverged", "error", "invalid"), _PURPLE, 1.6, "X"),
 )
-
-
-def measured(curves: Iterable[Curve], smaller_is_better: bool) -> list[Line]:
-    """What can be drawn of the trials, by number; those that measured nothing are left out."""
-    sign = 1 if smaller_is_better else -1
-    lines = []
-    for curve in sorted(curves, key=lambda curve: curve.number):
-        finite = [Point(*point) for point in curve.points if math.isfinite(point[0]) and math.isfinite(point[1])]
-        if points := sorted(point for point in finite if abs(point.value) < PLACEHOLDER):
-            first_best = min(points, key=lambda point: (sign * point.value, point.time))
-            lines.append(Line(curve.number, points, curve.ended, first_best))
-    return lines
-
-
-def best(lines: Sequence[Line], smaller_is_better: bool) -> Line | None:
-    """The trial with the best validation, however it ended; of equal ones the one with the smallest number."""
-    sign = 1 if smaller_is_better else -1
-    return min(lines, key=lambda line: (sign * line.best.value, line.number), default=None)
-
-
-def best_so_far(lines: Sequence[Line], smaller_is_better: bool) -> list[tuple[int, float]]:
-    """The number of each trial, and the best value of all trials up to it."""
-    better = min if smaller_is_better else max
-    steps: list[tuple[int, float]] = []
-    for line in lines:
-        steps.append((line.number, better([line.best.value, *(value for _, value in steps[-1:])])))
-    return steps
-
-
-def logarithmic_time(points: Sequence[Point]) -> bool:
-    """Whether the axis of time is logarithmic; never one that would be without ticks."""
-    times = [point.time for point in points]
-    return bool(times) and min(times) > 0 and max(times) > _LINEAR_UP_TO and max(times) >= 4 * min(times)
-
-
-def logarithmic_metric(points: Sequence[Point], smaller_is_better: bool) -> bool:
-    """Whether the axis of the metric is; never where large values are better, which it would not tell apart."""
-    values = [point.value for point in points]
-    return smaller_is_better and bool(values) and min(values) > 0 and max(values) > _LINEAR_RATIO * min(values)
-
-
-def caption(curves: Sequence[Curve], *, metric: str, time_metric: str, smaller_is_better: bool) -> str:
-    """Which trial is the best, and what the picture leaves out."""
-    lines = measured(curves, smaller_is_better)
-    drawn = {line.number: len(line.points) for line in lines}
-    left_out = [count for curve in curves if (count := len(curve.points) - drawn.get(curve.number, 0))]
-    silent = sum(not curve.points for curve in curves)
-    says = []
-    if winner := best(lines, smaller_is_better):
-        time, value = winner.best
-        says.append(f"best: {metric} {value:,.5g}, trial {winner.number} after {_plain(time)} {time_metric}")
-    if left_out:
-        says.append(f"not drawn: {_count(sum(left_out), 'diverged value')} of {_count(len(left_out), 'trial')}")
-    if silent:
-        says.append(f"{_count(silent, 'trial')} without a validation")
-    return "; ".join(says)
 
 
 def draw(
@@ -179,9 +98,7 @@ def draw(
         _rungs(axes, reached)
         _label(axes, winner, smaller_is_better)
     else:
-        axes.set(xticks=[], yticks=[])
-        text = "there is no validation to draw"
-        axes.text(0.5, 0.5, text, ha="center", fontsize=_BIG, color=_INK, transform=axes.transAxes)
+        _nothing(axes)
     for panel in more:
         _frame(panel)
         _progress(panel, lines, winner, smaller_is_better)
@@ -198,6 +115,12 @@ def draw(
     return True
 
 
+def _nothing(axes: Any) -> None:
+    axes.set(xticks=[], yticks=[])
+    text = "there is no validation to draw"
+    axes.text(0.5, 0.5, text, ha="center", fontsize=_BIG, color=_INK, transform=axes.transAxes)
+
+
 def _time_axis(axes: Any, name: str, points: Sequence[Point]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
@@ -210,7 +133,7 @@ def _time_axis(axes: Any, name: str, points: Sequence[Point]) -> None:
     else:
         whole = all(float(point.time).is_integer() for point in points)
         axes.xaxis.set_major_locator(MaxNLocator("auto", integer=whole, min_n_ticks=1))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda time, _: _plain(time)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda time, _: plain(time)))
 
 
 def _metric_axis(axes: Any, name: str, points: Sequence[Point], smaller_is_better: bool) -> None:
@@ -223,7 +146,7 @@ def _metric_axis(axes: Any, name: str, points: Sequence[Point], smaller_is_bette
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(10, (1,) if max(values) > 1000 * min(values) else (1, 2, 5)))
         axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _plain(value)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain(value)))
 
 
 def _frame(axes: Any) -> None:
@@ -281,7 +204,7 @@ def _progress(axes: Any, lines: Sequence[Line], winner: Line | None, smaller_is_
     axes.set_xlabel("number of the trial", fontsize=_NORMAL)
     axes.margins(x=0.05)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: _plain(number)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: plain(number)))
     axes.tick_params(labelleft=False, left=False)
     for z, look in enumerate(_LOOKS, start=2):
         own = [(line.number, line.best.value) for line in lines if line.ended in look.endings and line is not winner]
@@ -329,14 +252,6 @@ def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[f
 
 def _size(lines: Sequence[Line]) -> float:
     return 5 if len(lines) <= 60 else 3.5
-
-
-def _plain(number: float) -> str:
-    return f"{number:,.10g}"
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def _cut(text: str, longest: int) -> str:

@@ -24,7 +24,7 @@ from local_engine.checkpoints import Shelf
 from local_engine.pruner import BRACKET, read
 from local_engine.record import ENDED, Record
 from local_engine.workers import Crew, Seat
-from run_folder import Keep, RunFolder
+from run_folder import Keep, RunFolder, new_run
 
 RESTARTS = 5
 """Of a failed trial, where the config does not say `max_restarts`; the master's default."""
@@ -39,6 +39,7 @@ class Running:
 
     number: int
     seat: Seat
+    begun: float | None = None  # time of the checkpoint it goes on from
     since: float = field(default_factory=time.monotonic)
     batches: int = 0
     total: int = 0
@@ -138,13 +139,16 @@ class Engine:
 
     def _start(self, number: int) -> None:
         trial, path, seat = self.record.trial(number), self.path(number), self._free.popleft()
-        if not (path / "run.json").exists():
+        begun = None
+        if (path / "run.json").exists():
+            latest = RunFolder.open(path)[0].run.get("latest") or {}
+            begun = latest.get("epochs" if self._step == "epochs" else "batches")
+        else:
             path.mkdir(parents=True, exist_ok=True)
-            run = {"hyperparameters": trial.user_attrs["hyperparameters"], "seed": trial.user_attrs["seed"]}
-            rest = {"status": "new", "versions": self._versions, "latest": None, "best": None}
-            RunFolder.fill(path, self.config, {**run, **rest})
+            run = new_run(trial.user_attrs["hyperparameters"], trial.user_attrs["seed"], self._versions)
+            RunFolder.fill(path, self.config, run)
         self.record.started(number)
-        self.running[number] = Running(number, seat, metric=_last(trial), time=trial.last_step or 0)
+        self.running[number] = Running(number, seat, begun=begun, metric=_last(trial), time=trial.last_step or 0)
         self._crew.start(number, path, seat)
         self._screen.started(self.running[number], trial)
 
@@ -198,7 +202,7 @@ class Engine:
             self._end(number, "pruned")
         elif how in ("data", "disk"):
             self._give_up([f"trial {number}: {line}" for line in running.why])
-        elif self.interrupted or self._fatal:
+        elif self.interrupted:
             pass
         elif shutil.disk_usage(self._trials).free < LITTLE:
             self._give_up([f"disk full: no space left in {self._trials}; free some"])
@@ -270,16 +274,6 @@ class Engine:
             begun = [trial.last_step or 0 for trial in own if trial.state == TrialState.RUNNING]
             total += mean * (bracket.trials - len(ended) - len(begun)) + sum(max(mean - done, 1) for done in begun)
         return total
-
-
-def rung_of(record: Record, trial: FrozenTrial) -> str:
-    """Such as 2/3: the rungs that a trial has passed, and those of its bracket."""
-    pruner = record.searcher.pruner
-    if pruner is None:
-        return ""
-    standing, _ = read(trial)
-    passed = standing.rung + (1 if record.searcher.complete(trial) else 0)
-    return f"{passed}/{len(pruner.brackets[trial.user_attrs[BRACKET]].rungs)}"
 
 
 def _last(trial: FrozenTrial) -> float | None:

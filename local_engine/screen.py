@@ -59,7 +59,7 @@ class Screen:
 
     def started(self, running: Running, trial: FrozenTrial) -> None:
         """A trial's process starts."""
-        again = f" goes on from {self.unit[:-1]} {trial.last_step}" if trial.last_step is not None else " starts"
+        again = f" goes on from {self.unit[:-1]} {running.begun:g}" if running.begun else " starts"
         chosen = ", ".join(f"{name} {_short(value)}" for name, value in list(trial.params.items())[:3])
         more = ", ..." if len(trial.params) > 3 else ""
         self.say(f"trial {running.number}{again} on {running.seat.name}" + (f": {chosen}{more}" if chosen else ""))
@@ -93,8 +93,6 @@ class Screen:
         self._live.update(Group(self._running(engine), self._leaders(engine), Text(self._summary(engine, trials))))
 
     def _running(self, engine: Engine) -> Table:
-        from local_engine.engine import rung_of
-
         table = Table(expand=True, box=None, pad_edge=False)
         for name in ("trial", "architecture", self.unit, engine.record.metric, "rung", "on", "time"):
             table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1 if name == "architecture" else None)
@@ -106,7 +104,7 @@ class Screen:
                 self._architecture(engine, number),
                 f"{done:.1f}" if self.unit == "epochs" else f"{done:.0f}",
                 "" if running.metric is None else _short(running.metric),
-                rung_of(engine.record, trial),
+                engine.record.searcher.rung(trial),
                 running.seat.name,
                 _duration(time.monotonic() - running.since),
             )

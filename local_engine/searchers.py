@@ -45,6 +45,13 @@ class Searcher:
         """Whether a trial that was stopped had gone all the way."""
         return self.pruner is not None and self.pruner.at_top(trial)
 
+    def rung(self, trial: FrozenTrial) -> str:
+        """Such as 2/3: the rungs that a trial has passed, and those of its bracket."""
+        if self.pruner is None:
+            return ""
+        passed = read(trial)[0].rung + self.complete(trial)
+        return f"{passed}/{len(self.brackets[trial.user_attrs[BRACKET]].rungs)}"
+
     def missing(self, trials: Sequence[FrozenTrial]) -> list[int]:
         """The brackets of the trials that should be created now, in order."""
         wanted: list[int] = []

@@ -12,13 +12,12 @@ import os
 import queue
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
@@ -90,7 +89,6 @@ class Process:
     wait: Callable[[], int]  # until it ends; returns its exit status, negative for a signal
     connection: Connection | None = None
     reader: threading.Thread | None = None
-    connected: threading.Event = field(default_factory=threading.Event)
 
 
 Message = tuple[int, dict[str, Any]]
@@ -168,7 +166,7 @@ class Crew:
         return Process(process.pid, wait)
 
     def _torchrun(self, arguments: list[str], log: Path, environment: dict[str, str]) -> Process:
-        place = ["--nnodes", "1", "--nproc-per-node", str(self._slots), "--master-port", str(_free_port())]
+        place = ["--standalone", "--nproc-per-node", str(self._slots)]  # on a free port
         command = [sys.executable, "-m", "torch.distributed.run", *place, *self._program, *arguments]
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -200,7 +198,6 @@ class Crew:
                     number = int(message["trial"])
                     process = self._processes[number]
                     process.connection, process.reader = connection, threading.current_thread()
-                    process.connected.set()
                 self.messages.put((number, message))
 
     def _wait(self, number: int, process: Process) -> None:
@@ -209,9 +206,3 @@ class Crew:
             process.reader.join(timeout=10)  # its last words come first
         del self._processes[number]
         self.messages.put((number, {"say": "exit", "code": code}))
-
-
-def _free_port() -> int:
-    with socket.socket() as each:
-        each.bind(("", 0))
-        return int(each.getsockname()[1])

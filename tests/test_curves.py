@@ -18,13 +18,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from local_engine.curves import (
+from local_engine.curves import draw
+from local_engine.measured import (
     Curve,
     Point,
     best,
     best_so_far,
     caption,
-    draw,
     logarithmic_metric,
     logarithmic_time,
     measured,

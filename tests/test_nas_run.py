@@ -241,3 +241,22 @@ def test_yaml_that_is_none_is_refused_by_line_and_column(desk: Desk, tmp_path: P
 def test_data_that_is_not_there_stops_the_search_at_once(desk: Desk) -> None:
     code, out, err = desk.run(str(desk.config), "--config", "data.data_dir=/no/such", "--config", "name=nodata")
     assert code == 2 and "/no/such" in err and "restart" not in out
+
+
+def test_what_was_begun_with_another_sampler_or_storage_is_not_gone_on_with(whole: tuple[Desk, str]) -> None:
+    desk, _ = whole
+    for option, value in (("--sampler", "tpe"), ("--storage", "sqlite:///other.db")):
+        code, _, err = desk.run("--resume", str(desk.folder), option, value)
+        assert code == 2 and option in err and value in err and "was begun with none" in err
+
+
+def test_a_search_in_a_database_of_its_own_goes_on_when_it_is_run_again(desk: Desk) -> None:
+    words = [str(desk.config), "--storage", "sqlite:///studies.db", "--config", "name=stored"]
+    engine = desk.start(*words)
+    folder = desk.place / desk.experiments / "stored-1"
+    wait_for(lambda: (folder / "trials" / "0" / "metrics.jsonl").exists())
+    engine.send_signal(signal.SIGINT)
+    engine.communicate(timeout=60)
+    code, out, err = desk.run(*words)
+    assert (code, err) == (0, "") and "going on with" in out and not (folder / "study.db").exists()
+    assert not folder.with_name("stored-2").exists()

@@ -28,7 +28,7 @@ from downloads import DataError
 from expconf import config as configs
 from expconf.hyperparameters import trials
 from hparams import ConfigError
-from run_folder import FolderBusyError, RunFolder, versions
+from run_folder import FolderBusyError, RunFolder, new_run, versions
 from training import cluster, here
 from training.link import Link
 from training.progress import TOLD, describe
@@ -96,9 +96,7 @@ def _run_here(
     plan = here.Plan(config, hparams, seed, configs.check(trial_class, config, hparams, distributed.size))
     with ExitStack() as stack:
         if distributed.rank == 0:
-            run = {"hyperparameters": hparams, "seed": seed, "status": "new", "versions": versions()}
-            place, name = Path(arguments.experiments), _name(arguments, config)
-            folder = folder or RunFolder.create(place, name, config, {**run, "latest": None, "best": None})
+            folder = folder or _new_folder(arguments, config, hparams, seed)
             stack.enter_context(folder.held(wait=ORPHANS_LEAVE if link else 0))
         folder = distributed.broadcast(folder)
         if folder.run.get("status") == "completed":
@@ -111,6 +109,11 @@ def _run_here(
         for note in notes:
             _say(distributed, note)
         return _train(trial_class, folder, plan, device, distributed, link)
+
+
+def _new_folder(arguments: argparse.Namespace, config: dict[str, Any], hparams: dict[str, Any], seed: int) -> RunFolder:
+    name = configs.file_name(config, Path(arguments.config).stem)
+    return RunFolder.create(Path(arguments.experiments), name, config, new_run(hparams, seed, versions()))
 
 
 def _open_or_plan(
@@ -215,11 +218,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's choice)")
     parser.add_argument("--engine", metavar="ADDRESS", help=argparse.SUPPRESS)  # said by `nas run`
     return parser
-
-
-def _name(arguments: argparse.Namespace, config: dict[str, Any]) -> str:
-    name = str(config.get("name") or Path(arguments.config or arguments.resume).stem)
-    return "".join(character if character.isalnum() or character in "-_." else "_" for character in name)
 
 
 class _LogFile:

@@ -1,6 +1,6 @@
 """A trial's line to the local engine: what it reports, and whether it should stop.
 
-Messages are JSON. The trial says `started`, `progress`, `training`, `validation` and `ended`; the engine answers a validation
+Messages are JSON. The trial says `started`, `progress`, `validation` and `ended`; the engine answers a validation
 with {"stop": true or false} and says nothing else. If the engine dies, so does the trial: its folder is all that counts.
 """
 
@@ -43,10 +43,6 @@ class Link:
         if now - self._told >= 1:
             self._told = now
             self._say("progress", batches=batches, total=total)
-
-    def training(self, metrics: dict[str, Any]) -> None:
-        """Training metrics were reported."""
-        self._say("training", metrics=metrics)
 
     def validation(self, metrics: dict[str, Any]) -> bool:
         """Validation metrics were reported; returns whether the trial should stop now."""

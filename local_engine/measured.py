@@ -1,0 +1,110 @@
+"""What can be drawn of a search's learning curves, and what is to be said of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+PLACEHOLDER = 1e9
+"""A metric as large as this is no measurement, but what diverged trials report in place of NaN."""
+
+_LINEAR_UP_TO = 8  # the largest time that is not drawn on a logarithmic axis
+_LINEAR_RATIO = 20  # of the largest to the smallest metric, likewise
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a trial reported.
+
+    Args:
+        number: of the trial.
+        points: time and metric of each validation.
+        ended: completed, pruned, diverged, error, invalid, or "" while it runs.
+    """
+
+    number: int
+    points: list[tuple[float, float]]
+    ended: str
+
+
+class Point(NamedTuple):
+    """One validation that measured something."""
+
+    time: float
+    value: float
+
+
+class Line(NamedTuple):
+    """What can be drawn of a trial: at least one point, in the order of time, and the best of them."""
+
+    number: int
+    points: list[Point]
+    ended: str
+    best: Point
+
+
+def measured(curves: Iterable[Curve], smaller_is_better: bool) -> list[Line]:
+    """What can be drawn of the trials, by number; those that measured nothing are left out."""
+    sign = 1 if smaller_is_better else -1
+    lines = []
+    for curve in sorted(curves, key=lambda curve: curve.number):
+        finite = [Point(*point) for point in curve.points if math.isfinite(point[0]) and math.isfinite(point[1])]
+        if points := sorted(point for point in finite if abs(point.value) < PLACEHOLDER):
+            first_best = min(points, key=lambda point: (sign * point.value, point.time))
+            lines.append(Line(curve.number, points, curve.ended, first_best))
+    return lines
+
+
+def best(lines: Sequence[Line], smaller_is_better: bool) -> Line | None:
+    """The trial with the best validation, however it ended; of equal ones the one with the smallest number."""
+    sign = 1 if smaller_is_better else -1
+    return min(lines, key=lambda line: (sign * line.best.value, line.number), default=None)
+
+
+def best_so_far(lines: Sequence[Line], smaller_is_better: bool) -> list[tuple[int, float]]:
+    """The number of each trial, and the best value of all trials up to it."""
+    better = min if smaller_is_better else max
+    steps: list[tuple[int, float]] = []
+    for line in lines:
+        steps.append((line.number, better([line.best.value, *(value for _, value in steps[-1:])])))
+    return steps
+
+
+def logarithmic_time(points: Sequence[Point]) -> bool:
+    """Whether the axis of time is logarithmic; never one that would be without ticks."""
+    times = [point.time for point in points]
+    return bool(times) and min(times) > 0 and max(times) > _LINEAR_UP_TO and max(times) >= 4 * min(times)
+
+
+def logarithmic_metric(points: Sequence[Point], smaller_is_better: bool) -> bool:
+    """Whether the axis of the metric is; never where large values are better, which it would not tell apart."""
+    values = [point.value for point in points]
+    return smaller_is_better and bool(values) and min(values) > 0 and max(values) > _LINEAR_RATIO * min(values)
+
+
+def caption(curves: Sequence[Curve], *, metric: str, time_metric: str, smaller_is_better: bool) -> str:
+    """Which trial is the best, and what the picture leaves out."""
+    lines = measured(curves, smaller_is_better)
+    drawn = {line.number: len(line.points) for line in lines}
+    left_out = [count for curve in curves if (count := len(curve.points) - drawn.get(curve.number, 0))]
+    silent = sum(not curve.points for curve in curves)
+    says = []
+    if winner := best(lines, smaller_is_better):
+        time, value = winner.best
+        says.append(f"best: {metric} {value:,.5g}, trial {winner.number} after {plain(time)} {time_metric}")
+    if left_out:
+        says.append(f"not drawn: {_count(sum(left_out), 'diverged value')} of {_count(len(left_out), 'trial')}")
+    if silent:
+        says.append(f"{_count(silent, 'trial')} without a validation")
+    return "; ".join(says)
+
+
+def plain(number: float) -> str:
+    """A number as an axis shows it."""
+    return f"{number:,.10g}"
+
+
+def _count(count: int, what: str) -> str:
+    return f"{count:,} {what}{'s' * (count != 1)}"
