@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from determined import pytorch
 
 import training
@@ -29,6 +28,7 @@ from randomNAS_files.averaged_sgd import AveragedSGD
 from randomNAS_files.choice import ArchitectureConfig, choose
 from randomNAS_files.dropout import masks_for
 from randomNAS_files.evaluate import score_slice, score_stream
+from randomNAS_files.many import score_cells
 from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
 from randomNAS_files.slices import Columns, RandomSlices, check_length, fixed_slices, own_columns
 from seeds import torch_generator
@@ -97,10 +97,14 @@ class RecurrentTrial(training.Trial):
     def _build_model(self) -> None:
         context, settings = self.context, self.settings
         weights = torch_generator("cpu", self.seed, "weights")
+        fast = settings.run.fast_on(context.device)
         self.net = LanguageModel(settings.model, self.genotype, len(self.corpus.vocabulary), weights)
+        self.net.use_fast(fast)
         self.model = context.wrap_model(self.net)  # the same modules, perhaps behind data parallelism
         self.unused = self.net.unused_parameters()
-        sgd = AveragedSGD(self.net.parameters(), settings.optimizer.learning_rate, settings.optimizer.wdecay)
+        optimizer = settings.optimizer
+        rate, decay, norm = optimizer.learning_rate, optimizer.wdecay, optimizer.clip_gradients_l2_norm
+        sgd = AveragedSGD(self.net.parameters(), rate, decay, max_norm=norm, fast=fast)
         self.sgd = context.wrap_optimizer(sgd)
         device = context.device
         self.train_means = context.wrap_reducer(
@@ -149,21 +153,17 @@ class RecurrentTrial(training.Trial):
             self.hidden = self.net.initial_state(inputs.size(1))
             self.train_means.start()
         masks = masks_for(index, self.seed, self.context.device, config.global_batch_size, self.own)
-        output = self.model(inputs, self.hidden, masks)
+        output = self.model(inputs, self.hidden, masks, targets=targets)
         self.hidden = [h.detach() for h in output.hidden]
-        loss = F.cross_entropy(output.logits.flatten(0, 1), targets.flatten())
-        objective = loss + activation_penalty(output, config.alpha, config.beta)
+        objective = output.loss / targets.numel() + activation_penalty(output, config.alpha, config.beta)
         for parameter in self.unused:  # data parallelism wants a gradient of every parameter
             objective = objective + 0 * parameter.sum()
         for group in self.sgd.param_groups:
             group["lr"] = config.learning_rate * len(inputs) / config.bptt
         self.context.backward(objective)
-        self.context.step_optimizer(self.sgd, clip_grads=self._clip)
-        self.train_means.update(targets.numel(), loss=loss * targets.numel())
+        self.context.step_optimizer(self.sgd)  # which clips as well
+        self.train_means.update(targets.numel(), loss=output.loss)
         return {"lr": config.learning_rate}
-
-    def _clip(self, parameters: Any) -> None:
-        torch.nn.utils.clip_grad_norm_(parameters, self.settings.optimizer.clip_gradients_l2_norm)
 
     def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """One slice of the validation stream, with averaged weights if there are any; `valid_means` has the result."""
@@ -194,11 +194,10 @@ class RecurrentTrial(training.Trial):
         count = self.settings.architecture.num_archs_to_eval or 0
         nodes = len(self.genotype.recurrent)
         cells = [(k, architecture.sample(self.seed, "evaluate", k, nodes=nodes)) for k in range(count)]
+        mine = cells[self.rank :: self.processes]
         with self.sgd.averaged_weights():
-            own = [
-                {"sample": k, **self._score(self.corpus.valid, cell), "genotype": cell}
-                for k, cell in cells[self.rank :: self.processes]
-            ]
+            scores = self._score_all([cell for _, cell in mine])
+        own = [{"sample": k, **score, "genotype": cell} for (k, cell), score in zip(mine, scores, strict=True)]
         shares = self.context.distributed.gather(own)
         if shares is None:
             return
@@ -217,10 +216,21 @@ class RecurrentTrial(training.Trial):
             "best of %d random cells: perplexity %.2f, %s", count, best["perplexity"], best["genotype"].to_text()
         )
 
+    def _score_all(self, cells: list[Genotype]) -> list[dict[str, float]]:
+        """Loss and perplexity of each cell on the whole validation stream."""
+        if not self.net.fast:
+            return [self._score(self.corpus.valid, cell) for cell in cells]
+        columns = self._columns(self.corpus.valid)
+        return [_metrics({"loss": x}) for x in score_cells(self.net, columns, self.settings.optimizer.bptt, cells)]
+
+    def _columns(self, tokens: torch.Tensor) -> Columns:
+        """A whole stream, for this process alone."""
+        size = self.settings.optimizer.eval_batch_size
+        return Columns(tokens, size, slice(None), pad=True, name="hyperparameters.eval_batch_size")
+
     def _score(self, tokens: torch.Tensor, genotype: Genotype | None = None) -> dict[str, float]:
         """Loss and perplexity of a whole stream, read by this process alone, in evaluation mode."""
-        config = self.settings.optimizer
-        columns = Columns(tokens, config.eval_batch_size, slice(None), pad=True, name="hyperparameters.eval_batch_size")
+        config, columns = self.settings.optimizer, self._columns(tokens)
         means = training.Means(self.context.device, ("loss",), _metrics)
         score_stream(self.net, columns, config.bptt, means, genotype)
         return means.cross_slot_reduce([means.totals()])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.model import LanguageModel
@@ -24,9 +23,8 @@ def score_slice(
     Returns:
         The summed loss in nats and the number of words, both on the device, and the state to go on from.
     """
-    output = net(inputs, hidden, genotype=genotype)
-    total = F.cross_entropy(output.logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
-    return total, (targets != IGNORED).sum(), output.hidden
+    output = net(inputs, hidden, genotype=genotype, targets=targets)
+    return output.loss, (targets != IGNORED).sum(), output.hidden
 
 
 @torch.no_grad()

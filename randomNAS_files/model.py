@@ -18,6 +18,10 @@ from torch import nn
 from hparams import setting
 from randomNAS_files.architecture import ACTIVATIONS, Genotype
 from randomNAS_files.dropout import Masks, apply
+from randomNAS_files.fused import CellSequence, Spares
+from randomNAS_files.plan import plan_of
+from randomNAS_files.slices import IGNORED
+from randomNAS_files.tied import DecodedLoss, Lookup, Tie
 
 INIT_RANGE = 0.04
 """Weights start uniformly in +-0.04, as in DARTS."""
@@ -59,12 +63,16 @@ class RecurrentCell(nn.Module):
     With s_0 = h + sigmoid(c_0) * (init_op(g_0) - h), where [c_0, g_0] = [x * mx, h * mh] W_0, node i with predecessor p and
     activation f has [c, g] = (s_p * mh) W_i and s_i = s_p + sigmoid(c) * (f(g) - s_p). The output, which is also the next
     h, is the mean of the states that the genotype concatenates. The masks mx, mh are fixed over time.
+
+    Set `fast` and the same is computed by `fused.py`.
     """
 
     def __init__(self, genotype: Genotype, hidden: int, init_op: str = "tanh") -> None:
         super().__init__()
         self.genotype = genotype
         self.init_op = init_op
+        self.fast = False
+        self._spares = Spares()
         self.w0 = nn.Parameter(torch.empty(2 * hidden, 2 * hidden))
         self.nodes = nn.ParameterList([nn.Parameter(torch.empty(hidden, 2 * hidden)) for _ in genotype.recurrent])
 
@@ -81,6 +89,10 @@ class RecurrentCell(nn.Module):
         `genotype` runs another cell with the same weights; it may have as many nodes as this one, or fewer.
         """
         genotype = genotype or self.genotype
+        if self.fast:
+            plan = plan_of(genotype, self.init_op)
+            sequence = CellSequence.apply(self._spares, plan, x, h, x_mask, h_mask, self.w0, *self.nodes)
+            return sequence, sequence[-1].clone()
         width = x.size(-1)
         from_inputs = apply(x, x_mask) @ self.w0[:width]  # (T, B, 2H), one product for all time steps
         from_state = self.w0[width:]
@@ -112,14 +124,17 @@ def _gated(gates: torch.Tensor, previous: torch.Tensor, activation: str) -> torc
 class Output(NamedTuple):
     """What the language model returns."""
 
-    logits: torch.Tensor  # (T, B, V)
+    logits: torch.Tensor | None  # (T, B, V); None if the loss was asked for and computed without them
     hidden: list[torch.Tensor]  # (B, H) a layer, the state to go on from
     states: torch.Tensor  # (T, B, H), outputs of the last layer
     dropped: torch.Tensor  # (T, B, H), the same after dropout
+    loss: torch.Tensor | None = None  # summed cross entropy in nats, if targets were given
 
 
 class LanguageModel(nn.Module):
     """Embedding, `depth` stacked cells of one genotype, and a decoder that shares the embedding's weights.
+
+    `use_fast` chooses between two forms of the same computation: the plain one in this file, and `fused.py` and `tied.py`.
 
     Args:
         generator: draws the initial weights, on the CPU.
@@ -129,12 +144,20 @@ class LanguageModel(nn.Module):
         super().__init__()
         self.config = config
         self.genotype = genotype
+        self.fast = False
         self.embedding = nn.Parameter(torch.empty(vocabulary, config.emsize))
         self.decoder_bias = nn.Parameter(torch.zeros(vocabulary))
         self.cells = nn.ModuleList([RecurrentCell(genotype, config.nhid, config.init_op) for _ in range(config.depth)])
         for name, parameter in self.named_parameters():
             if name != "decoder_bias":
                 nn.init.uniform_(parameter, -INIT_RANGE, INIT_RANGE, generator=generator)
+
+    def use_fast(self, fast: bool) -> None:
+        """Compute in the fast form from now on, or in the plain one."""
+        self.fast = fast
+        for cell in self.cells:
+            assert isinstance(cell, RecurrentCell)
+            cell.fast = fast
 
     def initial_state(self, batch: int) -> list[torch.Tensor]:
         """Zeros, `(batch, H)` a layer."""
@@ -153,15 +176,18 @@ class LanguageModel(nn.Module):
         hidden: list[torch.Tensor],
         masks: Masks | None = None,
         genotype: Genotype | None = None,
+        targets: torch.Tensor | None = None,
     ) -> Output:
         """Predict the next word at each place of tokens `(T, B)`, going on from `hidden`.
 
         Args:
             masks: draws the dropout masks of this step; without it nothing is dropped.
             genotype: score another cell with the same weights.
+            targets: the words that follow, `(T, B)`, IGNORED where none counts: sum the loss.
         """
         config = self.config
-        x = F.embedding(tokens, self.embedding)
+        tie = Tie()
+        x = Lookup.apply(tie, tokens, self.embedding) if self.fast else F.embedding(tokens, self.embedding)
         if masks is not None:
             words = masks.per_row(config.dropoute, len(self.embedding))
             x = x if words is None else x * words[tokens]
@@ -173,7 +199,17 @@ class LanguageModel(nn.Module):
             x, h = cell(x, h, x_mask, h_mask, genotype)
             last.append(h)
         dropped = x if masks is None else apply(x, masks.per_column(config.dropout, config.nhidlast))
-        return Output(F.linear(dropped, self.embedding, self.decoder_bias), last, x, dropped)
+        if targets is not None and self.fast:
+            loss = DecodedLoss.apply(tie, dropped.flatten(0, 1), self.embedding, self.decoder_bias, targets.flatten())
+            return Output(None, last, x, dropped, loss)
+        logits = F.linear(dropped, self.embedding, self.decoder_bias)
+        loss = None if targets is None else summed_loss(logits, targets)
+        return Output(logits, last, x, dropped, loss)
+
+
+def summed_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Cross entropy in nats of logits `(T, B, V)` and targets `(T, B)`, summed over those that are not IGNORED."""
+    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
 
 
 def activation_penalty(output: Output, alpha: float, beta: float) -> torch.Tensor:

@@ -32,6 +32,11 @@ class RunConfig:
 
     train_epochs: int | None = setting(None, least=1)  # length of training where the searcher does not say it
     evaluate_test: bool = False  # score the test split, once, at the end
+    fast: bool | None = None  # the fast form of the same computation; null: true but on MPS, where it was never tried
+
+    def fast_on(self, device: torch.device) -> bool:
+        """Whether to compute in the fast form on a device."""
+        return device.type != "mps" if self.fast is None else self.fast
 
 
 class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]

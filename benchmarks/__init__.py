@@ -1,0 +1,8 @@
+"""Speed: what a plain implementation takes, what ours takes, and files that keep both.
+
+Each module but those below is a benchmark, `python -m benchmarks.NAME`; `plain_*.py` are the plain implementations.
+
+- `measuring.py`: rows, command line, and the dated files.
+- `table.py`: the README's table of these files.
+- `peak.py`: the peak of what tensors take.
+"""

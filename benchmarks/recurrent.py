@@ -1,0 +1,114 @@
+"""One training step of the recurrent language model, and its memory, against the plain one. From the root:
+
+    python -m benchmarks.recurrent [--save]
+
+The step: a slice of 35 words in 64 columns, 10,000 words, the ASHA cell with 850 units; forward, backward, clipping, SGD.
+Both train on the same batches from the same weights. The layer alone: forward and backward of the cell without embedding
+and decoder, at sizes for which Python and memory count more than arithmetic.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import torch
+
+from benchmarks.measuring import Row, arguments, faster, finish, interleaved, smaller
+from benchmarks.peak import peak_megabytes
+from benchmarks.plain_recurrent import Penalties, PlainCell, PlainModel, train_step
+from randomNAS_files import genotypes
+from randomNAS_files.architecture import Genotype
+from randomNAS_files.averaged_sgd import AveragedSGD
+from randomNAS_files.dropout import masks_for
+from randomNAS_files.model import LanguageModel, ModelConfig, RecurrentCell, activation_penalty
+
+WORDS, COLUMNS, LENGTH, SIZE = 10_000, 64, 35, 850
+LEARNING_RATE, DECAY = 20.0, 8e-7
+PENALTIES = Penalties()
+CONFIG = ModelConfig(SIZE, SIZE, SIZE, 1, dropout=0.75, dropouth=0.25, dropoutx=0.75, dropouti=0.2, dropoute=0.0)
+Step = Callable[[], object]
+
+
+def main() -> None:
+    """Measure and report."""
+    chosen = arguments("The recurrent training step.", rounds=7)
+    rows = [step_row(name, chosen) for name in ("ASHA", "DARTS_V2")]
+    rows += [layer_row(size, chosen) for size in (200, 64)]
+    rows.append(memory_row(chosen))
+    finish("recurrent", rows, chosen)
+
+
+def step_row(name: str, chosen: argparse.Namespace) -> Row:
+    """The whole step."""
+    plain, ours = steps(genotypes.by_name(name), chosen.device)
+    goals = {"must": 1.45, "ambition": 1.65} if name == "ASHA" else {}
+    pairs = interleaved(plain, ours, chosen.rounds, chosen.device)
+    return faster(f"recurrent step, {name}, {SIZE} units, batch {COLUMNS}, bptt {LENGTH}", pairs, **goals)
+
+
+def layer_row(size: int, chosen: argparse.Namespace) -> Row:
+    """The cell alone."""
+    plain, ours = layers(genotypes.ASHA, size, chosen.device)
+    pairs = interleaved(plain, ours, 3 * chosen.rounds, chosen.device)
+    return faster(f"recurrent layer alone, ASHA, {size} units", pairs, 1.6, 2.0)
+
+
+def memory_row(chosen: argparse.Namespace) -> Row:
+    """Peak memory of the whole step: weights, gradients, and all that the step needs."""
+    plain, ours = steps(genotypes.ASHA, chosen.device)
+    pairs = [(peak_megabytes(plain, chosen.device), peak_megabytes(ours, chosen.device)) for _ in range(2)]
+    return smaller("peak memory of the recurrent step, ASHA", pairs, 0.8, 0.65)
+
+
+def steps(genotype: Genotype, device: str) -> tuple[Step, Step]:
+    """One training step of each, to be called again and again."""
+    net = LanguageModel(CONFIG, genotype, WORDS, torch.Generator().manual_seed(1))
+    reference = PlainModel(CONFIG, genotype, WORDS).copy_weights(net).to(device)
+    net.to(device).use_fast(True)
+    tokens, targets = (torch.randint(WORDS, (LENGTH, COLUMNS), device=device) for _ in range(2))
+    sgd = torch.optim.SGD(reference.parameters(), LEARNING_RATE, weight_decay=DECAY)
+    ours = AveragedSGD(net.parameters(), LEARNING_RATE, DECAY, max_norm=PENALTIES.clip, fast=True)
+    hidden = {"plain": torch.zeros(COLUMNS, SIZE, device=device), "ours": net.initial_state(COLUMNS)}
+    count = 0
+
+    def plain_step() -> None:
+        _, hidden["plain"] = train_step(reference, sgd, tokens, targets, hidden["plain"], PENALTIES)
+
+    def our_step() -> None:
+        nonlocal count
+        count += 1
+        ours.zero_grad()
+        masks = masks_for(count, 1, torch.device(device), COLUMNS, slice(None))
+        output = net(tokens, [h.detach() for h in hidden["ours"]], masks, targets=targets)
+        (output.loss / targets.numel() + activation_penalty(output, PENALTIES.alpha, PENALTIES.beta)).backward()
+        ours.step()
+        hidden["ours"] = output.hidden
+
+    return plain_step, our_step
+
+
+def layers(genotype: Genotype, size: int, device: str) -> tuple[Step, Step]:
+    """Forward and backward of the cell alone, with masks."""
+    cell = RecurrentCell(genotype, size).to(device)
+    reference = PlainCell(genotype, size).to(device)
+    generator = torch.Generator().manual_seed(1)
+    for ours, theirs in zip(cell.parameters(), reference.parameters(), strict=True):
+        torch.nn.init.uniform_(ours, -0.04, 0.04, generator=generator)
+        theirs.data.copy_(ours.data)
+    cell.fast = True
+    x = torch.randn(LENGTH, COLUMNS, size, device=device, requires_grad=True)
+    grad, h = torch.randn_like(x), torch.zeros(COLUMNS, size, device=device)
+    masks = [(torch.rand(COLUMNS, size, device=device) < p).float() / p for p in (0.25, 0.75)]
+
+    def run(net: torch.nn.Module) -> None:
+        net.zero_grad()
+        x.grad = None
+        outputs, _ = net(x, h, *masks)
+        outputs.backward(grad)
+
+    return lambda: run(reference), lambda: run(cell)
+
+
+if __name__ == "__main__":
+    main()
