@@ -16,14 +16,17 @@ import torch
 
 from benchmarks.measuring import Row, arguments, faster, finish, interleaved, smaller
 from benchmarks.peak import peak_megabytes
-from benchmarks.plain_recurrent import Penalties, PlainCell, PlainModel, train_step
+from benchmarks.plain_recurrent import Penalties, PlainCell, PlainModel, score, train_step
 from randomNAS_files import genotypes
-from randomNAS_files.architecture import Genotype
+from randomNAS_files.architecture import Genotype, sample
 from randomNAS_files.averaged_sgd import AveragedSGD
 from randomNAS_files.dropout import masks_for
+from randomNAS_files.many import score_cells
 from randomNAS_files.model import LanguageModel, ModelConfig, RecurrentCell, activation_penalty
+from randomNAS_files.slices import Columns, fixed_slices
 
 WORDS, COLUMNS, LENGTH, SIZE = 10_000, 64, 35, 850
+CANDIDATES, EVAL_COLUMNS = 100, 10
 LEARNING_RATE, DECAY = 20.0, 8e-7
 PENALTIES = Penalties()
 CONFIG = ModelConfig(SIZE, SIZE, SIZE, 1, dropout=0.75, dropouth=0.25, dropoutx=0.75, dropouti=0.2, dropoute=0.0)
@@ -32,10 +35,10 @@ Step = Callable[[], object]
 
 def main() -> None:
     """Measure and report."""
-    chosen = arguments("The recurrent training step.", rounds=7)
+    chosen = arguments("The recurrent training step.", rounds=7, slices=1)
     rows = [step_row(name, chosen) for name in ("ASHA", "DARTS_V2")]
     rows += [layer_row(size, chosen) for size in (200, 64)]
-    rows.append(memory_row(chosen))
+    rows += [memory_row(chosen), scoring_row(chosen)]
     finish("recurrent", rows, chosen)
 
 
@@ -59,6 +62,26 @@ def memory_row(chosen: argparse.Namespace) -> Row:
     plain, ours = steps(genotypes.ASHA, chosen.device)
     pairs = [(peak_megabytes(plain, chosen.device), peak_megabytes(ours, chosen.device)) for _ in range(2)]
     return smaller("peak memory of the recurrent step, ASHA", pairs, 0.8, 0.65)
+
+
+def scoring_row(chosen: argparse.Namespace) -> Row:
+    """Random cells with one set of weights, on some words: the time of a whole stream is in proportion."""
+    cells = [sample(seed) for seed in range(CANDIDATES)]
+    net = LanguageModel(CONFIG, cells[0], WORDS, torch.Generator().manual_seed(1))
+    reference = PlainModel(CONFIG, cells[0], WORDS).copy_weights(net).to(chosen.device)
+    net.to(chosen.device).use_fast(True)
+    stream = torch.randint(WORDS, (chosen.slices * LENGTH * EVAL_COLUMNS + 1,))
+    columns = Columns(stream, EVAL_COLUMNS, slice(None), pad=True)
+    slices = [tuple(part.to(chosen.device) for part in columns[each]) for each in fixed_slices(len(columns), LENGTH)]
+
+    def plain() -> None:
+        for cell in cells:
+            reference.cell.genotype = cell
+            score(reference, slices, EVAL_COLUMNS)
+
+    pairs = interleaved(plain, lambda: score_cells(net, columns, LENGTH, cells), 3, chosen.device, warm_up=1)
+    note = f"on {len(columns)} of the 7,376 rows of PTB's validation text"
+    return faster(f"scoring {CANDIDATES} random cells with shared weights, {SIZE} units", pairs, 1.5, 2.0, note)
 
 
 def steps(genotype: Genotype, device: str) -> tuple[Step, Step]:

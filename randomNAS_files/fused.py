@@ -48,6 +48,11 @@ class Workspace:
         self.states[:, list(plan.zero)] = 0
         self.at = [Step(self, t) for t in range(steps)]
 
+    def memory(self) -> list[torch.Tensor]:
+        """All of it."""
+        sources = [source for source in self.sources if source is not None]
+        return [self.both, self.outputs, self.states, *self.gates, *sources]
+
     def read_by(self, index: int, steps: int) -> torch.Tensor:
         """What the group of that index read in the first `steps` time steps, `(T, H, B)`, or `(T, 2H, B)` for the first."""
         if index == 0:
@@ -255,7 +260,7 @@ class CellSequence(torch.autograd.Function):
             advance(step, transposed, h_mask, share)
         outputs = space.outputs[1 : steps + 1].transpose(1, 2).contiguous()
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(*weights)
+            ctx.save_for_backward(*weights, *space.memory())  # the memory for those who count what is kept
             ctx.space, ctx.packed, ctx.x_mask, ctx.h_mask = space, packed, x_mask, h_mask
             ctx.spares, ctx.steps = spares, steps
         else:
@@ -265,9 +270,10 @@ class CellSequence(torch.autograd.Function):
     @staticmethod
     @once_differentiable  # type: ignore[misc]
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        weights, space, steps = ctx.saved_tensors, ctx.space, ctx.steps
+        space, steps = ctx.space, ctx.steps
         if space is None:
             raise RuntimeError(ONCE)
+        weights = ctx.saved_tensors[: -len(space.memory())]
         before = Backward(space, ctx.packed, ctx.h_mask).run(space.at[:steps], grad.transpose(1, 2).contiguous())
         wanted = ctx.needs_input_grad
         found: list[torch.Tensor | None] = [None] * len(weights)

@@ -71,6 +71,8 @@ class DecodedLoss(torch.autograd.Function):
             total -= (logits.gather(1, place) * counts).sum()
             if grads is not None:
                 grads.add(start, rows, logits.exp_().scatter_add_(1, place, torch.full_like(counts, -1.0)), counts)
+        if grads is not None:
+            ctx.save_for_backward(*grads.memory())  # for those who count what is kept
         ctx.tie, ctx.grads = tie, grads
         return total
 
@@ -93,6 +95,10 @@ class Grads:
         self._hidden = torch.empty_like(hidden)
         self._embedding = embedding.new_empty(embedding.shape[::-1])  # transposed
         self._bias = torch.zeros_like(bias)
+
+    def memory(self) -> tuple[torch.Tensor, ...]:
+        """All of it."""
+        return self._hidden, self._embedding, self._bias
 
     def add(self, start: int, rows: torch.Tensor, logits: torch.Tensor, counts: torch.Tensor) -> None:
         """Add what the rows from `start` on give, of the gradients of their logits `(rows, V)`.
