@@ -8,6 +8,7 @@ vocabulary is that of the training text in order of first appearance.
 
 from __future__ import annotations
 
+import codecs
 import difflib
 import hashlib
 import io
@@ -16,8 +17,7 @@ import os
 import platform
 import re
 import tempfile
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,11 @@ import numpy as np
 import torch
 
 from downloads import DataError, DownloadError, MirrorError, extract_members, fetch, locked, sha256_of, write_atomically
+from tokens import encode
 
 log = logging.getLogger(__name__)
 
 SPLITS = ("train", "valid", "test")
-EOS, UNK = "<eos>", "<unk>"
 TOKENISER_VERSION = 1  # raise it when the same text gives other tokens, so that older caches are left alone
 
 PTB_MIRRORS = (
@@ -142,34 +142,12 @@ def cache_folder(download_dir: str | None) -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path(home, ".cache"), "nas")
 
 
-def tokenise(text: str) -> Iterator[str]:
-    """The words of a text, split on white space, with <eos> after every line, however lines end."""
-    for line in io.StringIO(text, newline=None):
-        yield from line.split()
-        yield EOS
-
-
 def _build(name: str, texts: _Texts, cap: int | None) -> Corpus:
-    text = {split: _decode(*texts[split]) for split in SPLITS}
-    counts = Counter(tokenise(text["train"]))
-    unseen = {s: sum(word not in counts for word in tokenise(text[s])) for s in ("valid", "test")}
-    vocabulary = _vocabulary(counts, cap, any(unseen.values()))
-    index = {word: i for i, word in enumerate(vocabulary)}
-    unknown = index.get(UNK, -1)  # -1 is never used: without <unk> every word is in the vocabulary
-    ids = {s: np.fromiter((index.get(word, unknown) for word in tokenise(text[s])), np.int64) for s in SPLITS}
-    shares = ", ".join(f"{count / len(ids[s]):.2%} of {s}" for s, count in unseen.items())
-    log.info("%s: %d words; not in the training text, so <unk>: %s", name, len(vocabulary), shares)
-    return Corpus(name, vocabulary=vocabulary, **{s: torch.from_numpy(ids[s]) for s in SPLITS})
-
-
-def _vocabulary(counts: Counter[str], cap: int | None, unseen: bool) -> tuple[str, ...]:
-    """Words in order of first appearance, of which a Counter keeps track; an <unk> that the text lacks comes last."""
-    words = dict.fromkeys([*counts, UNK] if unseen else counts)
-    if cap is None or len(words) <= cap:
-        return tuple(words)
-    common = [word for word, _ in counts.most_common() if word not in (EOS, UNK)]
-    kept = {EOS, UNK, *common[: cap - 2]}
-    return tuple(word for word in dict.fromkeys([*counts, UNK]) if word in kept)
+    tokens = encode({split: _decode(*texts[split]) for split in SPLITS}, cap)
+    ids, unseen = tokens.ids, ((split, tokens.unseen[split]) for split in ("valid", "test"))
+    shares = ", ".join(f"{count / len(ids[split]):.2%} of {split}" for split, count in unseen)
+    log.info("%s: %d words; not in the training text, so <unk>: %s", name, len(tokens.vocabulary), shares)
+    return Corpus(name, vocabulary=tokens.vocabulary, **{s: torch.from_numpy(ids[s]) for s in SPLITS})
 
 
 def _decode(file: str, data: bytes) -> str:
@@ -255,7 +233,7 @@ def _sentences(paragraph: str) -> str:
 
 def _read(file: Path) -> tuple[str, bytes]:
     data = file.read_bytes()
-    if not data.strip():
+    if not data.removeprefix(codecs.BOM_UTF8).strip():
         raise CorpusError(f"{file} is empty; put the text there")
     return str(file), data
 

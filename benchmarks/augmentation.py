@@ -1,26 +1,20 @@
-"""Images a second: augmentation of whole batches as tensors, against the per-image transforms of 2019.
+"""Augmentation of whole batches as tensors, against the per-image transforms of 2019. From the root:
 
-    python3 benchmarks/augmentation.py
+    python -m benchmarks.augmentation [--batch-size 96] [--device cuda] [--save]
 
-One process on this machine's CPU, CIFAR-10's size and transforms. Both do the same work: from uint8 images in memory to a
-float32 batch. They take turns, and the ratio is that of neighbours in time, so that what else the machine does hits both.
+CIFAR-10's size and transforms, one process. Both do the same work: from uint8 images in memory to a float32 batch on the
+device. On a GPU the images are there already, as in training; the per-image transforms need the CPU.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
-import sys
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torchvision import transforms  # type: ignore[import-untyped]
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from benchmarks.measuring import Pair, absolute, arguments, finish, quicker, seconds
 from cnn_nas.augmentation import Augmentation
 from cnn_nas.images import Images
 from seeds import torch_generator
@@ -32,8 +26,8 @@ COUNT, SIZE, CUTOUT = 9600, 32, 16
 class PerImage:
     """What the first DARTS code did for each image, in a data loader."""
 
-    def __init__(self, images: np.ndarray) -> None:
-        self.images = images  # (N, H, W, C)
+    def __init__(self, images: np.ndarray, device: str) -> None:
+        self.images, self.device = images, device  # (N, H, W, C)
         self.random = np.random.RandomState(0)
         self.transform = transforms.Compose(
             [
@@ -55,7 +49,7 @@ class PerImage:
         return image * torch.from_numpy(mask)
 
     def __call__(self, indices: torch.Tensor) -> torch.Tensor:
-        return torch.stack([self.transform(self.images[i]) for i in indices.tolist()])
+        return torch.stack([self.transform(self.images[i]) for i in indices.tolist()]).to(self.device)
 
 
 class PerBatch:
@@ -66,46 +60,51 @@ class PerBatch:
 
     def __call__(self, indices: torch.Tensor) -> torch.Tensor:
         self.batches += 1
-        generator = torch_generator("cpu", 0, "augmentation", self.batches)
+        images, _ = self.images.batch(indices)
+        generator = torch_generator(images.device, 0, "augmentation", self.batches)
         draws = self.augmentation.draw(generator, len(indices), slice(None), (SIZE, SIZE))
-        return self.augmentation.apply(self.images.batch(indices)[0], draws)
-
-
-def images_a_second(load: Callable[[torch.Tensor], torch.Tensor], batches: Sequence[torch.Tensor]) -> float:
-    """The speed of one pass over some batches."""
-    start = time.perf_counter()
-    for indices in batches:
-        load(indices)
-    return sum(map(len, batches)) / (time.perf_counter() - start)
-
-
-def measure(threads: int, batch_size: int, rounds: int) -> str:
-    """A line of the report."""
-    torch.set_num_threads(threads)
-    pixels = np.random.RandomState(0).randint(0, 256, (COUNT, SIZE, SIZE, 3), np.uint8)
-    table = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-    old, new = PerImage(pixels), PerBatch(Images(table, torch.zeros(COUNT, dtype=torch.int64)))
-    batches = torch.split(torch.from_numpy(np.random.RandomState(1).permutation(COUNT)), batch_size)
-    few = batches[: max(960 // batch_size, 1)]
-    images_a_second(old, few[:1]), images_a_second(new, batches)  # warm up
-    pairs = [(images_a_second(old, few), images_a_second(new, batches)) for _ in range(rounds)]
-    ratios = sorted(after / before for before, after in pairs)
-    before, after = (statistics.median(speeds) for speeds in zip(*pairs, strict=True))
-    low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-    speeds = f"{threads} threads, batch {batch_size}: per image {before:9,.0f}/s, per batch {after:11,.0f}/s"
-    return f"{speeds}, {statistics.median(ratios):5.1f} times (middle half {low:.1f} to {high:.1f})"
+        return self.augmentation.apply(images, draws)
 
 
 def main() -> None:
-    """Print the report."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--batch-size", type=int, default=96)
-    arguments = parser.parse_args()
-    cores = torch.get_num_threads()
-    print(f"torch {torch.__version__}, CPU, {cores} threads by default")
-    for threads in sorted({1, cores}):
-        print(measure(threads, arguments.batch_size, arguments.rounds))
+    """Measure and report."""
+    chosen = arguments("Images a second.", rounds=15, batch_size=96)
+    name, threads = f"CIFAR-10 augmentation, batch {chosen.batch_size}", torch.get_num_threads()
+    measured = pairs(chosen)
+    rows = [quicker(name, "images/s", measured, 12, 20)]
+    if chosen.device == "cuda":
+        rows.append(absolute(f"{name}, on the GPU", "images/s", [ours for _, ours in measured], 200_000))
+    elif threads > 1:
+        torch.set_num_threads(1)
+        rows.append(quicker(f"{name}, one thread", "images/s", pairs(chosen)))
+        torch.set_num_threads(threads)
+    finish("augmentation", rows, chosen)
+
+
+def pairs(chosen: argparse.Namespace) -> list[Pair]:
+    """Images a second of both in turns: a pair are neighbours in time, so that what else the machine does hits both."""
+    plain, ours = loaders(chosen.device)
+    batches = torch.from_numpy(np.random.RandomState(1).permutation(COUNT)).to(chosen.device).split(chosen.batch_size)
+    few = batches[: max(960 // chosen.batch_size, 1)]
+    speed(plain, few[:1], chosen.device), speed(ours, batches, chosen.device)  # warm up
+    return [(speed(plain, few, chosen.device), speed(ours, batches, chosen.device)) for _ in range(chosen.rounds)]
+
+
+def loaders(device: str) -> tuple[PerImage, PerBatch]:
+    """Both, on the same images."""
+    pixels = np.random.RandomState(0).randint(0, 256, (COUNT, SIZE, SIZE, 3), np.uint8)
+    table = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+    return PerImage(pixels, device), PerBatch(Images(table, torch.zeros(COUNT, dtype=torch.int64)).to(device))
+
+
+def speed(load: PerImage | PerBatch, batches: tuple[torch.Tensor, ...], device: str) -> float:
+    """Images a second of one pass over some batches."""
+
+    def run() -> None:
+        for indices in batches:
+            load(indices)
+
+    return sum(map(len, batches)) / seconds(run, device)
 
 
 if __name__ == "__main__":

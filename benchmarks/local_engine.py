@@ -18,14 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from multiprocessing.connection import Listener
 from pathlib import Path
 from typing import Any
 
+from benchmarks.start import first_batch
 from expconf import config as configs
 from expconf.hyperparameters import trials
 from local_engine.record import Record
-from local_engine.workers import KEY, Crew, Seat, warm_up
+from local_engine.workers import Crew, Seat, warm_up
 from run_folder import RunFolder, versions
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,7 +58,8 @@ def _starts(place: Path, rounds: int) -> None:
     warm_up("model_def")
     crew = Crew([str(ROOT / "model_def.py")], 1)
     draws = trials(config, 1)
-    engine, plain = [], []
+    engine: list[float] = []
+    plain: list[float] = []
     for i in range(rounds + 1):
         for found, start in ((engine, _by_engine(crew)), (plain, _plainly())):
             draw = draws.take()
@@ -88,24 +89,7 @@ def _by_engine(crew: Crew) -> Any:
 
 
 def _plainly() -> Any:
-    def start(number: int, path: Path) -> float:
-        key = os.urandom(16)
-        with Listener(authkey=key) as listener:
-            began = time.perf_counter()
-            script = [sys.executable, str(ROOT / "model_def.py"), "--resume", str(path), "--threads", "1"]
-            environment = {**os.environ, KEY: key.hex()}
-            process = subprocess.Popen(
-                [*script, "--engine", str(listener.address)], env=environment, stdout=subprocess.DEVNULL
-            )
-            with listener.accept() as connection:
-                while b'"progress"' not in connection.recv_bytes():
-                    pass
-            taken = time.perf_counter() - began
-            process.kill()
-            process.wait()
-        return taken
-
-    return start
+    return lambda number, path: first_batch([str(ROOT / "model_def.py")], path, ["--threads", "1"])
 
 
 def _answers(place: Path, count: int) -> None:

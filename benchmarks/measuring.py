@@ -201,7 +201,7 @@ def finish(benchmark: str, rows: Sequence[Row], chosen: argparse.Namespace) -> N
         goal = f"   goal {row.goal}" if row.goal else ""
         print(f"{row.work}: {both}{row.result}, middle half of {row.rounds} rounds{goal}")
     if chosen.save:
-        print(f"\nsaved {_save(benchmark, rows, chosen.device).relative_to(ROOT)}")
+        print(f"\nsaved {_save(benchmark, rows, chosen.device)}")
 
 
 def machine(device: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ drawn here or handed in, so that both can be compared number by number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,9 +15,12 @@ import torch.nn.functional as F
 from torch import nn
 
 from randomNAS_files.architecture import Genotype
-from randomNAS_files.model import LanguageModel, ModelConfig
+from randomNAS_files.model import LanguageModel, ModelConfig, RecurrentCell
 
-FUNCTIONS = {"tanh": torch.tanh, "relu": F.relu, "sigmoid": torch.sigmoid, "identity": lambda x: x}
+FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    **{"tanh": torch.tanh, "relu": F.relu, "sigmoid": torch.sigmoid},
+    "identity": lambda x: x,
+}
 
 
 @dataclass
@@ -83,13 +86,15 @@ class PlainModel(nn.Module):
 
     def copy_weights(self, net: LanguageModel) -> PlainModel:
         """Take over the weights of ours, which must have one layer."""
+        cell = net.cells[0]
+        assert isinstance(cell, RecurrentCell)
         self.load_state_dict(
             {
                 "encoder.weight": net.embedding,
                 "decoder.weight": net.embedding,
                 "decoder.bias": net.decoder_bias,
-                "cell.w0": net.cells[0].w0,
-                **{f"cell.weights.{i}": weight for i, weight in enumerate(net.cells[0].nodes)},
+                "cell.w0": cell.w0,
+                **{f"cell.weights.{i}": weight for i, weight in enumerate(cell.nodes)},
             }
         )
         return self

@@ -45,9 +45,9 @@ def main() -> None:
 def step_row(name: str, chosen: argparse.Namespace) -> Row:
     """The whole step."""
     plain, ours = steps(genotypes.by_name(name), chosen.device)
-    goals = {"must": 1.45, "ambition": 1.65} if name == "ASHA" else {}
+    must, ambition = (1.45, 1.65) if name == "ASHA" else (None, None)
     pairs = interleaved(plain, ours, chosen.rounds, chosen.device)
-    return faster(f"recurrent step, {name}, {SIZE} units, batch {COLUMNS}, bptt {LENGTH}", pairs, **goals)
+    return faster(f"recurrent step, {name}, {SIZE} units, batch {COLUMNS}, bptt {LENGTH}", pairs, must, ambition)
 
 
 def layer_row(size: int, chosen: argparse.Namespace) -> Row:
@@ -72,7 +72,8 @@ def scoring_row(chosen: argparse.Namespace) -> Row:
     net.to(chosen.device).use_fast(True)
     stream = torch.randint(WORDS, (chosen.slices * LENGTH * EVAL_COLUMNS + 1,))
     columns = Columns(stream, EVAL_COLUMNS, slice(None), pad=True)
-    slices = [tuple(part.to(chosen.device) for part in columns[each]) for each in fixed_slices(len(columns), LENGTH)]
+    pieces = (columns[each] for each in fixed_slices(len(columns), LENGTH))
+    slices = [(tokens.to(chosen.device), targets.to(chosen.device)) for tokens, targets in pieces]
 
     def plain() -> None:
         for cell in cells:
@@ -92,21 +93,22 @@ def steps(genotype: Genotype, device: str) -> tuple[Step, Step]:
     tokens, targets = (torch.randint(WORDS, (LENGTH, COLUMNS), device=device) for _ in range(2))
     sgd = torch.optim.SGD(reference.parameters(), LEARNING_RATE, weight_decay=DECAY)
     ours = AveragedSGD(net.parameters(), LEARNING_RATE, DECAY, max_norm=PENALTIES.clip, fast=True)
-    hidden = {"plain": torch.zeros(COLUMNS, SIZE, device=device), "ours": net.initial_state(COLUMNS)}
+    plain_hidden, hidden = torch.zeros(COLUMNS, SIZE, device=device), net.initial_state(COLUMNS)
     count = 0
 
     def plain_step() -> None:
-        _, hidden["plain"] = train_step(reference, sgd, tokens, targets, hidden["plain"], PENALTIES)
+        nonlocal plain_hidden
+        _, plain_hidden = train_step(reference, sgd, tokens, targets, plain_hidden, PENALTIES)
 
     def our_step() -> None:
-        nonlocal count
+        nonlocal count, hidden
         count += 1
         ours.zero_grad()
         masks = masks_for(count, 1, torch.device(device), COLUMNS, slice(None))
-        output = net(tokens, [h.detach() for h in hidden["ours"]], masks, targets=targets)
+        output = net(tokens, [h.detach() for h in hidden], masks, targets=targets)
         (output.loss / targets.numel() + activation_penalty(output, PENALTIES.alpha, PENALTIES.beta)).backward()
         ours.step()
-        hidden["ours"] = output.hidden
+        hidden = output.hidden
 
     return plain_step, our_step
 

@@ -13,10 +13,12 @@ from typing import Any
 
 import torch
 
+from optimizers import Uncompiled
+
 _BLOCK = 1 << 16  # numbers at a time, on a CPU: few enough for its caches
 
 
-class AveragedSGD(torch.optim.Optimizer):
+class AveragedSGD(Uncompiled):
     """SGD with weight decay; after `start_averaging()` it also keeps the mean of all iterates that follow.
 
     Everything it knows is in `state_dict()`, so a resumed run goes on averaging where it stopped.

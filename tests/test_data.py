@@ -21,8 +21,10 @@ from http_server import FileServer, dead_url
 
 import data
 import downloads
-from data import EOS, SPLITS, UNK, Corpus, CorpusError, DataConfig, cache_folder, load_corpus, tokenise
+import tokens
+from data import SPLITS, Corpus, CorpusError, DataConfig, cache_folder, load_corpus
 from downloads import DownloadError, MirrorError
+from tokens import EOS, UNK
 
 
 @pytest.fixture(autouse=True)
@@ -151,11 +153,6 @@ def test_line_ends_byte_order_mark_and_missing_last_newline(tmp_path: Path) -> N
     assert same(load_corpus(text_config(write(tmp_path / "b", odd))), plain)
 
 
-def test_tokenise_treats_only_line_ends_as_line_ends() -> None:
-    assert list(tokenise("a\x0cb\u2028c\n")) == ["a", "b", "c", EOS]  # str.splitlines would count three lines
-    assert list(tokenise("")) == []
-
-
 # --- errors of the text reader
 
 
@@ -182,7 +179,7 @@ def test_missing_and_ambiguous_files_list_the_folder(tmp_path: Path) -> None:
         load_corpus(text_config(folder))
 
 
-@pytest.mark.parametrize("body", [b"", b" \n\n"])
+@pytest.mark.parametrize("body", [b"", b" \n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
 def test_empty_file(tmp_path: Path, body: bytes) -> None:
     with pytest.raises(CorpusError, match=r"valid\.txt is empty"):
         load_corpus(text_config(write(tmp_path / "d", {**TINY, "valid": body})))
@@ -236,11 +233,11 @@ def test_pydoc_is_a_corpus(pydoc: Corpus) -> None:
     total = sum(len(getattr(pydoc, split)) for split in SPLITS)
     assert total > 30_000
     for split, share in zip(SPLITS, (0.8, 0.1, 0.1), strict=True):
-        tokens = getattr(pydoc, split)
-        assert abs(len(tokens) / total - share) < 0.03
-        assert len(tokens.unique()) > 500
+        part = getattr(pydoc, split)
+        assert abs(len(part) / total - share) < 0.03
+        assert len(part.unique()) > 500
         assert words(pydoc, split)[-1] == EOS
-        assert (tokens == pydoc.vocabulary.index(UNK)).float().mean() < 0.12
+        assert (part == pydoc.vocabulary.index(UNK)).float().mean() < 0.12
 
 
 def test_pydoc_is_deterministic(pydoc: Corpus, tmp_path: Path) -> None:
@@ -293,7 +290,7 @@ def no_tokeniser(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(text: str) -> Iterator[str]:
         raise AssertionError("tokenised again")
 
-    monkeypatch.setattr(data, "tokenise", fail)
+    monkeypatch.setattr(tokens, "tokenise", fail)
 
 
 def test_cache_is_used_and_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -400,13 +397,13 @@ FAKE = {"train": " a <unk> N\n b a\n", "valid": " b\n", "test": " a b\n"}
 @pytest.fixture
 def mirror(monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     """A mirror that serves FAKE, which the module takes for the genuine Penn Treebank."""
-    tokens = {"train": 7, "valid": 2, "test": 3}
+    counts = {"train": 7, "valid": 2, "test": 3}
     digests = {split: hashlib.sha256(text.encode()).hexdigest() for split, text in FAKE.items()}
     with FileServer({f"/m/ptb.{split}.txt": text.encode() for split, text in FAKE.items()}) as server:
         monkeypatch.setattr(data, "PTB_MIRRORS", (dead_url() + "/", server.url + "/m/"))
         monkeypatch.setattr(data, "PTB_ARCHIVE", server.url + "/simple-examples.tgz")
         monkeypatch.setattr(data, "PTB_SHA256", digests)
-        monkeypatch.setattr(data, "PTB_TOKENS", tokens)
+        monkeypatch.setattr(data, "PTB_TOKENS", counts)
         monkeypatch.setattr(data, "PTB_WORDS", 5)
         yield server
 

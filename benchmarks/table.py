@@ -1,0 +1,77 @@
+"""The README's table of what was measured. From the root:
+
+    python -m benchmarks.table            print it
+    python -m benchmarks.table --write    put it between the two comments in README.md
+
+It has the newest file of each benchmark and device in `benchmarks/results/`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measuring import RESULTS, ROOT, Row, number
+
+README = ROOT / "README.md"
+OPEN, CLOSE = "<!-- benchmarks -->\n", "<!-- /benchmarks -->"
+COLUMNS = ("work", "plain", "ours", "ratio (middle half)", "goal (must / ambition)", "where")
+
+
+def main() -> None:
+    """Print the table or write it."""
+    parser = argparse.ArgumentParser(description="The table of the benchmarks' results.")
+    parser.add_argument("--write", action="store_true", help="put it into README.md")
+    table = markdown(newest(RESULTS))
+    if parser.parse_args().write:
+        README.write_text(inserted(README.read_text(encoding="utf-8"), table), encoding="utf-8")
+    else:
+        print(table, end="")
+
+
+def newest(folder: Path) -> list[dict[str, Any]]:
+    """The newest result of each benchmark and device, benchmarks by name, the CPU first."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for path in sorted(folder.glob("*.json")):  # their names begin with the date
+        result = json.loads(path.read_text(encoding="utf-8"))
+        found[result["benchmark"], result["device"]] = result
+    return [found[key] for key in sorted(found)]
+
+
+def markdown(results: Sequence[dict[str, Any]]) -> str:
+    """The table, empty without results."""
+    lines = [_line(Row(**{k: v for k, v in row.items() if k != "reached"}), r) for r in results for row in r["rows"]]
+    return "".join(f"| {' | '.join(line)} |\n" for line in [COLUMNS, ["---"] * len(COLUMNS), *lines]) if lines else ""
+
+
+def inserted(readme: str, table: str) -> str:
+    """The text with the table in the place of what was between the comments. Raises ValueError if it lacks them."""
+    before, opened, rest = readme.partition(OPEN)
+    _, closed, after = rest.partition(CLOSE)
+    if not opened or not closed:
+        raise ValueError(f"README.md must hold {OPEN.strip()} and, on a line below it, {CLOSE}; put them there")
+    return before + opened + table + closed + after
+
+
+def _line(row: Row, result: dict[str, Any]) -> list[str]:
+    if row.plain is None:
+        cells = [row.work, "", f"{row.result.replace(' (', ' (middle half ')}", "", row.goal]
+    else:
+        cells = [row.work, f"{number(row.plain)} {row.unit}", f"{number(row.ours)} {row.unit}", row.result, row.goal]
+    cells[0] += f"; {row.note}" if row.note else ""
+    return [cell.replace("|", "\\|").replace("not reached", "**not reached**") for cell in [*cells, _where(result)]]
+
+
+def _where(result: dict[str, Any]) -> str:
+    machine = result["machine"]
+    threads = f", {machine['threads']} thread{'s' if machine['threads'] != 1 else ''}"
+    cpu = f"{machine['cpu']}, {machine['cores']} cores{threads}"
+    place = f"{machine['gpu']} ({cpu})" if "gpu" in machine else cpu
+    return f"{place}; {result['date']}, {result['commit']}, `{result['command']}`"
+
+
+if __name__ == "__main__":
+    main()

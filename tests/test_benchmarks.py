@@ -1,0 +1,220 @@
+"""The measuring code, the table, and that every benchmark says it when there is no GPU. Nothing here is timed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import runpy
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import ROOT
+
+from benchmarks import corpus, measuring, table
+from benchmarks.measuring import Row, absolute, command, faster, number, quicker, smaller
+from benchmarks.plain_corpus import PlainCorpus
+from benchmarks.start import first_batch
+from data import PTB_WORDS, DataConfig, load_corpus
+
+FOLDER = ROOT / "benchmarks"
+ON_DEVICES = sorted(
+    path.stem for path in FOLDER.glob("*.py") if "= arguments(" in path.read_text() and path.stem != "measuring"
+)
+
+
+# --- rows
+
+
+def test_a_faster_row_is_the_median_of_neighbours() -> None:
+    row = faster("work", [(8.0, 2.0), (6.0, 3.0), (9.0, 3.0)], 2.5, 4.0)
+    assert (row.plain, row.ours, row.ratio, row.rounds) == (8.0, 3.0, 3.0, 3)
+    assert (row.low, row.high) == (2.5, 3.5)  # of 2, 3 and 4
+    assert row.reached == "must" and row.goal == "2.5x / 4x: must"
+    assert row.result == "3x (2.5 to 3.5)"
+
+
+def test_of_memory_a_smaller_share_is_better() -> None:
+    pairs = [(100.0, 70.0), (100.0, 70.0)]
+    assert smaller("work", pairs, 0.8, 0.65).reached == "must"
+    assert smaller("work", pairs, 0.8, 0.7).reached == "ambition"
+    assert smaller("work", pairs, 0.6, 0.5).reached == "not reached"
+    assert smaller("work", pairs, 0.8, 0.65).ratio == pytest.approx(0.7)
+
+
+def test_of_a_rate_more_is_better() -> None:
+    row = quicker("work", "images/s", [(10.0, 125.0), (10.0, 125.0)], 12, 20)
+    assert row.ratio == 12.5 and row.reached == "must"
+
+
+def test_absolute_rows() -> None:
+    start = absolute("start", "s", [5.0, 7.0, 6.0, 5.5, 6.5], 6.0)
+    assert (start.plain, start.ratio, start.ours, start.low, start.high) == (None, None, 6.0, 5.5, 6.5)
+    assert start.reached == "must" and start.goal == "under 6 s: reached"
+    assert absolute("start", "s", [6.1, 6.1], 6.0).goal == "under 6 s: not reached"
+    assert absolute("work", "images/s", [250_000.0, 250_000.0], 200_000).goal == "at least 200,000 images/s: reached"
+    assert absolute("work", "images/s", [150_000.0, 150_000.0], 200_000).reached == "not reached"
+    assert start.result == "6 s (5.5 to 6.5)"
+
+
+@pytest.mark.parametrize(
+    ("must", "ambition", "reached", "goal"),
+    [
+        (None, None, "", ""),
+        (8, 8, "ambition", "8x: reached"),
+        (8, 20, "must", "8x / 20x: must"),
+        (5, 10, "ambition", "5x / 10x: ambition"),
+        (11, 20, "not reached", "11x / 20x: not reached"),
+        (11, 11, "not reached", "11x: not reached"),
+        (9, None, "must", "9x: reached"),
+    ],
+)
+def test_what_was_reached(must: float | None, ambition: float | None, reached: str, goal: str) -> None:
+    row = faster("work", [(10.0, 1.0), (10.0, 1.0)], must, ambition)
+    assert row.reached == reached and row.goal == goal
+
+
+def test_numbers_have_three_digits_or_all() -> None:
+    assert [number(value) for value in (1.4567, 23.456, 0.0123, 999.4, 1234.5, 200_000)] == [
+        *("1.46", "23.5", "0.0123", "999"),
+        *("1,234", "200,000"),
+    ]
+
+
+def test_the_command_names_no_folder_of_this_machine() -> None:
+    words = ["--data-dir", "/home/me/ptb", "--other=~/x", "--here=./y", "--rounds", "3", "--save"]
+    assert (
+        command("corpus", words)
+        == "python -m benchmarks.corpus --data-dir DIR --other=DIR --here=DIR --rounds 3 --save"
+    )
+
+
+# --- files and table
+
+
+def save(monkeypatch: pytest.MonkeyPatch, folder: Path, benchmark: str, *rows: Row) -> dict[str, Any]:
+    monkeypatch.setattr(measuring, "RESULTS", folder)
+    monkeypatch.setattr(measuring, "_commit", lambda: "abc1234")
+    monkeypatch.setattr(sys, "argv", ["x", "--save"])
+    measuring.finish(benchmark, rows, argparse.Namespace(device="cpu", save=True))
+    (path,) = folder.glob(f"*-{benchmark}-cpu.json")
+    result: dict[str, Any] = json.loads(path.read_text())
+    return result
+
+
+def test_a_saved_result_says_what_was_measured_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    row = faster("work", [(10.0, 1.0), (10.0, 1.0)], 5, 20)
+    result = save(monkeypatch, tmp_path / "results", "one", row)
+    assert result["command"] == "python -m benchmarks.one --save" and result["commit"] == "abc1234"
+    assert torch.__version__.startswith(result["machine"]["torch"]) and result["machine"]["cores"] > 0
+    (saved,) = result["rows"]
+    assert saved.pop("reached") == "must" and Row(**saved) == row
+
+
+def sample(folder: Path, date: str, benchmark: str, device: str, *rows: Row) -> None:
+    """A result file as `finish` saves it, of a machine that never was."""
+    machine = {"cpu": "Some CPU", "cores": 2, "threads": 1} | ({"gpu": "Some GPU"} if device == "cuda" else {})
+    content = {"date": date, "benchmark": benchmark, "device": device, "commit": "abc1234", "machine": machine}
+    content |= {"command": f"python -m benchmarks.{benchmark}", "rows": [{**vars(row), "reached": ""} for row in rows]}
+    (folder / f"{date}-{benchmark}-{device}.json").write_text(json.dumps(content))
+
+
+def test_the_table_has_the_newest_of_each_benchmark_and_device(tmp_path: Path) -> None:
+    pairs = [(10.0, 1.0), (10.0, 1.0)]
+    sample(tmp_path, "2026-01-02", "two", "cpu", faster("old", pairs))
+    sample(tmp_path, "2026-01-03", "two", "cpu", faster("a | b", pairs, 20, 30, "note"), smaller("memory", pairs))
+    sample(tmp_path, "2026-01-01", "two", "cuda", absolute("start", "s", [6.0, 6.0], 10.0))
+    sample(tmp_path, "2026-01-01", "one", "cpu", absolute("rate", "images/s", [1e5, 1e5], 2e5))
+    where = "Some CPU, 2 cores, 1 thread; {}, abc1234, `python -m benchmarks.{}`"
+    assert table.markdown(table.newest(tmp_path)).splitlines() == [
+        "| work | plain | ours | ratio (middle half) | goal (must / ambition) | where |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| rate |  | 100,000 images/s (middle half 100,000 to 100,000) |  | at least 200,000 images/s: **not reached** | "
+        + where.format("2026-01-01", "one")
+        + " |",
+        "| a \\| b; note | 10 s | 1 s | 10x (10 to 10) | 20x / 30x: **not reached** | "
+        + where.format("2026-01-03", "two")
+        + " |",
+        "| memory | 10 MB | 1 MB | 0.1x (0.1 to 0.1) |  | " + where.format("2026-01-03", "two") + " |",
+        "| start |  | 6 s (middle half 6 to 6) |  | under 10 s: reached | Some GPU (Some CPU, 2 cores, 1 thread); "
+        "2026-01-01, abc1234, `python -m benchmarks.two` |",
+    ]
+
+
+def test_no_results_make_no_table(tmp_path: Path) -> None:
+    assert table.markdown(table.newest(tmp_path / "none")) == ""
+
+
+def test_the_table_takes_the_place_of_the_last_one() -> None:
+    readme = f"before\n{table.OPEN}| old |\n{table.CLOSE}\nafter\n"
+    assert table.inserted(readme, "| new |\n") == f"before\n{table.OPEN}| new |\n{table.CLOSE}\nafter\n"
+    for wrong in ("neither", table.OPEN, table.CLOSE + table.OPEN):
+        with pytest.raises(ValueError, match=r"README\.md must hold"):
+            table.inserted(wrong, "")
+
+
+def test_the_table_is_printed_or_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(table.OPEN + table.CLOSE)
+    sample(tmp_path, "2026-01-02", "two", "cpu", faster("work", [(10.0, 1.0), (10.0, 1.0)]))
+    monkeypatch.setattr(table, "README", readme)
+    monkeypatch.setattr(table, "RESULTS", tmp_path)
+    monkeypatch.setattr(sys, "argv", ["x"])
+    table.main()
+    printed = capsys.readouterr().out
+    assert "| work | 10 s | 1 s |" in printed and readme.read_text() == table.OPEN + table.CLOSE
+    monkeypatch.setattr(sys, "argv", ["x", "--write"])
+    table.main()
+    assert readme.read_text() == table.OPEN + printed + table.CLOSE
+
+
+def test_the_readme_has_the_table_of_the_results() -> None:
+    readme = table.README.read_text(encoding="utf-8")
+    assert table.inserted(readme, table.markdown(table.newest(table.RESULTS))) == readme
+
+
+# --- the benchmarks
+
+
+def test_the_benchmarks_were_found() -> None:
+    assert {"augmentation", "corpus", "start"} <= set(ON_DEVICES)
+
+
+@pytest.mark.parametrize("name", ON_DEVICES)
+def test_without_a_gpu_nothing_is_measured_on_one(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", [name, "--device", "cuda"])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
+    assert left.value.code == 0
+    assert capsys.readouterr().out == "no CUDA device here: nothing measured\n"
+
+
+def test_too_few_rounds(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["x", "--rounds", "1"])
+    with pytest.raises(SystemExit):
+        measuring.arguments("Something.", rounds=3)
+    assert "--rounds must be at least 2, got 1" in capsys.readouterr().err
+
+
+def test_the_made_up_text_is_the_same_to_both(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(corpus, "LINES", {"train": 600, "valid": 20, "test": 30})
+    folder, kind = corpus.find_or_make(str(tmp_path / "none"), tmp_path / "text")
+    ours = load_corpus(DataConfig(kind, str(folder), str(tmp_path / "cache")))
+    plain = PlainCorpus(folder, "{}.txt")
+    corpus.check(plain, ours)
+    assert len(plain.dictionary) == PTB_WORDS and len(plain.train) == 600 * 22
+    plain.valid[3] += 1
+    with pytest.raises(AssertionError):
+        corpus.check(plain, ours)
+
+
+def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"ended before its first batch: no such thing"):
+        first_batch(["-c", "import sys; sys.exit('no such thing')"], tmp_path, [])
