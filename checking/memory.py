@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from cnn_nas import trial as images
 from cnn_nas.data import expected
+from cnn_nas.fast import FastNetwork
 from cnn_nas.model import DropPath, Network
 from cnn_nas.scores import Classes, Numbers
 from data import PTB_WORDS, PYDOC_WORDS, DataConfig
 from model_def import Settings as RecurrentSettings
 from randomNAS_files.dropout import Masks
 from randomNAS_files.model import LanguageModel, activation_penalty
+from randomNAS_files.tied import CHUNK
 from seeds import torch_generator
 
 ASSUMED_WORDS = 10_000  # of a corpus that is not read
@@ -33,7 +34,10 @@ class Memory:
     parameters: int  # with batch norm's running means
     optimizer: int  # gradients, and the momentum or mean of each parameter
     activations: int  # saved for the backward pass
-    working: int  # where the backward pass starts: the gradients of the largest activation, one before and one after it
+    working: (
+        int  # where the backward pass starts: the gradients of the largest activation, one before and one after it; of
+    )
+    # the fast recurrent form, some rows' logits and the gradient of the shared weights
     inputs: int  # the batch as it is read, and its copies while it is augmented
 
     @property
@@ -85,7 +89,8 @@ def image_memory(settings: images.Settings, processes: int, device: str = "meta"
     drop = OwnDropPath(torch_generator("cpu", 0), batch, slice(None), model.drop_path_prob)
     scores = Numbers(0.0, 1.0) if outputs == 1 else Classes()
     with torch.device(device):
-        net = Network(model, settings.genotype, outputs, channels, (height, width), torch_generator("cpu", 0))
+        kind = Network if settings.run.fast is False else FastNetwork
+        net = kind(model, settings.genotype, outputs, channels, (height, width), torch_generator("cpu", 0))
         targets = torch.zeros(batch, dtype=torch.float32 if outputs == 1 else torch.int64)
 
         def forward() -> list[torch.Tensor]:
@@ -109,16 +114,18 @@ def recurrent_memory(settings: RecurrentSettings, processes: int, device: str = 
     words, _ = vocabulary(settings.data)
     with torch.device(device):
         net = LanguageModel(settings.model, settings.genotype, words, torch_generator("cpu", 0))
+        net.use_fast(settings.run.fast is not False)
         tokens = torch.zeros(length, columns, dtype=torch.int64)
 
         def forward() -> list[torch.Tensor]:
-            output = net(tokens, net.initial_state(columns), masks)
-            loss = F.cross_entropy(output.logits.flatten(0, 1), tokens.flatten())
+            output = net(tokens, net.initial_state(columns), masks, targets=tokens)
+            kept = [] if output.logits is None else [output.logits]
             penalty = activation_penalty(output, config.alpha, config.beta)
-            return [output.logits, output.states, output.dropped, *output.hidden, loss + penalty]
+            return [*kept, output.states, output.dropped, *output.hidden, output.loss + penalty]
 
         activations = saved(forward, net.parameters())
-    return _memory(net, activations, 1, 2 * tokens.nbytes)
+    logits = min(CHUNK, length * columns) * words * net.embedding.element_size()
+    return _memory(net, activations, 1, 2 * tokens.nbytes, logits + net.embedding.nbytes if net.fast else None)
 
 
 def vocabulary(data: DataConfig) -> tuple[int, str]:
@@ -132,8 +139,10 @@ def vocabulary(data: DataConfig) -> tuple[int, str]:
     return ASSUMED_WORDS, "words assumed: the corpus is not read, and data.vocabulary_size sets no limit"
 
 
-def _memory(net: torch.nn.Module, activations: list[int], moments: int, inputs: int) -> Memory:
+def _memory(
+    net: torch.nn.Module, activations: list[int], moments: int, inputs: int, working: int | None = None
+) -> Memory:
     parameters = sum(parameter.nbytes for parameter in net.parameters())
     buffers = sum(buffer.nbytes for buffer in net.buffers())
-    working = 2 * max(activations)
-    return Memory(parameters + buffers, parameters * (1 + moments), sum(activations), working, inputs)
+    most = 2 * max(activations) if working is None else working
+    return Memory(parameters + buffers, parameters * (1 + moments), sum(activations), most, inputs)

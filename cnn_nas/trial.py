@@ -30,6 +30,7 @@ from cnn_nas.choice import ArchitectureConfig, choose
 from cnn_nas.constraints import Constraints
 from cnn_nas.counting import NetworkSize, count_size
 from cnn_nas.data import DataConfig, expected, load
+from cnn_nas.fast import FastNetwork, fused_sgd
 from cnn_nas.images import Images
 from cnn_nas.model import DropPath, ModelConfig, Network
 from cnn_nas.scores import Classes, Numbers
@@ -102,7 +103,9 @@ class ImageTrial(training.Trial):
         device, optimizer = context.device, settings.optimizer
         weights = torch_generator("cpu", self.seed, "weights")
         channels = self.data.train.shape[0]
-        net = Network(settings.model, self.genotype, self.data.outputs, channels, image_size, weights)
+        fast = settings.run.fast_on(device)
+        kind = FastNetwork if fast else Network
+        net = kind(settings.model, self.genotype, self.data.outputs, channels, image_size, weights)
         last = optimizer.channels_last if optimizer.channels_last is not None else device.type != "mps"
         self.memory_format = torch.channels_last if last else torch.contiguous_format
         self.net = net.to(memory_format=self.memory_format)
@@ -110,10 +113,10 @@ class ImageTrial(training.Trial):
         self.unused = self.net.unused_parameters()
         able = device.type == "cuda" and torch.cuda.is_bf16_supported()
         self.mixed = optimizer.mixed_precision if optimizer.mixed_precision is not None else able
-        sgd = torch.optim.SGD(
-            self.net.parameters(), optimizer.learning_rate, optimizer.momentum, weight_decay=optimizer.weight_decay
+        sgd = fused_sgd if fast else torch.optim.SGD
+        self.sgd = context.wrap_optimizer(
+            sgd(self.net.parameters(), optimizer.learning_rate, optimizer.momentum, weight_decay=optimizer.weight_decay)
         )
-        self.sgd = context.wrap_optimizer(sgd)
         self.lr = optimizer.learning_rate
         training_means = training.Means(device, self.scores.names, self._training_report, over_epoch=True)
         self.train_means = context.wrap_reducer(training_means, for_validation=False)

@@ -21,6 +21,7 @@ import torch
 from determined import pytorch
 
 from hparams import setting
+from training.allocator import keep_freed_memory
 from training.metrics import LARGE, replace_nonfinite
 
 logger = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         self.seed = int(context._trial_seed or 0)
         self.rank, self.processes = context.distributed.rank, context.distributed.size
         self.batches_trained = 0
+        if context.device.type == "cpu":
+            keep_freed_memory()
         self.diverged = False  # a validation was not finite, and training stopped for it
         self.validated_at = -1  # batches trained when it was last validated
 
