@@ -45,13 +45,21 @@ class Workspace:
             empty(steps, 2, len(group), size, columns) for group in plan.groups
         ]  # for sigmoids, for activations
         self.sources = [empty(steps, size, columns) if masked else None for _ in plan.groups[1:]]
+        self.turned = [empty(2 * size * steps * columns) for _ in range(2)]  # see by_feature
         self.states[:, list(plan.zero)] = 0
         self.at = [Step(self, t) for t in range(steps)]
 
     def memory(self) -> list[torch.Tensor]:
         """All of it."""
         sources = [source for source in self.sources if source is not None]
-        return [self.both, self.outputs, self.states, *self.gates, *sources]
+        return [self.both, self.outputs, self.states, *self.gates, *sources, *self.turned]
+
+    @staticmethod
+    def by_feature(values: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        """`(T, P, F, B)` as `(P * F, T * B)`, copied to some memory."""
+        steps, parts, features, columns = values.shape
+        turned = memory[: values.numel()].view(parts, features, steps, columns)
+        return turned.copy_(values.permute(1, 2, 0, 3)).view(parts * features, steps * columns)
 
     def read_by(self, index: int, steps: int) -> torch.Tensor:
         """What the group of that index read in the first `steps` time steps, `(T, H, B)`, or `(T, 2H, B)` for the first."""
@@ -279,9 +287,9 @@ class CellSequence(torch.autograd.Function):
         found: list[torch.Tensor | None] = [None] * len(weights)
         x_grad = None
         for i, group in enumerate(space.plan.groups):
-            read = _by_feature(space.read_by(i, steps))
+            read = space.by_feature(space.read_by(i, steps)[:, None], space.turned[0])  # (H, TB)
             for k, node in enumerate(group.nodes):
-                gates = _by_feature(space.gates[i][:steps, :, k].flatten(1, 2))  # (2H, TB)
+                gates = space.by_feature(space.gates[i][:steps, :, k], space.turned[1])  # (2H, TB)
                 if i == 0 and wanted[2]:
                     x_grad = _input_gradient(gates, weights[0][: space.size], ctx.x_mask, grad.shape)
                 if wanted[6 + node]:
@@ -290,11 +298,6 @@ class CellSequence(torch.autograd.Function):
         ctx.spares.give(space)
         ctx.space = None
         return None, None, x_grad, h_grad, None, None, *found
-
-
-def _by_feature(values: torch.Tensor) -> torch.Tensor:
-    """`(T, F, B)` as `(F, TB)`, a copy."""
-    return values.transpose(0, 1).flatten(1)
 
 
 def _input_gradient(
