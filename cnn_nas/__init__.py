@@ -10,7 +10,8 @@ In it:
 - `constraints.py`: rules in the YAML that an architecture must keep.
 - `sampling.py`: architectures drawn so that they keep them, and how many there are.
 - `operations.py`: what an edge of a cell can do.
-- `model.py`: the cells and the network of them.
+- `model.py`: the cells and the network of them, readable from top to bottom.
+- `fast.py`, `depthwise.py`: the same network, fast.
 - `data.py`: the front of the image data, with `datasets.py`, `folder_images.py`, `kirigami.py` and `images.py` behind it.
 - `batches.py`, `augmentation.py`, `scores.py`: what is trained on, how it is varied, and what is measured.
 - `trial.py`: the trial that trains an architecture; the only file here that knows Determined.
