@@ -52,9 +52,7 @@ def _score_some(net: LanguageModel, columns: Columns, bptt: int, cells: Sequence
 
 def _loss(net: LanguageModel, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The summed loss of one cell's outputs `(T, B, H)`."""
-    loss: torch.Tensor = DecodedLoss.apply(
-        Tie(), states.flatten(0, 1), net.embedding, net.decoder_bias, targets.flatten()
-    )
+    loss: torch.Tensor = DecodedLoss.apply(Tie(), states, None, net.embedding, net.decoder_bias, targets)
     return loss
 
 

@@ -198,9 +198,10 @@ class LanguageModel(nn.Module):
             h_mask = None if masks is None else masks.per_column(config.dropouth, config.nhid)
             x, h = cell(x, h, x_mask, h_mask, genotype)
             last.append(h)
-        dropped = x if masks is None else apply(x, masks.per_column(config.dropout, config.nhidlast))
+        mask = None if masks is None else masks.per_column(config.dropout, config.nhidlast)
+        dropped = apply(x, mask)
         if targets is not None and self.fast:
-            loss = DecodedLoss.apply(tie, dropped.flatten(0, 1), self.embedding, self.decoder_bias, targets.flatten())
+            loss = DecodedLoss.apply(tie, x, mask, self.embedding, self.decoder_bias, targets)
             return Output(None, last, x, dropped, loss)
         logits = F.linear(dropped, self.embedding, self.decoder_bias)
         loss = None if targets is None else summed_loss(logits, targets)

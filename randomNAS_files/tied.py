@@ -4,12 +4,16 @@ The logits of all words are never held. Those of some rows at a time become prob
 memory that is used again; they take V numbers a row, more than anything else in a language model. And the embedding adds
 its gradient, of few words, to the decoder's, instead of filling a table of all words for autograd to add up.
 
-R is the number of rows (T * B), H the hidden size, V the words.
+Dropout before the decoder drops the same features of a column at all time steps, three quarters of them by default. So on a
+CPU, where arithmetic is scarce, a column is multiplied by the weights of the features that it has left, and by no others.
+
+T is time, B the batch's columns, R some rows of both, H the hidden size, V the words, K the features that are left.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +22,7 @@ from torch.autograd.function import once_differentiable
 from randomNAS_files.fused import ONCE
 
 CHUNK = 1120  # rows at a time: enough for fast products, few enough for little memory
+_SMALL = 2e7  # multiplications a column; below, the calls take longer than the work that they save
 
 
 class Tie:
@@ -50,27 +55,36 @@ class Lookup(torch.autograd.Function):
 
 
 class DecodedLoss(torch.autograd.Function):
-    """Summed cross entropy of hidden `(R, H)` with targets `(R,)`, for an embedding `(V, H)` and a bias `(V,)`.
+    """Summed cross entropy of hidden `(T, B, H)` with targets `(T, B)`, for an embedding `(V, H)` and a bias `(V,)`.
 
-    Rows whose target is negative do not count.
+    Places whose target is negative do not count. Hidden states are multiplied by the mask `(B, H)`, if there is one.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, tie: Tie, hidden: torch.Tensor, embedding: torch.Tensor, bias: torch.Tensor, targets: torch.Tensor
+        ctx: Any,
+        tie: Tie,
+        hidden: torch.Tensor,
+        mask: torch.Tensor | None,
+        embedding: torch.Tensor,
+        bias: torch.Tensor,
+        targets: torch.Tensor,
     ) -> torch.Tensor:
-        grads = Grads(hidden, embedding, bias) if any(ctx.needs_input_grad) else None
-        chunk = min(CHUNK, max(len(hidden), 1))
-        memory = hidden.new_empty(chunk, len(embedding))
-        total = hidden.new_zeros(())
-        for start in range(0, len(hidden), chunk):
-            rows, wanted = hidden[start : start + chunk], targets[start : start + chunk]
-            logits = torch.mm(rows, embedding.t(), out=memory[: len(rows)]).add_(bias)
+        gather = mask is not None and worth_gathering(mask, len(hidden), len(embedding))
+        if mask is not None and gather:
+            parts = kept_features(hidden, mask, embedding, targets)
+        else:
+            parts = all_features(hidden if mask is None else hidden * mask, embedding, targets)
+        grads = Grads(hidden, mask, embedding, bias, gather) if any(ctx.needs_input_grad) else None
+        rows = min(CHUNK, len(hidden) if gather else targets.numel())
+        memory, total = hidden.new_empty(rows, len(embedding)), hidden.new_zeros(())
+        for part in parts:
+            logits = torch.mm(part.states, part.weight, out=memory[: len(part.states)]).add_(bias)
             torch.log_softmax(logits, dim=1, out=logits)
-            place, counts = wanted.clamp(min=0)[:, None], (wanted >= 0)[:, None].to(hidden.dtype)
+            place, counts = part.targets.clamp(min=0)[:, None], (part.targets >= 0)[:, None].to(hidden.dtype)
             total -= (logits.gather(1, place) * counts).sum()
             if grads is not None:
-                grads.add(start, rows, logits.exp_().scatter_add_(1, place, torch.full_like(counts, -1.0)), counts)
+                grads.add(part, logits.exp_().scatter_add_(1, place, torch.full_like(counts, -1.0)), counts)
         if grads is not None:
             ctx.save_for_backward(*grads.memory())  # for those who count what is kept
         ctx.tie, ctx.grads = tie, grads
@@ -83,34 +97,101 @@ class DecodedLoss(torch.autograd.Function):
         if grads is None:
             raise RuntimeError(ONCE)
         hidden, embedding, bias = grads.times(grad)
-        ctx.tie.grad = embedding if ctx.needs_input_grad[2] else None
-        return None, hidden, embedding, bias, None
+        ctx.tie.grad = embedding if ctx.needs_input_grad[3] else None
+        return None, hidden, None, embedding, bias, None
+
+
+def worth_gathering(mask: torch.Tensor, steps: int, words: int) -> bool:
+    """Whether leaving out what the mask `(B, H)` drops saves more than gathering the weights of the rest takes.
+
+    Gathering weights, and adding up their gradients, takes as long as the arithmetic of 27 time steps with them.
+    """
+    if mask.device.type != "cpu" or mask.size(1) * steps * words < _SMALL:
+        return False
+    return int(mask.count_nonzero()) * (1.3 * steps + 27) < mask.numel() * steps
+
+
+class Part(NamedTuple):
+    """Some rows, and what decodes them."""
+
+    states: torch.Tensor  # (R, K), masked
+    weight: torch.Tensor  # (K, V)
+    targets: torch.Tensor  # (R,)
+    steps: slice  # the rows' time steps
+    column: int
+    kept: torch.Tensor | None = None  # (K,), the features that are left; None: all
+    scale: torch.Tensor | None = None  # (K,), the mask there
+
+
+def all_features(masked: torch.Tensor, embedding: torch.Tensor, targets: torch.Tensor) -> Iterator[Part]:
+    """Rows of all columns, as if they were time steps of one."""
+    states, wanted = masked.reshape(-1, masked.size(-1)), targets.flatten()
+    for start in range(0, len(states), CHUNK):
+        steps = slice(start, start + CHUNK)
+        yield Part(states[steps], embedding.t(), wanted[steps], steps, 0)
+
+
+def kept_features(
+    hidden: torch.Tensor, mask: torch.Tensor, embedding: torch.Tensor, targets: torch.Tensor
+) -> Iterator[Part]:
+    """A column at a time, with the features that the mask leaves of it. The weights are in memory that is used again."""
+    features = [column.nonzero()[:, 0] for column in mask]
+    weights = embedding.t().contiguous()  # all words of a feature side by side
+    memory = weights.new_empty(max(map(len, features)), len(embedding))
+    for column, kept in enumerate(features):
+        scale = mask[column, kept].to(hidden.dtype)
+        for start in range(0, len(hidden), CHUNK):
+            steps = slice(start, start + CHUNK)
+            states = hidden[steps, column].index_select(1, kept).mul_(scale)
+            weight = torch.index_select(weights, 0, kept, out=memory[: len(kept)])
+            yield Part(states, weight, targets[steps, column], steps, column, kept, scale)
 
 
 class Grads:
-    """Gradients of the summed loss, chunk by chunk. Both products are written the way in which CPU libraries are fastest."""
+    """Gradients of the summed loss, part by part. Products are written the way in which CPU libraries are fastest."""
 
-    def __init__(self, hidden: torch.Tensor, embedding: torch.Tensor, bias: torch.Tensor) -> None:
-        self._weight = embedding
-        self._hidden = torch.empty_like(hidden)
-        self._embedding = embedding.new_empty(embedding.shape[::-1])  # transposed
+    def __init__(
+        self,
+        hidden: torch.Tensor,
+        mask: torch.Tensor | None,
+        embedding: torch.Tensor,
+        bias: torch.Tensor,
+        gathered: bool,
+    ) -> None:
+        self._shape, self._like = hidden.shape, embedding
+        self._mask = None if gathered else mask  # what is still to be applied
+        self._hidden = (
+            hidden.new_zeros(hidden.shape) if gathered else hidden.new_empty(hidden[..., 0].numel(), 1, hidden.size(-1))
+        )
+        self._embedding = (embedding.new_zeros if gathered else embedding.new_empty)(
+            embedding.shape[::-1]
+        )  # transposed
         self._bias = torch.zeros_like(bias)
 
     def memory(self) -> tuple[torch.Tensor, ...]:
         """All of it."""
         return self._hidden, self._embedding, self._bias
 
-    def add(self, start: int, rows: torch.Tensor, logits: torch.Tensor, counts: torch.Tensor) -> None:
-        """Add what the rows from `start` on give, of the gradients of their logits `(rows, V)`.
+    def add(self, part: Part, logits: torch.Tensor, counts: torch.Tensor) -> None:
+        """Add what a part gives.
 
         Args:
-            counts: `(rows, 1)`, 0 where a row does not count and 1 elsewhere.
+            logits: the gradients of its logits `(R, V)`.
+            counts: `(R, 1)`, 0 where a row does not count and 1 elsewhere.
         """
-        torch.mul((self._weight.t() @ logits.t()).t(), counts, out=self._hidden[start : start + len(rows)])
-        self._embedding.addmm_((rows * counts).t(), logits, beta=1.0 if start else 0.0)
+        hidden, states = (part.weight @ logits.t()).t(), (part.states * counts).t()
+        rows = self._hidden[part.steps, part.column]
+        if part.kept is None or part.scale is None:
+            torch.mul(hidden, counts, out=rows)
+            self._embedding.addmm_(states, logits, beta=1.0 if part.steps.start else 0.0)
+        else:
+            rows.index_copy_(1, part.kept, hidden * counts * part.scale)
+            products = torch.mm(states, logits, out=part.weight)  # which has served
+            self._embedding.index_add_(0, part.kept, products)
         self._bias.addmv_(logits.t(), counts[:, 0])
 
     def times(self, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Of hidden, embedding and bias, times the gradient of the loss."""
-        embedding = torch.mul(self._embedding.t(), grad, out=torch.empty_like(self._weight))
-        return self._hidden.mul_(grad), embedding, self._bias.mul_(grad)
+        hidden = self._hidden.mul_(grad).view(self._shape)
+        embedding = torch.mul(self._embedding.t(), grad, out=torch.empty_like(self._like))
+        return hidden if self._mask is None else hidden.mul_(self._mask), embedding, self._bias.mul_(grad)

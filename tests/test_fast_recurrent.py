@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import Laptop, assert_equal_runs, stopped_after
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -20,7 +20,7 @@ from randomNAS_files.averaged_sgd import AveragedSGD
 from randomNAS_files.dropout import Masks, masks_for
 from randomNAS_files.evaluate import score_stream
 from randomNAS_files.fused import ONCE
-from randomNAS_files.model import LanguageModel, RecurrentCell, activation_penalty
+from randomNAS_files.model import LanguageModel, RecurrentCell, activation_penalty, summed_loss
 from randomNAS_files.plan import H, plan_of
 from randomNAS_files.slices import IGNORED, Columns, fixed_slices
 from seeds import torch_generator
@@ -186,9 +186,16 @@ def test_weights_changed_before_the_backward_pass_are_noticed() -> None:
 
 
 @pytest.fixture(params=[1120, 5, 18], ids="chunks of {}".format)
-def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setattr(tied, "CHUNK", request.param)
-    yield request.param
+    return int(request.param)
+
+
+@pytest.fixture(params=[False, True], ids=["all features", "kept features"])
+def gather(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """How a decoder with dropout works; these models are so small that it would always take all features."""
+    monkeypatch.setattr(tied, "worth_gathering", lambda *_: request.param)
+    return bool(request.param)
 
 
 def words_and_targets(ignored: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
@@ -210,7 +217,7 @@ def model_grads(net: LanguageModel, fast: bool, masks: Masks | None, targets: to
 
 @pytest.mark.parametrize("depth", [1, 3])
 @pytest.mark.parametrize("name", ["ASHA", "with_none", "partial", "ENAS"])
-def test_loss_and_gradients_of_the_model_are_the_same(name: str, depth: int, chunk: int) -> None:
+def test_loss_and_gradients_of_the_model_are_the_same(name: str, depth: int, chunk: int, gather: bool) -> None:
     net = build(CELLS[name], depth, **DROPOUTS)
     with torch.no_grad():
         for parameter in net.parameters():
@@ -225,6 +232,35 @@ def test_loss_and_gradients_of_the_model_are_the_same(name: str, depth: int, chu
         ]
         close(found[1][0], found[0][0])
         all_close(found[1][1], found[0][1])
+
+
+@pytest.mark.parametrize("lost", [[0], [1, 2], list(range(BATCH))], ids=str)
+def test_columns_of_which_dropout_leaves_nothing(lost: list[int], gather: bool) -> None:
+    mask = (torch.rand(BATCH, HIDDEN, generator=torch.Generator().manual_seed(2)) < 0.5).double() * 2
+    mask[lost] = 0
+    bias, (_, targets) = normal(WORDS, seed=8), words_and_targets()
+    leaves = [normal(TIME, BATCH, HIDDEN), normal(WORDS, HIDDEN, seed=3), bias]
+    found = []
+    for fast in (False, True):
+        h, embedding, bias = (leaf.clone().requires_grad_() for leaf in leaves)
+        if fast:
+            loss = tied.DecodedLoss.apply(tied.Tie(), h, mask, embedding, bias, targets)
+        else:
+            loss = summed_loss(F.linear(h * mask, embedding, bias), targets)
+        found.append((loss, torch.autograd.grad(loss, [h, embedding, bias])))
+    close(found[1][0], found[0][0])
+    all_close(found[1][1], found[0][1])
+
+
+def test_features_are_left_out_where_that_saves_work() -> None:
+    def mask(kept: float, width: int = 850) -> torch.Tensor:
+        return (torch.rand(16, width, generator=torch.Generator().manual_seed(1)) < kept).float()
+
+    assert tied.worth_gathering(mask(0.25), 35, 10_000)
+    assert not tied.worth_gathering(mask(0.25), 5, 10_000)  # too few time steps to gather weights for
+    assert not tied.worth_gathering(mask(0.75), 35, 10_000)
+    assert not tied.worth_gathering(mask(0.25, 64), 35, 200)
+    assert not tied.worth_gathering(mask(0.25).to("meta"), 35, 10_000)
 
 
 def test_only_what_wants_a_gradient_gets_one() -> None:
@@ -274,7 +310,7 @@ class Given(Masks):
 
 
 @pytest.mark.parametrize("name", [name for name in CELLS if name != "with_none"])
-def test_it_is_the_function_of_2019(name: str) -> None:
+def test_it_is_the_function_of_2019(name: str, gather: bool) -> None:
     """float64, from the same weights and masks: the loss to 1e-12, gradients to 1e-9."""
     settings = config(**{**DROPOUTS, "dropoute": 0.0})
     net = build(CELLS[name], **{**DROPOUTS, "dropoute": 0.0})
