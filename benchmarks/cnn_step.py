@@ -36,10 +36,17 @@ Step = Callable[[], object]
 def main() -> None:
     """Measure and report."""
     chosen = arguments("The training step of the convolutional network.", rounds=7)
+    finish("cnn_step", rows(chosen), chosen)
+
+
+def rows(chosen: argparse.Namespace) -> Iterator[Row]:
+    """All that is measured."""
     precisions = GPU_PRECISIONS if chosen.device == "cuda" else (("float32", "float32"),)
-    rows = [step_row(name, *pair, chosen) for name in CPU_GOALS for pair in precisions]
-    rows += [memory_row(name, *precisions[0], chosen) for name in CPU_GOALS]
-    finish("cnn_step", rows, chosen)
+    for name in CPU_GOALS:
+        for pair in precisions:
+            yield step_row(name, *pair, chosen)
+    for name in CPU_GOALS:
+        yield memory_row(name, *precisions[0], chosen)
 
 
 def step_row(name: str, our_precision: str, plain_precision: str, chosen: argparse.Namespace) -> Row:

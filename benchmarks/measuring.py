@@ -17,7 +17,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -196,13 +196,15 @@ def _row(
     return Row(work, unit, plain, ours, ratio, low, high, len(pairs), must, ambition, note)
 
 
-def finish(benchmark: str, rows: Sequence[Row], chosen: argparse.Namespace) -> None:
-    """Print the rows, and save them if the command line says so."""
-    print(f"{machine(chosen.device)}\n")
-    for row in rows:
+def finish(benchmark: str, measured: Iterable[Row], chosen: argparse.Namespace) -> None:
+    """Print each row as soon as it is measured, and save them all if the command line says so."""
+    print(f"{machine(chosen.device)}\n", flush=True)
+    rows = []
+    for row in measured:
+        rows.append(row)
         both = "" if row.plain is None else f"plain {row.plain:.4g} {row.unit}, ours {row.ours:.4g} {row.unit}: "
         goal = f"   goal {row.goal}" if row.goal else ""
-        print(f"{row.work}: {both}{row.result}, middle half of {row.rounds} rounds{goal}")
+        print(f"{row.work}: {both}{row.result}, middle half of {row.rounds} rounds{goal}", flush=True)
     if chosen.save:
         print(f"\nsaved {_save(benchmark, rows, chosen.device)}")
 

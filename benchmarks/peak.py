@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable
 
 import torch
 from torch.profiler import ProfilerActivity, profile
+
+os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # otherwise the profiler tells of every start and stop
 
 
 def peak_megabytes(run: Callable[[], object], device: str) -> float:

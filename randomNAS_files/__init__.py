@@ -7,8 +7,8 @@ The folder has kept the name that users of the first release know (random-search
 - `choice.py`: which cell a config means.
 - `drawing.py`: a cell as text.
 - `model.py`: the cell and the language model around it, readable from top to bottom.
-- `plan.py`, `fused.py`, `tied.py`, `many.py`: the same, fast: a cell as a few matrix products, a sequence as one operation,
-  the decoder without all its logits, and many cells at once.
+- `plan.py`, `fused.py`, `kept.py`, `tied.py`, `many.py`: the same, fast: a cell as a few matrix products, a sequence as one
+  operation, no arithmetic for what dropout dropped, the decoder without all its logits, and many cells at once.
 - `dropout.py`: masks that do not depend on how many processes share a batch.
 - `slices.py`: a text stream cut into columns and slices for truncated backpropagation.
 - `evaluate.py`: how well a model predicts a stream.

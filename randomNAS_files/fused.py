@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from randomNAS_files.plan import Group, Plan
+from randomNAS_files.plan import Group, H, Plan
 
 _ATEN = torch.ops.aten
 ONCE = "the fast form of the recurrent model can be differentiated once only; use_fast(False) for more"
@@ -38,21 +38,20 @@ class Workspace:
         def empty(*shape: int) -> torch.Tensor:
             return torch.empty(*shape, dtype=like.dtype, device=like.device)
 
-        self.both = empty(steps + 1, 2 * size, columns)  # what the first group reads: [x, h], masked
         self.outputs = empty(steps + 1, size, columns)  # h before each time step, and after the last one
         self.states = empty(steps, plan.slots, size, columns)
         self.gates = [
             empty(steps, 2, len(group), size, columns) for group in plan.groups
         ]  # for sigmoids, for activations
-        self.sources = [empty(steps, size, columns) if masked else None for _ in plan.groups[1:]]
-        self.turned = [empty(2 * size * steps * columns) for _ in range(2)]  # see by_feature
+        self.sources = [empty(steps, size, columns) if masked else None for _ in plan.groups]
+        self.turned = [empty(width * size * steps * columns) for width in (1, 2)]  # see by_feature
         self.states[:, list(plan.zero)] = 0
         self.at = [Step(self, t) for t in range(steps)]
 
     def memory(self) -> list[torch.Tensor]:
         """All of it."""
         sources = [source for source in self.sources if source is not None]
-        return [self.both, self.outputs, self.states, *self.gates, *sources, *self.turned]
+        return [self.outputs, self.states, *self.gates, *sources, *self.turned]
 
     @staticmethod
     def by_feature(values: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
@@ -62,27 +61,25 @@ class Workspace:
         return turned.copy_(values.permute(1, 2, 0, 3)).view(parts * features, steps * columns)
 
     def read_by(self, index: int, steps: int) -> torch.Tensor:
-        """What the group of that index read in the first `steps` time steps, `(T, H, B)`, or `(T, 2H, B)` for the first."""
-        if index == 0:
-            return self.both[:steps]
-        source = self.sources[index - 1]
-        return self.states[:steps, self.plan.groups[index].source] if source is None else source[:steps]
+        """What the group of that index read in the first `steps` time steps, `(T, H, B)`."""
+        source, slot = self.sources[index], self.plan.groups[index].source
+        if source is not None:
+            return source[:steps]
+        return self.outputs[:steps] if slot == H else self.states[:steps, slot]
 
 
 class Step:
     """The views of a workspace that one time step reads and writes."""
 
     def __init__(self, space: Workspace, t: int) -> None:
-        plan, size, states = space.plan, space.size, space.states[t]
+        plan, states = space.plan, space.states[t]
         self.before, self.output = space.outputs[t], space.outputs[t + 1]  # (H, B) each
-        self.after = space.both[t + 1, size:]  # where the next time step reads h
         self.averaged = [states[first:last] for first, last in plan.averaged]
         self.groups = []
-        for i, group in enumerate(plan.groups):
-            state = self.before if i == 0 else states[group.source]
-            source = space.sources[i - 1] if i else space.both
+        for group, gates, source in zip(plan.groups, space.gates, space.sources, strict=True):
+            state = self.before if group.source == H else states[group.source]
             read = state if source is None else source[t]
-            self.groups.append(GroupStep(group, space.gates[i][t], state, read, states[group.first : group.last]))
+            self.groups.append(GroupStep(group, gates[t], state, read, states[group.first : group.last]))
 
 
 class GroupStep:
@@ -91,7 +88,7 @@ class GroupStep:
     Args:
         gates: `(2, K, H, B)`: products, then what sigmoids and activations make of them, then gradients.
         state: `(H, B)`, what the nodes start from.
-        read: the same, masked; for the first group `(2H, B)`.
+        read: the same, masked.
         new: `(K, H, B)`, their own states.
     """
 
@@ -105,7 +102,7 @@ class GroupStep:
 
 
 def pack(weights: Sequence[torch.Tensor], plan: Plan) -> list[torch.Tensor]:
-    """The weight of each group, `(2H, 2H)` for the first and `(H, 2KH)` for the others, of w0 and the nodes' weights."""
+    """The weight of each group, `(H, 2KH)`, of those of the initial state and of the nodes, `(H, 2H)` each."""
     packed = []
     for group in plan.groups:
         own = [weights[node] for node in group.nodes]
@@ -115,20 +112,22 @@ def pack(weights: Sequence[torch.Tensor], plan: Plan) -> list[torch.Tensor]:
 
 
 def advance(step: Step, weights: Sequence[torch.Tensor], mask: torch.Tensor | None, share: float) -> None:
-    """One time step: from `before` to `output` and `after`. The weights are those of `pack`, transposed; mask is `(H, B)`."""
+    """One time step: from `before` to `output`. The weights are those of `pack`, transposed; mask is `(H, B)`.
+
+    The gates of the first group hold what the inputs give them.
+    """
     for group, weight in zip(step.groups, weights, strict=True):
-        if mask is not None and group is not step.groups[0]:
+        if mask is not None:
             torch.mul(group.state, mask, out=group.read)
-        torch.mm(weight, group.read, out=group.product)
+        if group is step.groups[0]:
+            group.product.addmm_(weight, group.read)
+        else:
+            torch.mm(weight, group.read, out=group.product)
         group.c.sigmoid_()
         for name, block in group.runs:
             activate(name, block)
         torch.lerp(group.state, group.g, group.c, out=group.new)
     _average(step.averaged, share, step.output)
-    if mask is None:
-        step.after.copy_(step.output)
-    else:
-        torch.mul(step.output, mask, out=step.after)
 
 
 def _average(states: Sequence[torch.Tensor], share: float, out: torch.Tensor) -> None:
@@ -175,8 +174,7 @@ class Backward:
 
     def __init__(self, space: Workspace, weights: Sequence[torch.Tensor], mask: torch.Tensor | None) -> None:
         plan, like = space.plan, space.outputs[0]
-        self._plan, self._mask = plan, mask
-        self._weights = [weights[0][space.size :], *weights[1:]]  # of the first group what multiplies h
+        self._plan, self._mask, self._weights = plan, mask, weights
         self._shares = like.new_tensor((0.0, *plan.shares)).view(-1, 1, 1)
         self._grads = like.new_empty(plan.slots + 1, *like.shape)  # of h before the time step, and of all states
         widest = max(len(group) for group in plan.groups)
@@ -239,37 +237,34 @@ class Spares:
 
 
 class CellSequence(torch.autograd.Function):
-    """Outputs `(T, B, H)` of inputs x `(T, B, H)` and the state h `(B, H)`; masks `(B, H)` or None; then w0 and the nodes'."""
+    """Outputs `(T, B, H)` of what inputs give to the first gates `(T, B, 2H)`, and the state h `(B, H)`.
+
+    Then come the mask of states `(B, H)`, or None, and the weights `(H, 2H)` of h and of the nodes.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         spares: Spares,
         plan: Plan,
-        x: torch.Tensor,
+        inputs: torch.Tensor,
         h: torch.Tensor,
-        x_mask: torch.Tensor | None,
-        h_mask: torch.Tensor | None,
+        mask: torch.Tensor | None,
         *weights: torch.Tensor,
     ) -> torch.Tensor:
-        steps, columns, size = x.shape
-        x_mask, h_mask = (mask if mask is None else mask.t().to(x.dtype).contiguous() for mask in (x_mask, h_mask))
-        space = spares.take(plan, steps, size, columns, x, h_mask is not None)
-        inputs, state = space.both[:steps, :size], h.t()
-        if x_mask is None:
-            inputs.copy_(x.transpose(1, 2))
-        else:
-            torch.mul(x.transpose(1, 2), x_mask, out=inputs)
-        space.outputs[0].copy_(state)
-        space.both[0, size:].copy_(state if h_mask is None else state * h_mask)
+        steps, (columns, size) = len(inputs), h.shape
+        mask = mask if mask is None else mask.t().to(h.dtype).contiguous()
+        space = spares.take(plan, steps, size, columns, h, mask is not None)
+        space.gates[0][:steps].view(steps, 2 * size, columns).copy_(inputs.transpose(1, 2))
+        space.outputs[0].copy_(h.t())
         packed = pack(weights, plan)
         transposed, share = [weight.t() for weight in packed], max(plan.shares)
         for step in space.at[:steps]:
-            advance(step, transposed, h_mask, share)
+            advance(step, transposed, mask, share)
         outputs = space.outputs[1 : steps + 1].transpose(1, 2).contiguous()
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(*weights, *space.memory())  # the memory for those who count what is kept
-            ctx.space, ctx.packed, ctx.x_mask, ctx.h_mask = space, packed, x_mask, h_mask
+            ctx.space, ctx.packed, ctx.mask = space, packed, mask
             ctx.spares, ctx.steps = spares, steps
         else:
             spares.give(space)
@@ -282,27 +277,20 @@ class CellSequence(torch.autograd.Function):
         if space is None:
             raise RuntimeError(ONCE)
         weights = ctx.saved_tensors[: -len(space.memory())]
-        before = Backward(space, ctx.packed, ctx.h_mask).run(space.at[:steps], grad.transpose(1, 2).contiguous())
-        wanted = ctx.needs_input_grad
+        before = Backward(space, ctx.packed, ctx.mask).run(space.at[:steps], grad.transpose(1, 2).contiguous())
+        inputs = space.gates[0][:steps].flatten(1, 3).transpose(1, 2).contiguous()  # (T, B, 2H)
+        wanted = ctx.needs_input_grad[5:]
         found: list[torch.Tensor | None] = [None] * len(weights)
-        x_grad = None
         for i, group in enumerate(space.plan.groups):
-            read = space.by_feature(space.read_by(i, steps)[:, None], space.turned[0])  # (H, TB)
-            for k, node in enumerate(group.nodes):
-                gates = space.by_feature(space.gates[i][:steps, :, k], space.turned[1])  # (2H, TB)
-                if i == 0 and wanted[2]:
-                    x_grad = _input_gradient(gates, weights[0][: space.size], ctx.x_mask, grad.shape)
-                if wanted[6 + node]:
-                    found[node] = read @ gates.t()
-        h_grad = before.t().clone() if wanted[3] else None
+            nodes = [(k, node) for k, node in enumerate(group.nodes) if wanted[node]]
+            if nodes:
+                read = space.by_feature(space.read_by(i, steps)[:, None], space.turned[0])  # (H, TB)
+            for k, node in nodes:
+                if i == 0:
+                    found[node] = read @ inputs.flatten(0, 1)
+                else:
+                    found[node] = read @ space.by_feature(space.gates[i][:steps, :, k], space.turned[1]).t()
+        h_grad = before.t().clone() if ctx.needs_input_grad[3] else None
         ctx.spares.give(space)
         ctx.space = None
-        return None, None, x_grad, h_grad, None, None, *found
-
-
-def _input_gradient(
-    gates: torch.Tensor, weight: torch.Tensor, mask: torch.Tensor | None, shape: torch.Size
-) -> torch.Tensor:
-    """The gradient of x `(T, B, H)` from that of the first group's gates `(2H, TB)`."""
-    grad = (gates.t() @ weight.t()).view(shape)
-    return grad if mask is None else grad.mul_(mask.t())
+        return None, None, inputs, h_grad, None, *found

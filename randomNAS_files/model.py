@@ -19,6 +19,7 @@ from hparams import setting
 from randomNAS_files.architecture import ACTIVATIONS, Genotype
 from randomNAS_files.dropout import Masks, apply
 from randomNAS_files.fused import CellSequence, Spares
+from randomNAS_files.kept import masked_product
 from randomNAS_files.plan import plan_of
 from randomNAS_files.slices import IGNORED
 from randomNAS_files.tied import DecodedLoss, Lookup, Tie
@@ -89,15 +90,14 @@ class RecurrentCell(nn.Module):
         `genotype` runs another cell with the same weights; it may have as many nodes as this one, or fewer.
         """
         genotype = genotype or self.genotype
-        if self.fast:
-            plan = plan_of(genotype, self.init_op)
-            sequence = CellSequence.apply(self._spares, plan, x, h, x_mask, h_mask, self.w0, *self.nodes)
-            return sequence, sequence[-1].clone()
         width = x.size(-1)
-        from_inputs = apply(x, x_mask) @ self.w0[:width]  # (T, B, 2H), one product for all time steps
-        from_state = self.w0[width:]
+        from_inputs, from_state = self.w0[:width], self.w0[width:]
+        if self.fast:
+            plan, inputs = plan_of(genotype, self.init_op), masked_product(x, x_mask, from_inputs)
+            sequence = CellSequence.apply(self._spares, plan, inputs, h, h_mask, from_state, *self.nodes)
+            return sequence, sequence[-1].clone()
         outputs = []
-        for gates in from_inputs.unbind(0):
+        for gates in (apply(x, x_mask) @ from_inputs).unbind(0):  # (B, 2H) each, of one product for all time steps
             h = self._step(gates + apply(h, h_mask) @ from_state, h, h_mask, genotype)
             outputs.append(h)
         return torch.stack(outputs), h
@@ -134,7 +134,8 @@ class Output(NamedTuple):
 class LanguageModel(nn.Module):
     """Embedding, `depth` stacked cells of one genotype, and a decoder that shares the embedding's weights.
 
-    `use_fast` chooses between two forms of the same computation: the plain one in this file, and `fused.py` and `tied.py`.
+    `use_fast` chooses between two forms of the same computation: the plain one in this file, and that of `fused.py`, `kept.py`
+    and `tied.py`.
 
     Args:
         generator: draws the initial weights, on the CPU.

@@ -4,8 +4,7 @@ The logits of all words are never held. Those of some rows at a time become prob
 memory that is used again; they take V numbers a row, more than anything else in a language model. And the embedding adds
 its gradient, of few words, to the decoder's, instead of filling a table of all words for autograd to add up.
 
-Dropout before the decoder drops the same features of a column at all time steps, three quarters of them by default. So on a
-CPU, where arithmetic is scarce, a column is multiplied by the weights of the features that it has left, and by no others.
+What dropout before the decoder leaves of a column is multiplied by its own weights only, where that saves work (`kept.py`).
 
 T is time, B the batch's columns, R some rows of both, H the hidden size, V the words, K the features that are left.
 """
@@ -20,9 +19,10 @@ import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
 from randomNAS_files.fused import ONCE
+from randomNAS_files.kept import gathering_memory, kept_features, kept_states, worth_gathering
 
 CHUNK = 1120  # rows at a time: enough for fast products, few enough for little memory
-_SMALL = 2e7  # multiplications a column; below, the calls take longer than the work that they save
+BLOCK = 8  # a product of 40 rows is faster than one of 35
 
 
 class Tie:
@@ -72,11 +72,11 @@ class DecodedLoss(torch.autograd.Function):
     ) -> torch.Tensor:
         gather = mask is not None and worth_gathering(mask, len(hidden), len(embedding))
         if mask is not None and gather:
-            parts = kept_features(hidden, mask, embedding, targets)
+            parts = parts_by_column(hidden, mask, embedding, targets)
         else:
-            parts = all_features(hidden if mask is None else hidden * mask, embedding, targets)
+            parts = parts_by_rows(hidden if mask is None else hidden * mask, embedding, targets)
         grads = Grads(hidden, mask, embedding, bias, gather) if any(ctx.needs_input_grad) else None
-        rows = min(CHUNK, len(hidden) if gather else targets.numel())
+        rows = min(CHUNK, len(hidden) if gather else targets.numel()) + BLOCK
         memory, total = hidden.new_empty(rows, len(embedding)), hidden.new_zeros(())
         for part in parts:
             logits = torch.mm(part.states, part.weight, out=memory[: len(part.states)]).add_(bias)
@@ -101,50 +101,41 @@ class DecodedLoss(torch.autograd.Function):
         return None, hidden, None, embedding, bias, None
 
 
-def worth_gathering(mask: torch.Tensor, steps: int, words: int) -> bool:
-    """Whether leaving out what the mask `(B, H)` drops saves more than gathering the weights of the rest takes.
-
-    Gathering weights, and adding up their gradients, takes as long as the arithmetic of 27 time steps with them.
-    """
-    if mask.device.type != "cpu" or mask.size(1) * steps * words < _SMALL:
-        return False
-    return int(mask.count_nonzero()) * (1.3 * steps + 27) < mask.numel() * steps
-
-
 class Part(NamedTuple):
     """Some rows, and what decodes them."""
 
     states: torch.Tensor  # (R, K), masked
     weight: torch.Tensor  # (K, V)
-    targets: torch.Tensor  # (R,)
+    targets: torch.Tensor  # (R,), negative where a row does not count
     steps: slice  # the rows' time steps
     column: int
     kept: torch.Tensor | None = None  # (K,), the features that are left; None: all
     scale: torch.Tensor | None = None  # (K,), the mask there
 
 
-def all_features(masked: torch.Tensor, embedding: torch.Tensor, targets: torch.Tensor) -> Iterator[Part]:
-    """Rows of all columns, as if they were time steps of one."""
+def parts_by_rows(masked: torch.Tensor, embedding: torch.Tensor, targets: torch.Tensor) -> Iterator[Part]:
+    """Rows of all columns with all features, as if they were time steps of one column."""
     states, wanted = masked.reshape(-1, masked.size(-1)), targets.flatten()
     for start in range(0, len(states), CHUNK):
         steps = slice(start, start + CHUNK)
         yield Part(states[steps], embedding.t(), wanted[steps], steps, 0)
 
 
-def kept_features(
+def parts_by_column(
     hidden: torch.Tensor, mask: torch.Tensor, embedding: torch.Tensor, targets: torch.Tensor
 ) -> Iterator[Part]:
     """A column at a time, with the features that the mask leaves of it. The weights are in memory that is used again."""
-    features = [column.nonzero()[:, 0] for column in mask]
+    features = kept_features(mask)
     weights = embedding.t().contiguous()  # all words of a feature side by side
-    memory = weights.new_empty(max(map(len, features)), len(embedding))
+    memory = gathering_memory(features, weights)
     for column, kept in enumerate(features):
-        scale = mask[column, kept].to(hidden.dtype)
         for start in range(0, len(hidden), CHUNK):
             steps = slice(start, start + CHUNK)
-            states = hidden[steps, column].index_select(1, kept).mul_(scale)
+            states, wanted = kept_states(hidden[steps], mask, column, kept), targets[steps, column]
+            more = -len(wanted) % BLOCK
             weight = torch.index_select(weights, 0, kept, out=memory[: len(kept)])
-            yield Part(states, weight, targets[steps, column], steps, column, kept, scale)
+            padded = F.pad(states, (0, 0, 0, more)), weight, F.pad(wanted, (0, more), value=-1)
+            yield Part(*padded, steps, column, kept, mask[column, kept])
 
 
 class Grads:
@@ -185,7 +176,7 @@ class Grads:
             torch.mul(hidden, counts, out=rows)
             self._embedding.addmm_(states, logits, beta=1.0 if part.steps.start else 0.0)
         else:
-            rows.index_copy_(1, part.kept, hidden * counts * part.scale)
+            rows.index_copy_(1, part.kept, (hidden * counts * part.scale)[: len(rows)])
             products = torch.mm(states, logits, out=part.weight)  # which has served
             self._embedding.index_add_(0, part.kept, products)
         self._bias.addmv_(logits.t(), counts[:, 0])

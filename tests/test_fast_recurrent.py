@@ -14,7 +14,7 @@ from test_architecture import cells
 from test_model import ACTIVATIONS, BATCH, CELLS, HIDDEN, WORDS, build, build_cell, config, normal, wide_weights
 
 from benchmarks.plain_recurrent import Penalties, PlainMasks, PlainModel, objective, score
-from randomNAS_files import many, tied
+from randomNAS_files import kept, many, tied
 from randomNAS_files.architecture import Genotype, sample
 from randomNAS_files.averaged_sgd import AveragedSGD
 from randomNAS_files.dropout import Masks, masks_for
@@ -88,7 +88,7 @@ def test_a_plan_computes_every_used_node_once_after_what_it_reads(genotype: Geno
 
 @pytest.mark.parametrize("masked", [True, False])
 @pytest.mark.parametrize("name", CELLS)
-def test_a_cell_is_the_same_in_both_forms(name: str, masked: bool) -> None:
+def test_a_cell_is_the_same_in_both_forms(name: str, masked: bool, gather: bool) -> None:
     both_forms(build_cell(CELLS[name]), inputs_of(masked=masked))
 
 
@@ -193,8 +193,9 @@ def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> in
 
 @pytest.fixture(params=[False, True], ids=["all features", "kept features"])
 def gather(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """How a decoder with dropout works; these models are so small that it would always take all features."""
-    monkeypatch.setattr(tied, "worth_gathering", lambda *_: request.param)
+    """Whether products leave out what dropout drops; in models as small as these it would never pay."""
+    for module in (kept, tied):
+        monkeypatch.setattr(module, "worth_gathering", lambda *_: request.param)
     return bool(request.param)
 
 
@@ -252,15 +253,30 @@ def test_columns_of_which_dropout_leaves_nothing(lost: list[int], gather: bool) 
     all_close(found[1][1], found[0][1])
 
 
+@pytest.mark.parametrize("frozen", [None, 0, 1])
+def test_a_product_with_kept_features_is_the_product(frozen: int | None, gather: bool) -> None:
+    mask = (torch.rand(BATCH, HIDDEN, generator=torch.Generator().manual_seed(2)) < 0.5).double() * 2
+    mask[1] = 0
+    grads = []
+    for product in (lambda x, weight: (x * mask) @ weight, lambda x, weight: kept.masked_product(x, mask, weight)):
+        leaves = [normal(TIME, BATCH, HIDDEN), normal(HIDDEN, 7, seed=3)]
+        for i, leaf in enumerate(leaves):
+            leaf.requires_grad_(i != frozen)
+        value = product(*leaves)
+        (value * normal(*value.shape, seed=5)).sum().backward()
+        grads.append([value, *(leaf.grad for leaf in leaves)])
+    all_close(grads[1], grads[0])
+
+
 def test_features_are_left_out_where_that_saves_work() -> None:
     def mask(kept: float, width: int = 850) -> torch.Tensor:
         return (torch.rand(16, width, generator=torch.Generator().manual_seed(1)) < kept).float()
 
-    assert tied.worth_gathering(mask(0.25), 35, 10_000)
-    assert not tied.worth_gathering(mask(0.25), 5, 10_000)  # too few time steps to gather weights for
-    assert not tied.worth_gathering(mask(0.75), 35, 10_000)
-    assert not tied.worth_gathering(mask(0.25, 64), 35, 200)
-    assert not tied.worth_gathering(mask(0.25).to("meta"), 35, 10_000)
+    assert kept.worth_gathering(mask(0.25), 35, 10_000)
+    assert not kept.worth_gathering(mask(0.25), 5, 10_000)  # too few time steps to gather weights for
+    assert not kept.worth_gathering(mask(0.75), 35, 10_000)
+    assert not kept.worth_gathering(mask(0.25, 64), 35, 200)
+    assert not kept.worth_gathering(mask(0.25).to("meta"), 35, 10_000)
 
 
 def test_only_what_wants_a_gradient_gets_one() -> None:
