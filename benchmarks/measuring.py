@@ -198,7 +198,8 @@ def _row(
 
 def finish(benchmark: str, measured: Iterable[Row], chosen: argparse.Namespace) -> None:
     """Print each row as soon as it is measured, and save them all if the command line says so."""
-    print(f"{machine(chosen.device)}\n", flush=True)
+    here = machine(chosen.device)
+    print(f"{here}\n", flush=True)
     rows = []
     for row in measured:
         rows.append(row)
@@ -206,17 +207,25 @@ def finish(benchmark: str, measured: Iterable[Row], chosen: argparse.Namespace) 
         goal = f"   goal {row.goal}" if row.goal else ""
         print(f"{row.work}: {both}{row.result}, middle half of {row.rounds} rounds{goal}", flush=True)
     if chosen.save:
-        print(f"\nsaved {_save(benchmark, rows, chosen.device)}")
+        print(f"\nsaved {_save(benchmark, rows, chosen.device, here)}")
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """What the numbers were measured on; `gflops` is the rate of a product of large matrices on the CPU, in 10^9 a second."""
     gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30 if hasattr(os, "sysconf") else 0
     found: dict[str, Any] = {"cpu": _cpu(), "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     found["memory_gib"] = round(gib)
+    found["simd"] = torch.backends.cpu.get_cpu_capability()
+    found["gflops"] = round(_product_rate() / 1e9)
     if device == "cuda":
         found["gpu"] = torch.cuda.get_device_name()
     return found | {name: version for name, version in versions().items() if name in ("python", "torch", "numpy")}
+
+
+def _product_rate(size: int = 1500) -> float:
+    """Floating-point operations a second of a product in float32 on the CPU, the median of some."""
+    x = torch.ones(size, size)
+    return 2 * size**3 / statistics.median(seconds(lambda: x @ x) for _ in range(7))
 
 
 def _cpu() -> str:
@@ -227,7 +236,7 @@ def _cpu() -> str:
         return platform.processor() or platform.machine()
 
 
-def _save(benchmark: str, rows: Sequence[Row], device: str) -> Path:
+def _save(benchmark: str, rows: Sequence[Row], device: str, here: dict[str, Any]) -> Path:
     today = datetime.date.today().isoformat()
     content = {
         "date": today,
@@ -235,7 +244,7 @@ def _save(benchmark: str, rows: Sequence[Row], device: str) -> Path:
         "command": command(benchmark, sys.argv[1:]),
         "commit": _commit(),
         "device": device,
-        "machine": machine(device),
+        "machine": here,
         "rows": [asdict(row) | {"reached": row.reached} for row in rows],
     }
     RESULTS.mkdir(exist_ok=True)

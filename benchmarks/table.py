@@ -3,7 +3,7 @@
     python -m benchmarks.table            print it
     python -m benchmarks.table --write    put it between the two comments in README.md
 
-It has the newest file of each benchmark and device in `benchmarks/results/`.
+It has the newest file of each benchmark on each device and kind of machine in `benchmarks/results/`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,12 @@ def main() -> None:
 
 
 def newest(folder: Path) -> list[dict[str, Any]]:
-    """The newest result of each benchmark and device, benchmarks by name, the CPU first."""
-    found: dict[tuple[str, str], dict[str, Any]] = {}
+    """The newest result of each benchmark, device and kind of machine; benchmarks by name, the CPU first."""
+    found: dict[tuple[str, ...], dict[str, Any]] = {}
     for path in sorted(folder.glob("*.json")):  # their names begin with the date
         result = json.loads(path.read_text(encoding="utf-8"))
-        found[result["benchmark"], result["device"]] = result
+        key = (result["benchmark"], result["device"], *_kind(result["machine"]))
+        found[key] = result
     return [found[key] for key in sorted(found)]
 
 
@@ -65,10 +66,15 @@ def _line(row: Row, result: dict[str, Any]) -> list[str]:
     return [cell.replace("|", "\\|").replace("not reached", "**not reached**") for cell in [*cells, _where(result)]]
 
 
+def _kind(machine: dict[str, Any]) -> tuple[str, ...]:
+    """What tells machines apart."""
+    return tuple(str(machine.get(key, "")) for key in ("gpu", "cpu", "simd", "cores"))
+
+
 def _where(result: dict[str, Any]) -> str:
     machine = result["machine"]
     threads = f", {machine['threads']} thread{'s' if machine['threads'] != 1 else ''}"
-    cpu = f"{machine['cpu']}, {machine['cores']} cores{threads}"
+    cpu = f"{' '.join(filter(None, (machine['cpu'], machine.get('simd'))))}, {machine['cores']} cores{threads}"
     place = f"{machine['gpu']} ({cpu})" if "gpu" in machine else cpu
     return f"{place}; {result['date']}, {result['commit']}, `{result['command']}`"
 

@@ -113,9 +113,10 @@ def test_a_saved_result_says_what_was_measured_where(monkeypatch: pytest.MonkeyP
     assert saved.pop("reached") == "must" and Row(**saved) == row
 
 
-def sample(folder: Path, date: str, benchmark: str, device: str, *rows: Row) -> None:
+def sample(folder: Path, date: str, benchmark: str, device: str, *rows: Row, simd: str = "") -> None:
     """A result file as `finish` saves it, of a machine that never was."""
-    machine = {"cpu": "Some CPU", "cores": 2, "threads": 1} | ({"gpu": "Some GPU"} if device == "cuda" else {})
+    machine: dict[str, Any] = {"cpu": "Some CPU", "cores": 2, "threads": 1}
+    machine |= ({"gpu": "Some GPU"} if device == "cuda" else {}) | ({"simd": simd} if simd else {})
     content = {"date": date, "benchmark": benchmark, "device": device, "commit": "abc1234", "machine": machine}
     content |= {"command": f"python -m benchmarks.{benchmark}", "rows": [{**vars(row), "reached": ""} for row in rows]}
     (folder / f"{date}-{benchmark}-{device}.json").write_text(json.dumps(content))
@@ -141,6 +142,14 @@ def test_the_table_has_the_newest_of_each_benchmark_and_device(tmp_path: Path) -
         "| start |  | 6 s (middle half 6 to 6) |  | under 10 s: reached | Some GPU (Some CPU, 2 cores, 1 thread); "
         "2026-01-01, abc1234, `python -m benchmarks.two` |",
     ]
+
+
+def test_the_table_keeps_kinds_of_machines_apart(tmp_path: Path) -> None:
+    for date, simd, ratio in (("2026-01-01", "", 2.0), ("2026-01-02", "AVX2", 3.0), ("2026-01-03", "AVX2", 4.0)):
+        sample(tmp_path, date, "one", "cpu", faster("work", [(ratio, 1.0), (ratio, 1.0)]), simd=simd)
+    first, second = table.markdown(table.newest(tmp_path)).splitlines()[2:]
+    assert "| 2x (2 to 2) |" in first and "Some CPU, 2 cores" in first
+    assert "| 4x (4 to 4) |" in second and "Some CPU AVX2, 2 cores" in second
 
 
 def test_no_results_make_no_table(tmp_path: Path) -> None:
