@@ -76,8 +76,8 @@ def warm_up(module: str | None) -> None:
     """
     paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))  # for all processes below
-    # An optimiser imports torch._dynamo when the first one is made, which takes longer than all the rest.
-    forkserver.set_forkserver_preload([module or "training", "torch._dynamo"])
+    # torch's own optimisers, which a trial of somebody's own may use, import torch._dynamo, which takes seconds
+    forkserver.set_forkserver_preload([module] if module else ["training", "torch._dynamo"])
     forkserver.ensure_running()
 
 
