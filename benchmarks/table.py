@@ -18,7 +18,7 @@ from benchmarks.measuring import RESULTS, ROOT, Row, number
 
 README = ROOT / "README.md"
 OPEN, CLOSE = "<!-- benchmarks -->\n", "<!-- /benchmarks -->"
-COLUMNS = ("work", "plain", "ours", "ratio (middle half)", "goal (must / ambition)", "where")
+COLUMNS = ("work", "plain", "ours", "ratio (middle half)", "goal (must / ambition)", "run")
 
 
 def main() -> None:
@@ -43,9 +43,15 @@ def newest(folder: Path) -> list[dict[str, Any]]:
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:
-    """The table, empty without results."""
-    lines = [_line(Row(**{k: v for k, v in row.items() if k != "reached"}), r) for r in results for row in r["rows"]]
-    return "".join(f"| {' | '.join(line)} |\n" for line in [COLUMNS, ["---"] * len(COLUMNS), *lines]) if lines else ""
+    """The table with a list of where its rows come from, empty without results."""
+    lines = [
+        _line(Row(**{key: value for key, value in row.items() if key != "reached"}), place)
+        for place, result in enumerate(results, start=1)
+        for row in result["rows"]
+    ]
+    table = [f"| {' | '.join(line)} |" for line in [COLUMNS, ["---"] * len(COLUMNS), *lines]]
+    places = [f"{place}. {_where(result)}" for place, result in enumerate(results, start=1)]
+    return "\n".join([*table, "", *places]) + "\n" if lines else ""
 
 
 def inserted(readme: str, table: str) -> str:
@@ -57,13 +63,13 @@ def inserted(readme: str, table: str) -> str:
     return before + opened + table + closed + after
 
 
-def _line(row: Row, result: dict[str, Any]) -> list[str]:
+def _line(row: Row, place: int) -> list[str]:
     if row.plain is None:
         cells = [row.work, "", f"{row.result.replace(' (', ' (middle half ')}", "", row.goal]
     else:
         cells = [row.work, f"{number(row.plain)} {row.unit}", f"{number(row.ours)} {row.unit}", row.result, row.goal]
     cells[0] += f"; {row.note}" if row.note else ""
-    return [cell.replace("|", "\\|").replace("not reached", "**not reached**") for cell in [*cells, _where(result)]]
+    return [cell.replace("|", "\\|").replace("not reached", "**not reached**") for cell in [*cells, str(place)]]
 
 
 def _kind(machine: dict[str, Any]) -> tuple[str, ...]:

@@ -128,28 +128,27 @@ def test_the_table_has_the_newest_of_each_benchmark_and_device(tmp_path: Path) -
     sample(tmp_path, "2026-01-03", "two", "cpu", faster("a | b", pairs, 20, 30, "note"), smaller("memory", pairs))
     sample(tmp_path, "2026-01-01", "two", "cuda", absolute("start", "s", [6.0, 6.0], 10.0))
     sample(tmp_path, "2026-01-01", "one", "cpu", absolute("rate", "images/s", [1e5, 1e5], 2e5))
-    where = "Some CPU, 2 cores, 1 thread; {}, abc1234, `python -m benchmarks.{}`"
     assert table.markdown(table.newest(tmp_path)).splitlines() == [
-        "| work | plain | ours | ratio (middle half) | goal (must / ambition) | where |",
+        "| work | plain | ours | ratio (middle half) | goal (must / ambition) | run |",
         "| --- | --- | --- | --- | --- | --- |",
-        "| rate |  | 100,000 images/s (middle half 100,000 to 100,000) |  | at least 200,000 images/s: **not reached** | "
-        + where.format("2026-01-01", "one")
-        + " |",
-        "| a \\| b; note | 10 s | 1 s | 10x (10 to 10) | 20x / 30x: **not reached** | "
-        + where.format("2026-01-03", "two")
-        + " |",
-        "| memory | 10 MB | 1 MB | 0.1x (0.1 to 0.1) |  | " + where.format("2026-01-03", "two") + " |",
-        "| start |  | 6 s (middle half 6 to 6) |  | under 10 s: reached | Some GPU (Some CPU, 2 cores, 1 thread); "
-        "2026-01-01, abc1234, `python -m benchmarks.two` |",
+        "| rate |  | 100,000 images/s (middle half 100,000 to 100,000) |  "
+        "| at least 200,000 images/s: **not reached** | 1 |",
+        "| a \\| b; note | 10 s | 1 s | 10x (10 to 10) | 20x / 30x: **not reached** | 2 |",
+        "| memory | 10 MB | 1 MB | 0.1x (0.1 to 0.1) |  | 2 |",
+        "| start |  | 6 s (middle half 6 to 6) |  | under 10 s: reached | 3 |",
+        "",
+        "1. Some CPU, 2 cores, 1 thread; 2026-01-01, abc1234, `python -m benchmarks.one`",
+        "2. Some CPU, 2 cores, 1 thread; 2026-01-03, abc1234, `python -m benchmarks.two`",
+        "3. Some GPU (Some CPU, 2 cores, 1 thread); 2026-01-01, abc1234, `python -m benchmarks.two`",
     ]
 
 
 def test_the_table_keeps_kinds_of_machines_apart(tmp_path: Path) -> None:
     for date, simd, ratio in (("2026-01-01", "", 2.0), ("2026-01-02", "AVX2", 3.0), ("2026-01-03", "AVX2", 4.0)):
         sample(tmp_path, date, "one", "cpu", faster("work", [(ratio, 1.0), (ratio, 1.0)]), simd=simd)
-    first, second = table.markdown(table.newest(tmp_path)).splitlines()[2:]
-    assert "| 2x (2 to 2) |" in first and "Some CPU, 2 cores" in first
-    assert "| 4x (4 to 4) |" in second and "Some CPU AVX2, 2 cores" in second
+    first, second, _, *places = table.markdown(table.newest(tmp_path)).splitlines()[2:]
+    assert "| 2x (2 to 2) |" in first and "| 4x (4 to 4) |" in second
+    assert "1. Some CPU, 2 cores" in places[0] and "2. Some CPU AVX2, 2 cores" in places[1]
 
 
 def test_no_results_make_no_table(tmp_path: Path) -> None:
