@@ -1,8 +1,8 @@
 """Products with what dropout left: `(x * mask) @ weight`, without the arithmetic for what it dropped.
 
-A mask is the same at all time steps, so each column lacks the same features throughout, three quarters of them by default.
-On a CPU, where arithmetic is scarce, a column is therefore multiplied by the weights of the features that it has left. The
-sums are the same; only terms that are zero are missing.
+A mask is the same at all time steps, so each column lacks the same features throughout, three quarters of them in
+`train_one_arch.yaml`. On a CPU, where arithmetic is scarce, a column is therefore multiplied by the weights of the features
+that it has left. The sums are the same; only terms that are zero are missing.
 
 T is time, B the batch's columns, H the features, K those that are left of a column, G the width of the product.
 """
