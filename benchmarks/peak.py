@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch.profiler import ProfilerActivity, profile
 
-os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # otherwise the profiler tells of every start and stop
+os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # otherwise the profiler says that there is no GPU, as an error
 
 
 def peak_megabytes(run: Callable[[], object], device: str) -> float:

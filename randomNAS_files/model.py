@@ -22,7 +22,7 @@ from randomNAS_files.fused import CellSequence, Spares
 from randomNAS_files.kept import masked_product
 from randomNAS_files.plan import plan_of
 from randomNAS_files.slices import IGNORED
-from randomNAS_files.tied import DecodedLoss, Lookup, Tie
+from randomNAS_files.tied import Lookup, Tie, decoded_loss
 
 INIT_RANGE = 0.04
 """Weights start uniformly in +-0.04, as in DARTS."""
@@ -202,8 +202,8 @@ class LanguageModel(nn.Module):
         mask = None if masks is None else masks.per_column(config.dropout, config.nhidlast)
         dropped = apply(x, mask)
         if targets is not None and self.fast:
-            loss = DecodedLoss.apply(tie, x, mask, self.embedding, self.decoder_bias, targets)
-            return Output(None, last, x, dropped, loss)
+            decoder = self.embedding, self.decoder_bias
+            return Output(None, last, x, dropped, decoded_loss(tie, x, dropped, mask, *decoder, targets))
         logits = F.linear(dropped, self.embedding, self.decoder_bias)
         loss = None if targets is None else summed_loss(logits, targets)
         return Output(logits, last, x, dropped, loss)

@@ -57,7 +57,7 @@ class Lookup(torch.autograd.Function):
 class DecodedLoss(torch.autograd.Function):
     """Summed cross entropy of hidden `(T, B, H)` with targets `(T, B)`, for an embedding `(V, H)` and a bias `(V,)`.
 
-    Places whose target is negative do not count. Hidden states are multiplied by the mask `(B, H)`, if there is one.
+    Places whose target is negative do not count. With a mask `(B, H)`, hidden states are multiplied by it, a column at a time.
     """
 
     @staticmethod
@@ -70,13 +70,11 @@ class DecodedLoss(torch.autograd.Function):
         bias: torch.Tensor,
         targets: torch.Tensor,
     ) -> torch.Tensor:
-        gather = mask is not None and worth_gathering(mask, len(hidden), len(embedding))
-        if mask is not None and gather:
-            parts = parts_by_column(hidden, mask, embedding, targets)
+        if mask is None:
+            parts, rows = parts_by_rows(hidden, embedding, targets), min(CHUNK, targets.numel())
         else:
-            parts = parts_by_rows(hidden if mask is None else hidden * mask, embedding, targets)
-        grads = Grads(hidden, mask, embedding, bias, gather) if any(ctx.needs_input_grad) else None
-        rows = min(CHUNK, len(hidden) if gather else targets.numel()) + BLOCK
+            parts, rows = parts_by_column(hidden, mask, embedding, targets), min(CHUNK, len(hidden)) + BLOCK
+        grads = Grads(hidden, embedding, bias) if any(ctx.needs_input_grad) else None
         memory, total = hidden.new_empty(rows, len(embedding)), hidden.new_zeros(())
         for part in parts:
             logits = torch.mm(part.states, part.weight, out=memory[: len(part.states)]).add_(bias)
@@ -101,6 +99,23 @@ class DecodedLoss(torch.autograd.Function):
         return None, hidden, None, embedding, bias, None
 
 
+def decoded_loss(
+    tie: Tie,
+    states: torch.Tensor,
+    dropped: torch.Tensor,
+    mask: torch.Tensor | None,
+    embedding: torch.Tensor,
+    bias: torch.Tensor,
+    targets: torch.Tensor,
+) -> torch.Tensor:
+    """`DecodedLoss` of `dropped`, which is `states * mask`, in the way that is less work."""
+    if mask is not None and worth_gathering(mask, len(states), len(embedding)):
+        loss: torch.Tensor = DecodedLoss.apply(tie, states, mask, embedding, bias, targets)
+    else:
+        loss = DecodedLoss.apply(tie, dropped, None, embedding, bias, targets)
+    return loss
+
+
 class Part(NamedTuple):
     """Some rows, and what decodes them."""
 
@@ -109,13 +124,12 @@ class Part(NamedTuple):
     targets: torch.Tensor  # (R,), negative where a row does not count
     steps: slice  # the rows' time steps
     column: int
-    kept: torch.Tensor | None = None  # (K,), the features that are left; None: all
-    scale: torch.Tensor | None = None  # (K,), the mask there
+    kept: tuple[torch.Tensor, torch.Tensor] | None = None  # the features that are left, and the mask there; None: all
 
 
-def parts_by_rows(masked: torch.Tensor, embedding: torch.Tensor, targets: torch.Tensor) -> Iterator[Part]:
+def parts_by_rows(hidden: torch.Tensor, embedding: torch.Tensor, targets: torch.Tensor) -> Iterator[Part]:
     """Rows of all columns with all features, as if they were time steps of one column."""
-    states, wanted = masked.reshape(-1, masked.size(-1)), targets.flatten()
+    states, wanted = hidden.reshape(-1, hidden.size(-1)), targets.flatten()
     for start in range(0, len(states), CHUNK):
         steps = slice(start, start + CHUNK)
         yield Part(states[steps], embedding.t(), wanted[steps], steps, 0)
@@ -135,29 +149,16 @@ def parts_by_column(
             more = -len(wanted) % BLOCK
             weight = torch.index_select(weights, 0, kept, out=memory[: len(kept)])
             padded = F.pad(states, (0, 0, 0, more)), weight, F.pad(wanted, (0, more), value=-1)
-            yield Part(*padded, steps, column, kept, mask[column, kept])
+            yield Part(*padded, steps, column, (kept, mask[column, kept]))
 
 
 class Grads:
     """Gradients of the summed loss, part by part. Products are written the way in which CPU libraries are fastest."""
 
-    def __init__(
-        self,
-        hidden: torch.Tensor,
-        mask: torch.Tensor | None,
-        embedding: torch.Tensor,
-        bias: torch.Tensor,
-        gathered: bool,
-    ) -> None:
-        self._shape, self._like = hidden.shape, embedding
-        self._mask = None if gathered else mask  # what is still to be applied
-        self._hidden = (
-            hidden.new_zeros(hidden.shape) if gathered else hidden.new_empty(hidden[..., 0].numel(), 1, hidden.size(-1))
-        )
-        self._embedding = (embedding.new_zeros if gathered else embedding.new_empty)(
-            embedding.shape[::-1]
-        )  # transposed
-        self._bias = torch.zeros_like(bias)
+    def __init__(self, hidden: torch.Tensor, embedding: torch.Tensor, bias: torch.Tensor) -> None:
+        self._like = embedding
+        self._hidden, self._bias = hidden.new_zeros(hidden.shape), torch.zeros_like(bias)
+        self._embedding = embedding.new_zeros(embedding.shape[::-1])  # transposed
 
     def memory(self) -> tuple[torch.Tensor, ...]:
         """All of it."""
@@ -171,18 +172,17 @@ class Grads:
             counts: `(R, 1)`, 0 where a row does not count and 1 elsewhere.
         """
         hidden, states = (part.weight @ logits.t()).t(), (part.states * counts).t()
-        rows = self._hidden[part.steps, part.column]
-        if part.kept is None or part.scale is None:
-            torch.mul(hidden, counts, out=rows)
-            self._embedding.addmm_(states, logits, beta=1.0 if part.steps.start else 0.0)
+        if part.kept is None:
+            torch.mul(hidden, counts, out=self._hidden.flatten(0, 1)[part.steps])
+            self._embedding.addmm_(states, logits)
         else:
-            rows.index_copy_(1, part.kept, (hidden * counts * part.scale)[: len(rows)])
+            (kept, scale), rows = part.kept, self._hidden[part.steps, part.column]
+            rows.index_copy_(1, kept, (hidden * counts * scale)[: len(rows)])
             products = torch.mm(states, logits, out=part.weight)  # which has served
-            self._embedding.index_add_(0, part.kept, products)
+            self._embedding.index_add_(0, kept, products)
         self._bias.addmv_(logits.t(), counts[:, 0])
 
     def times(self, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Of hidden, embedding and bias, times the gradient of the loss."""
-        hidden = self._hidden.mul_(grad).view(self._shape)
         embedding = torch.mul(self._embedding.t(), grad, out=torch.empty_like(self._like))
-        return hidden if self._mask is None else hidden.mul_(self._mask), embedding, self._bias.mul_(grad)
+        return self._hidden.mul_(grad), embedding, self._bias.mul_(grad)

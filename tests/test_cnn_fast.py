@@ -31,6 +31,7 @@ from cnn_nas.operations import OPERATIONS, FactorizedReduce, build, initialise, 
 
 TIGHT = 1e-10  # of float64: rounding, after twenty or so layers of normalisation
 NUDGE = 1e-13  # some hundred roundings; batch norm over two or three values can make a million times as much of it
+LOOSE = 1e-6
 SIZES = [(8, 8), (7, 4), (5, 9), (2, 3), (1, 2), (6, 7)]
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 published = pytest.mark.parametrize("name", genotypes.names())
@@ -54,10 +55,11 @@ def assert_near(ours: Any, theirs: Any, what: str = "", bound: float = TIGHT) ->
 
 
 def moved(value: Any, other: Any) -> float:
-    """How far apart, on the scale of `assert_near`."""
+    """How far apart, on the scale of `assert_near`; at most `LOOSE`, so that no case excuses a difference that matters."""
     if value is None:
         return 0.0
-    return float((value.detach() - other.detach()).abs().max()) / max(float(value.detach().abs().max()), 1.0)
+    apart = float((value.detach() - other.detach()).abs().max()) / max(float(value.detach().abs().max()), 1.0)
+    return min(apart, LOOSE)
 
 
 def both(
@@ -135,7 +137,8 @@ def assert_same_operation(operation: nn.Module, x: torch.Tensor) -> None:
     shake(operation)
     other, start = copy.deepcopy(operation), copy.deepcopy(operation)
     theirs, aside = operation_step(operation, operation, x), operation_step(start, start, nudged(x))
-    ours = operation_step(lambda x: _run(other, State(x.contiguous(memory_format=torch.channels_last))), other, x)
+    channels_last = x.contiguous(memory_format=torch.channels_last)
+    ours = operation_step(lambda x: _run(other, State(x)), other, channels_last)
     assert theirs.keys() == ours.keys()
     for name, value in theirs.items():
         assert_near(ours[name], value, name, TIGHT + moved(value, aside[name]))
@@ -375,9 +378,10 @@ print("fine")
 """
 
 
-def test_few_channels_do_not_corrupt_memory() -> None:
+@pytest.mark.parametrize("fill", ["85", "0"])
+def test_few_channels_do_not_corrupt_memory(fill: str) -> None:
     """In a process that glibc, where there is one, ends at the first block whose neighbour was written over."""
-    environment = {**os.environ, "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": "85"}
+    environment = {**os.environ, "MALLOC_CHECK_": "3", "MALLOC_PERTURB_": fill}
     if sys.platform.startswith("linux"):
         environment["LD_PRELOAD"] = "libc_malloc_debug.so.0"  # without it, newer releases of glibc check less
     code = FEW_CHANNELS.format(root=str(ROOT))
