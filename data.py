@@ -24,8 +24,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from downloads import DataError, DownloadError, MirrorError, extract_members, fetch, locked, sha256_of, write_atomically
-from tokens import encode
+from nas.core.downloads import (
+    DataError,
+    DownloadError,
+    MirrorError,
+    extract_members,
+    fetch,
+    locked,
+    sha256_of,
+    write_atomically,
+)
+from randomNAS_files.tokens import encode
 
 log = logging.getLogger(__name__)
 

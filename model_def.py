@@ -19,21 +19,21 @@ from typing import Any
 import torch
 from determined import pytorch
 
-import training
 from data import DataConfig, load_corpus
-from hparams import Problems, read, setting
+from nas.core.fields import ErrorCollector, field, read
+from nas.core.seeds import torch_generator
+from nas.trial import RunConfig, ShardedBatchLoader, Trial, WeightedMeans, main
+from nas.trial.base import perplexity, to_cpu
+from nas.trial.callbacks import SwapAveragedWeights
 from randomNAS_files import architecture
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.averaged_sgd import AveragedSGD
-from randomNAS_files.choice import ArchitectureConfig, choose
 from randomNAS_files.dropout import masks_for
-from randomNAS_files.evaluate import score_slice, score_stream
-from randomNAS_files.many import score_cells
+from randomNAS_files.fast.scoring import score_cells
+from randomNAS_files.from_config import ArchitectureConfig, from_config
 from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
+from randomNAS_files.scoring import score_slice, score_stream
 from randomNAS_files.slices import Columns, RandomSlices, check_length, fixed_slices, own_columns
-from seeds import torch_generator
-from training.callbacks import OtherWeights
-from training.trial import perplexity, to_cpu
 
 logger = logging.getLogger(__name__)
 
@@ -42,23 +42,23 @@ logger = logging.getLogger(__name__)
 class OptimizerConfig:
     """How the language model is trained and evaluated."""
 
-    learning_rate: float = setting(above=0)  # for a slice of bptt words; scaled by slice length / bptt
-    global_batch_size: int = setting(least=1)  # columns of the training stream, over all processes
-    eval_batch_size: int = setting(least=1)  # columns of the validation and test streams
-    bptt: int = setting(least=1)  # usual length of a slice
-    max_seq_length_delta: int = setting(least=0)  # a slice has at most bptt + this many words
-    wdecay: float = setting(least=0)
-    clip_gradients_l2_norm: float = setting(above=0)
-    alpha: float = setting(least=0)  # activation regularisation
-    beta: float = setting(least=0)  # temporal activation regularisation
-    nonmono: int = setting(least=0)  # validations without improvement until weights are averaged
+    learning_rate: float = field(gt=0)  # for a slice of bptt words; scaled by slice length / bptt
+    global_batch_size: int = field(ge=1)  # columns of the training stream, over all processes
+    eval_batch_size: int = field(ge=1)  # columns of the validation and test streams
+    bptt: int = field(ge=1)  # usual length of a slice
+    max_seq_length_delta: int = field(ge=0)  # a slice has at most bptt + this many words
+    wdecay: float = field(ge=0)
+    clip_gradients_l2_norm: float = field(gt=0)
+    alpha: float = field(ge=0)  # activation regularisation
+    beta: float = field(ge=0)  # temporal activation regularisation
+    nonmono: int = field(ge=0)  # validations without improvement until weights are averaged
 
 
 @dataclass(frozen=True)
 class Settings:
     """Everything a recurrent trial reads from its config."""
 
-    run: training.RunConfig
+    run: RunConfig
     model: ModelConfig
     optimizer: OptimizerConfig
     architecture: ArchitectureConfig
@@ -66,7 +66,7 @@ class Settings:
     data: DataConfig
 
 
-class RecurrentTrial(training.Trial):
+class RecurrentTrial(Trial):
     """One recurrent cell, trained on one corpus."""
 
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
@@ -108,21 +108,21 @@ class RecurrentTrial(training.Trial):
         self.sgd = context.wrap_optimizer(sgd)
         device = context.device
         self.train_means = context.wrap_reducer(
-            training.Means(device, ("loss",), _metrics, over_epoch=True), for_validation=False
+            WeightedMeans(device, ("loss",), _metrics, over_epoch=True), for_validation=False
         )
-        self.valid_means = context.wrap_reducer(training.Means(device, ("loss",), _metrics), for_training=False)
+        self.valid_means = context.wrap_reducer(WeightedMeans(device, ("loss",), _metrics), for_training=False)
         self.hidden = self.net.initial_state(self.own.stop - self.own.start)
         self.eval_hidden: list[torch.Tensor] = []
 
     @classmethod
     def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
         """See `Trial.check`."""
-        problems = Problems()
+        problems = ErrorCollector()
         nodes = architecture.node_hparams(hparams) if isinstance(hparams, Mapping) else {}
         rest = {name: value for name, value in hparams.items() if name not in nodes} if nodes else hparams
-        groups = problems.of(read, rest, training.RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
-        sources = problems.of(read, data, DataConfig, section="data")
-        genotype = problems.of(choose, hparams) if isinstance(hparams, Mapping) else None
+        groups = problems.catch(read, rest, RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
+        sources = problems.catch(read, data, DataConfig, section="data")
+        genotype = problems.catch(from_config, hparams) if isinstance(hparams, Mapping) else None
         if groups:
             problems.found += _fits_processes(groups[2], processes)
         problems.raise_any()
@@ -138,12 +138,12 @@ class RecurrentTrial(training.Trial):
         """Slices of random length of this process's columns."""
         optimizer = self.settings.optimizer
         slices = RandomSlices(len(self.train_columns), optimizer.bptt, optimizer.max_seq_length_delta, self.seed)
-        return training.OwnShare(self.train_columns, slices)
+        return ShardedBatchLoader(self.train_columns, slices)
 
     def build_validation_data_loader(self) -> pytorch.DataLoader:
         """Slices of bptt words of this process's columns."""
         slices = fixed_slices(len(self.valid_columns), self.settings.optimizer.bptt)
-        return training.OwnShare(self.valid_columns, [[piece] for piece in slices])
+        return ShardedBatchLoader(self.valid_columns, [[piece] for piece in slices])
 
     def train_step(self, batch: Any, epoch: int, index: int) -> dict[str, float]:
         """One slice: go on from the carried state, step, carry the new state."""
@@ -176,7 +176,7 @@ class RecurrentTrial(training.Trial):
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
         """Evaluation with the averaged weights, around the bookkeeping of every trial."""
-        return {"averaged_weights": OtherWeights(self.sgd), **super().build_callbacks()}
+        return {"averaged_weights": SwapAveragedWeights(self.sgd), **super().build_callbacks()}
 
     def on_validation(self, metrics: dict[str, Any]) -> None:
         """Start averaging when validation has not improved for `nonmono` validations; score random cells at the end."""
@@ -231,7 +231,7 @@ class RecurrentTrial(training.Trial):
     def _score(self, tokens: torch.Tensor, genotype: Genotype | None = None) -> dict[str, float]:
         """Loss and perplexity of a whole stream, read by this process alone, in evaluation mode."""
         config, columns = self.settings.optimizer, self._columns(tokens)
-        means = training.Means(self.context.device, ("loss",), _metrics)
+        means = WeightedMeans(self.context.device, ("loss",), _metrics)
         score_stream(self.net, columns, config.bptt, means, genotype)
         return means.cross_slot_reduce([means.totals()])
 
@@ -302,4 +302,4 @@ def _metrics(means: dict[str, float]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(training.main("model_def:RecurrentTrial"))
+    sys.exit(main("model_def:RecurrentTrial"))

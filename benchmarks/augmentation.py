@@ -15,9 +15,9 @@ import torch
 from torchvision import transforms  # type: ignore[import-untyped]
 
 from benchmarks.measuring import Pair, absolute, arguments, finish, quicker, seconds
-from cnn_nas.augmentation import Augmentation
-from cnn_nas.images import Images
-from seeds import torch_generator
+from cnn_nas.images.arrays import Images
+from cnn_nas.images.augmentation import Augmentation
+from nas.core.seeds import torch_generator
 
 MEAN, STD = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)
 COUNT, SIZE, CUTOUT = 9600, 32, 16

@@ -21,9 +21,9 @@ from benchmarks.measuring import Row, arguments, faster, finish, interleaved, sm
 from benchmarks.peak import peak_megabytes
 from benchmarks.plain_cnn import PlainNetwork, PlainStep
 from cnn_nas import genotypes
-from cnn_nas.fast import FastNetwork, fused_sgd
+from cnn_nas.fast.network import FastNetwork, fused_sgd
 from cnn_nas.model import DropPath, ModelConfig
-from seeds import torch_generator
+from nas.core.seeds import torch_generator
 
 CHANNELS, CELLS, CLASSES, SIDE, DROP = 36, 20, 10, 32, 0.2
 CONFIG = ModelConfig(CHANNELS, CELLS, auxiliary=True, auxiliary_weight=0.4, drop_path_prob=DROP)

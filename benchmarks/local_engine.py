@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.start import first_batch
-from expconf import config as configs
-from expconf.hyperparameters import trials
-from local_engine.record import Record
-from local_engine.workers import Crew, Seat, warm_up
-from run_folder import RunFolder, versions
+from nas.config import load as configs
+from nas.config.search_space import trials
+from nas.engine.study_store import Record
+from nas.engine.workers import Placement, WorkerPool, warm_up
+from nas.runs.run_folder import RunFolder, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("emsize=8", "nhid=8", "nhidlast=8", "global_batch_size=256", "eval_batch_size=256")
-SEAT = Seat("CPU", "cpu", (), 1)
+SEAT = Placement("CPU", "cpu", (), 1)
 
 
 def main() -> None:
@@ -56,13 +56,13 @@ def _starts(place: Path, rounds: int) -> None:
     """Seconds from the start of a trial to its first batch, by the engine and plainly, in alternation."""
     config = small_config()
     warm_up("model_def")
-    crew = Crew([str(ROOT / "model_def.py")], 1)
+    crew = WorkerPool([str(ROOT / "model_def.py")], 1)
     draws = trials(config, 1)
     engine: list[float] = []
     plain: list[float] = []
     for i in range(rounds + 1):
         for found, start in ((engine, _by_engine(crew)), (plain, _plainly())):
-            draw = draws.take()
+            draw = draws.next_trial()
             path = place / f"{'engine' if found is engine else 'plain'}" / str(i)
             path.mkdir(parents=True)
             RunFolder.fill(path, config, {"hyperparameters": draw.hparams, "seed": draw.seed, "status": "new"})
@@ -73,7 +73,7 @@ def _starts(place: Path, rounds: int) -> None:
     print(f"                         plain python3 model_def.py {_spread(plain[1:])}: {_spread(ratios)} times as long")
 
 
-def _by_engine(crew: Crew) -> Any:
+def _by_engine(crew: WorkerPool) -> Any:
     def start(number: int, path: Path) -> float:
         began = time.perf_counter()
         crew.start(number, path, SEAT)
@@ -96,7 +96,7 @@ def _answers(place: Path, count: int) -> None:
     """Milliseconds from a reported validation to the answer, SQLite's commits included, with most trials ended."""
     config = configs.override(small_config(), [f"searcher.max_trials={count}", "searcher.max_time=300"])
     record = Record(f"sqlite:///{place / f'{count}.db'}", "benchmark", config, 1)
-    waiting = [trial.number for trial in record.top_up()]
+    waiting = [trial.number for trial in record.create_missing_trials()]
     times: list[float] = []
     for number in waiting:
         record.started(number)
@@ -104,7 +104,7 @@ def _answers(place: Path, count: int) -> None:
             value = (number * 7919 + epoch * 104729) % 1000 / 10
             began = time.perf_counter()
             stop = record.validated(number, epoch, value)
-            new = record.top_up() if stop else []
+            new = record.create_missing_trials() if stop else []
             times.append(1000 * (time.perf_counter() - began))
             waiting += [trial.number for trial in new]
             if stop:
@@ -118,7 +118,7 @@ def _memory(place: Path) -> None:
     """Peak resident memory of the engine's process, megabytes, while it runs four small trials and to its end."""
     overrides = [f"hyperparameters.{each}" for each in SMALL] + ["searcher.max_trials=4", "searcher.max_time=4"]
     sets = [word for each in overrides for word in ("--config", each)]
-    command = [sys.executable, str(ROOT / "nas.py"), "run", str(ROOT / "quickstart.yaml"), "--experiments", str(place)]
+    command = [sys.executable, "-m", "nas", "run", str(ROOT / "quickstart.yaml"), "--experiments", str(place)]
     process = subprocess.Popen([*command, *sets], stdout=subprocess.DEVNULL)
     peak = 0
     while process.poll() is None:

@@ -24,8 +24,8 @@ from typing import Any
 
 import torch
 
-from run_folder import versions
-from training.allocator import keep_freed_memory
+from nas.runs.run_folder import versions
+from nas.trial.allocator import keep_freed_memory
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"

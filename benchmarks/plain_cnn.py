@@ -16,7 +16,7 @@ from torch import nn
 
 from cnn_nas.architecture import Edge, Genotype
 
-Draw = Callable[[torch.Tensor], torch.Tensor]
+SampledTrial = Callable[[torch.Tensor], torch.Tensor]
 """Zeros and ones `(B, 1, 1, 1)` for an edge's output: which images keep it."""
 
 
@@ -102,7 +102,7 @@ class PlainCell(nn.Module):
         self.fit1 = fit(inputs[1], channels)
         self.ops = nn.ModuleList(operation(name, channels, 1 + (reducing and state < 2)) for name, state in edges)
 
-    def forward(self, x0: torch.Tensor, x1: torch.Tensor, p: float, draw: Draw) -> torch.Tensor:
+    def forward(self, x0: torch.Tensor, x1: torch.Tensor, p: float, draw: SampledTrial) -> torch.Tensor:
         states = [self.fit0(x0), self.fit1(x1)]
         for k in range(0, len(self.edges), 2):
             sides = []
@@ -122,7 +122,9 @@ class PlainNetwork(nn.Module):
         draw: replaces the draws of drop path, for tests.
     """
 
-    def __init__(self, genotype: Genotype, channels: int, layers: int, outputs: int, draw: Draw | None = None) -> None:
+    def __init__(
+        self, genotype: Genotype, channels: int, layers: int, outputs: int, draw: SampledTrial | None = None
+    ) -> None:
         super().__init__()
         self.draw = draw
         self.stem = nn.Sequential(nn.Conv2d(3, 3 * channels, 3, padding=1, bias=False), nn.BatchNorm2d(3 * channels))
@@ -168,7 +170,7 @@ class PlainNetwork(nn.Module):
         pooled = F.adaptive_avg_pool2d(last, 1).flatten(1)
         return self.classifier(pooled), extra
 
-    def _keep(self, p: float) -> Draw:
+    def _keep(self, p: float) -> SampledTrial:
         return self.draw or (lambda y: y.new_empty(len(y), 1, 1, 1).bernoulli_(1 - p))
 
 

@@ -21,7 +21,7 @@ from randomNAS_files import genotypes
 from randomNAS_files.architecture import Genotype, sample
 from randomNAS_files.averaged_sgd import AveragedSGD
 from randomNAS_files.dropout import masks_for
-from randomNAS_files.many import score_cells
+from randomNAS_files.fast.scoring import score_cells
 from randomNAS_files.model import LanguageModel, ModelConfig, RecurrentCell, activation_penalty
 from randomNAS_files.slices import Columns, fixed_slices
 

@@ -29,10 +29,10 @@ from PIL import Image
 
 from benchmarks.corpus import find_or_make
 from benchmarks.measuring import ROOT, Row, absolute, arguments, finish
-from expconf import config as configs
-from expconf.hyperparameters import trials
-from local_engine.workers import KEY
-from run_folder import RunFolder
+from nas.config import load as configs
+from nas.config.search_space import trials
+from nas.engine.workers import KEY
+from nas.runs.run_folder import RunFolder
 
 LIMIT = {"cpu": 6.0, "cuda": 10.0}
 BATCH = {"cpu": 16, "cuda": 96}
@@ -76,7 +76,7 @@ def row(
 ) -> Row:
     """One trial, started again and again."""
     config = configs.override(configs.load(ROOT / name), list(sets))
-    draw = trials(config, 1).take()
+    draw = trials(config, 1).next_trial()
     options = ["--device", chosen.device, "--threads", str(torch.get_num_threads())]
     times = []
     for i in range(chosen.rounds + 1):

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from genotype_text import named_arguments
-from hparams import ConfigError, unknown
-from seeds import numpy_generator
+from nas.core.fields import ConfigError, unknown
+from nas.core.genotype_text import named_arguments
+from nas.core.seeds import numpy_generator
 
 OPERATIONS = (
     "none",

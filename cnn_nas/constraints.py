@@ -13,9 +13,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from cnn_nas.architecture import (
@@ -31,7 +32,7 @@ from cnn_nas.architecture import (
     whole,
 )
 from cnn_nas.counting import NetworkSize, count_size
-from hparams import ConfigError, read, setting, unknown
+from nas.core.fields import ConfigError, field, read, unknown
 
 __all__ = ["SECTION", "Constraints", "NetworkSize", "Range"]
 
@@ -43,8 +44,8 @@ SECTION = "hyperparameters.constraints"
 class Range:
     """Numbers from `low` to `high`, both included; None is open."""
 
-    low: float | None = setting(None, least=0)
-    high: float | None = setting(None, least=0)
+    low: float | None = field(None, ge=0)
+    high: float | None = field(None, ge=0)
 
     def __contains__(self, value: float) -> bool:
         return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
@@ -76,9 +77,9 @@ class Constraints:
     """
 
     operations: tuple[str, ...] = SEARCHED_OPERATIONS
-    normal: Mapping[str, Range] = field(default_factory=dict)
-    reduce: Mapping[str, Range] = field(default_factory=dict)
-    fixed: Mapping[str, Any] = field(default_factory=dict)
+    normal: Mapping[str, Range] = dataclasses.field(default_factory=dict)
+    reduce: Mapping[str, Range] = dataclasses.field(default_factory=dict)
+    fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     parameters: Range = Range()
     macs: Range = Range()
 

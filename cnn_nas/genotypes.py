@@ -7,7 +7,7 @@ print one ready to paste.
 from __future__ import annotations
 
 from cnn_nas.architecture import Genotype
-from hparams import ConfigError, unknown
+from nas.core.fields import ConfigError, unknown
 
 # Zoph et al. 2018 (arXiv 1707.07012), as listed with DARTS; five nodes.
 NASNET = Genotype(

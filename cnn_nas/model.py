@@ -15,7 +15,7 @@ from torch import nn
 
 from cnn_nas.architecture import Genotype
 from cnn_nas.operations import FactorizedReduce, build, initialise, relu_conv_norm
-from hparams import ConfigError, setting
+from nas.core.fields import ConfigError, field
 
 STEM = 3
 """The stem has three times the channels of the first cell."""
@@ -25,11 +25,11 @@ STEM = 3
 class ModelConfig:
     """Hyperparameters of the network."""
 
-    init_channels: int = setting(least=1)  # of the operations in the first cell; each reduction doubles them
-    layers: int = setting(least=1)  # cells
-    auxiliary: bool = setting()  # a second head, two thirds up, while training
-    auxiliary_weight: float = setting(least=0)  # of that head's loss
-    drop_path_prob: float = setting(least=0, below=1)  # at the end of training; it grows linearly from 0
+    init_channels: int = field(ge=1)  # of the operations in the first cell; each reduction doubles them
+    layers: int = field(ge=1)  # cells
+    auxiliary: bool = field()  # a second head, two thirds up, while training
+    auxiliary_weight: float = field(ge=0)  # of that head's loss
+    drop_path_prob: float = field(ge=0, lt=1)  # at the end of training; it grows linearly from 0
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hparams import ConfigError, unknown
+from nas.core.fields import ConfigError, unknown
 
 
 class Zero(nn.Module):

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from cnn_nas.architecture import CELLS, NODES, Edge, Genotype, draw_cell, edge_names
 from cnn_nas.constraints import SECTION, Constraints, Range
 from cnn_nas.counting import NetworkSize, count_size
-from hparams import ConfigError
-from seeds import numpy_generator
+from nas.core.fields import ConfigError
+from nas.core.seeds import numpy_generator
 
 _ASKED_ABOUT_FAILURE = 2000  # samples that tell which rule made a draw fail, in about half a second
 

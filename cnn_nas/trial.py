@@ -21,23 +21,23 @@ from typing import Any
 import torch
 from determined import pytorch
 
-import training
 from cnn_nas import architecture
 from cnn_nas.architecture import Genotype
-from cnn_nas.augmentation import Augmentation
-from cnn_nas.batches import OwnImages, Shuffled, in_order
-from cnn_nas.choice import ArchitectureConfig, choose
 from cnn_nas.constraints import Constraints
 from cnn_nas.counting import NetworkSize, count_size
-from cnn_nas.data import DataConfig, expected, load
-from cnn_nas.fast import FastNetwork, fused_sgd
-from cnn_nas.images import Images
+from cnn_nas.fast.network import FastNetwork, fused_sgd
+from cnn_nas.from_config import ArchitectureConfig, from_config
+from cnn_nas.images.arrays import Images
+from cnn_nas.images.augmentation import Augmentation
+from cnn_nas.images.batches import ProcessImages, ShuffledBatches, in_order
+from cnn_nas.images.data import DataConfig, expected, load
+from cnn_nas.images.metrics import Classification, Regression
 from cnn_nas.model import DropPath, ModelConfig, Network
-from cnn_nas.scores import Classes, Numbers
-from downloads import DataError
-from hparams import ConfigError, Problems, read, setting
-from seeds import torch_generator
-from training.callbacks import SameBuffers
+from nas.core.downloads import DataError
+from nas.core.fields import ConfigError, ErrorCollector, field, read
+from nas.core.seeds import torch_generator
+from nas.trial import RunConfig, ShardedBatchLoader, Trial, WeightedMeans, main
+from nas.trial.callbacks import BroadcastBuffers
 
 logger = logging.getLogger(__name__)
 
@@ -46,15 +46,15 @@ logger = logging.getLogger(__name__)
 class OptimizerConfig:
     """How the network is trained and evaluated."""
 
-    learning_rate: float = setting(above=0)  # at the start; falls to 0 along a cosine, batch by batch
-    momentum: float = setting(least=0, below=1)
-    weight_decay: float = setting(least=0)
-    clip_gradients_l2_norm: float = setting(above=0)
-    global_batch_size: int = setting(least=2)  # images, over all processes
-    eval_batch_size: int = setting(least=1)  # images a process
-    crop_padding: int = setting(least=0)  # zeros around an image, out of which it is cropped again; 0: no crop
-    flip: bool = setting()  # mirror half of the images
-    cutout_length: int = setting(least=0)  # side of the square that is cut out; 0: none
+    learning_rate: float = field(gt=0)  # at the start; falls to 0 along a cosine, batch by batch
+    momentum: float = field(ge=0, lt=1)
+    weight_decay: float = field(ge=0)
+    clip_gradients_l2_norm: float = field(gt=0)
+    global_batch_size: int = field(ge=2)  # images, over all processes
+    eval_batch_size: int = field(ge=1)  # images a process
+    crop_padding: int = field(ge=0)  # zeros around an image, out of which it is cropped again; 0: no crop
+    flip: bool = field()  # mirror half of the images
+    cutout_length: int = field(ge=0)  # side of the square that is cut out; 0: none
     mixed_precision: bool | None = None  # bfloat16 where it is safe; null: on a GPU that can, not on a CPU
     channels_last: bool | None = None  # memory format; null: true but on MPS
 
@@ -63,7 +63,7 @@ class OptimizerConfig:
 class Settings:
     """Everything an image trial reads from its config."""
 
-    run: training.RunConfig
+    run: RunConfig
     model: ModelConfig
     optimizer: OptimizerConfig
     genotype: Genotype
@@ -71,7 +71,7 @@ class Settings:
     data: DataConfig
 
 
-class ImageTrial(training.Trial):
+class ImageTrial(Trial):
     """One convolutional architecture, trained on one data set."""
 
     larger_is_better = ("top1_accuracy", "top5_accuracy", "r2")
@@ -90,8 +90,8 @@ class ImageTrial(training.Trial):
         total, size = self.settings.optimizer.global_batch_size, self.data.train.shape[1:]
         self.own = slice(total * self.rank // self.processes, total * (self.rank + 1) // self.processes)
         targets = self.data.train.targets.float()
-        regression = Numbers(targets.mean().item(), targets.std(correction=0).item())
-        self.scores: Classes | Numbers = regression if self.data.classes is None else Classes()
+        regression = Regression(targets.mean().item(), targets.std(correction=0).item())
+        self.scores: Classification | Regression = regression if self.data.classes is None else Classification()
         optimizer = self.settings.optimizer
         self.augmentation = Augmentation(
             self.data.mean, self.data.std, optimizer.crop_padding, optimizer.flip, optimizer.cutout_length
@@ -118,28 +118,28 @@ class ImageTrial(training.Trial):
             sgd(self.net.parameters(), optimizer.learning_rate, optimizer.momentum, weight_decay=optimizer.weight_decay)
         )
         self.lr = optimizer.learning_rate
-        training_means = training.Means(device, self.scores.names, self._training_report, over_epoch=True)
+        training_means = WeightedMeans(device, self.scores.names, self._training_report, over_epoch=True)
         self.train_means = context.wrap_reducer(training_means, for_validation=False)
         self.valid_means = context.wrap_reducer(
-            training.Means(device, self.scores.names, self.scores.report), for_training=False
+            WeightedMeans(device, self.scores.names, self.scores.report), for_training=False
         )
 
     @classmethod
     def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
         """See `Trial.check`."""
-        problems = Problems()
+        problems = ErrorCollector()
         plain = dict(hparams) if isinstance(hparams, Mapping) else hparams
         edges = architecture.edge_hparams(plain) if isinstance(plain, dict) else {}
         rules = plain.pop("constraints", None) if isinstance(plain, dict) else None
         rest = {name: value for name, value in plain.items() if name not in edges} if edges else plain
-        groups = problems.of(read, rest, training.RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
-        sources = problems.of(read, data, DataConfig, section="data")
-        constraints = problems.of(Constraints.from_mapping, rules) if rules is not None else None
+        groups = problems.catch(read, rest, RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
+        sources = problems.catch(read, data, DataConfig, section="data")
+        constraints = problems.catch(Constraints.from_mapping, rules) if rules is not None else None
         if groups:
             problems.found += _fits_processes(groups[2], processes)
         if isinstance(plain, dict):
             size = network_size(groups[1], *expected(sources[0])) if groups and sources else _SOME_SIZE
-            genotype = problems.of(choose, plain, constraints if groups and sources else None, size)
+            genotype = problems.catch(from_config, plain, constraints if groups and sources else None, size)
         problems.raise_any()
         run, model, optimizer, _ = groups
         return Settings(run, model, optimizer, genotype, constraints, sources[0])
@@ -157,8 +157,8 @@ class ImageTrial(training.Trial):
     def build_training_data_loader(self) -> pytorch.DataLoader:
         """All images in a new order each epoch; this process's part of every batch."""
         images = self.data.train.near(self.context.device)
-        shuffled = Shuffled(len(images), self.settings.optimizer.global_batch_size, self.seed)
-        return training.OwnShare(OwnImages(images, self.own), shuffled)
+        shuffled = ShuffledBatches(len(images), self.settings.optimizer.global_batch_size, self.seed)
+        return ShardedBatchLoader(ProcessImages(images, self.own), shuffled)
 
     def build_validation_data_loader(self) -> pytorch.DataLoader:
         """This process's part of the images held out; one image where nothing is, as Determined wants a loader."""
@@ -167,7 +167,7 @@ class ImageTrial(training.Trial):
         count = len(images) if self.validates else self.processes
         first, last = (count * rank // self.processes for rank in (self.rank, self.rank + 1))
         batches = in_order(first, last, self.settings.optimizer.eval_batch_size)
-        return training.OwnShare(OwnImages(images, slice(None)), [[batch] for batch in batches])
+        return ShardedBatchLoader(ProcessImages(images, slice(None)), [[batch] for batch in batches])
 
     def train_step(self, batch: Any, epoch: int, index: int) -> dict[str, float]:
         """Augment, step; the learning rate follows the batches, the drop path the epochs."""
@@ -221,7 +221,7 @@ class ImageTrial(training.Trial):
             self._score(images, targets, self.valid_means)
         return {}
 
-    def _score(self, images: torch.Tensor, targets: torch.Tensor, means: training.Means) -> None:
+    def _score(self, images: torch.Tensor, targets: torch.Tensor, means: WeightedMeans) -> None:
         inputs = self.augmentation.normalise(images).contiguous(memory_format=self.memory_format)
         with self._precision():
             outputs = self.net(inputs).logits
@@ -238,7 +238,7 @@ class ImageTrial(training.Trial):
     @torch.no_grad()
     def _score_all(self, images: Images) -> dict[str, float]:
         device = self.context.device
-        means = training.Means(device, self.scores.names, self.scores.report)
+        means = WeightedMeans(device, self.scores.names, self.scores.report)
         self.net.eval()
         for indices in in_order(0, len(images), self.settings.optimizer.eval_batch_size):
             pixels, targets = images.batch(indices, device)
@@ -247,7 +247,7 @@ class ImageTrial(training.Trial):
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
         """All processes validate the network that the first one saves."""
-        return {"same_buffers": SameBuffers(self.context, self.net), **super().build_callbacks()}
+        return {"same_buffers": BroadcastBuffers(self.context, self.net), **super().build_callbacks()}
 
     def summary(self) -> dict[str, str | int | float]:
         """The architecture in words, and what it costs."""
@@ -299,4 +299,4 @@ def _fits_processes(config: OptimizerConfig, processes: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(training.main("cnn_nas.trial:ImageTrial"))
+    sys.exit(main("cnn_nas.trial:ImageTrial"))

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from genotype_text import named_arguments
-from hparams import ConfigError, unknown
-from seeds import numpy_generator
+from nas.core.fields import ConfigError, unknown
+from nas.core.genotype_text import named_arguments
+from nas.core.seeds import numpy_generator
 
 ACTIVATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
 """What a node may apply. `none` makes the node's state zero; a search never samples it."""

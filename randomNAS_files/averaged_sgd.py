@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from optimizers import Uncompiled
+from nas.core.optimizers import Uncompiled
 
 _BLOCK = 1 << 16  # numbers at a time, on a CPU: few enough for its caches
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from seeds import torch_generator
+from nas.core.seeds import torch_generator
 
 
 @dataclass(frozen=True)

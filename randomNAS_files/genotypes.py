@@ -6,7 +6,7 @@ print one ready to paste.
 
 from __future__ import annotations
 
-from hparams import ConfigError, unknown
+from nas.core.fields import ConfigError, unknown
 from randomNAS_files.architecture import Genotype
 
 # Pham et al. 2018 (arXiv 1802.03268), as listed with DARTS.

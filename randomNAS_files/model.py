@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from hparams import setting
+from nas.core.fields import field
 from randomNAS_files.architecture import ACTIVATIONS, Genotype
 from randomNAS_files.dropout import Masks, apply
-from randomNAS_files.fused import CellSequence, Spares
-from randomNAS_files.kept import masked_product
-from randomNAS_files.plan import plan_of
+from randomNAS_files.fast.column_sparse import masked_product
+from randomNAS_files.fast.decoder import Lookup, Tie, decoded_loss
+from randomNAS_files.fast.plan import plan_of
+from randomNAS_files.fast.sequence import CellSequence, Spares
 from randomNAS_files.slices import IGNORED
-from randomNAS_files.tied import Lookup, Tie, decoded_loss
 
 INIT_RANGE = 0.04
 """Weights start uniformly in +-0.04, as in DARTS."""
@@ -39,16 +39,16 @@ _FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 class ModelConfig:
     """Hyperparameters of the language model. The embedding is tied to the decoder, so its size is the hidden size."""
 
-    emsize: int = setting(least=1)
-    nhid: int = setting(least=1)
-    nhidlast: int = setting(least=1)
-    depth: int = setting(least=1)
-    dropout: float = setting(least=0, below=1)  # on the outputs of the last layer, one mask for all time steps
-    dropouth: float = setting(least=0, below=1)  # on the hidden state inside the cell
-    dropoutx: float = setting(least=0, below=1)  # on the input inside the cell
-    dropouti: float = setting(least=0, below=1)  # on the embeddings, one mask for all time steps
-    dropoute: float = setting(least=0, below=1)  # drops whole words from the embedding
-    init_op: str = setting("tanh", choices=ACTIVATIONS[1:])  # activation of the initial state s_0
+    emsize: int = field(ge=1)
+    nhid: int = field(ge=1)
+    nhidlast: int = field(ge=1)
+    depth: int = field(ge=1)
+    dropout: float = field(ge=0, lt=1)  # on the outputs of the last layer, one mask for all time steps
+    dropouth: float = field(ge=0, lt=1)  # on the hidden state inside the cell
+    dropoutx: float = field(ge=0, lt=1)  # on the input inside the cell
+    dropouti: float = field(ge=0, lt=1)  # on the embeddings, one mask for all time steps
+    dropoute: float = field(ge=0, lt=1)  # drops whole words from the embedding
+    init_op: str = field("tanh", choices=ACTIVATIONS[1:])  # activation of the initial state s_0
 
     def problems(self) -> list[str]:
         """Rules over several fields."""

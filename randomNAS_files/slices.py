@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from hparams import ConfigError
-from seeds import numpy_generator
+from nas.core.fields import ConfigError
+from nas.core.seeds import numpy_generator
 
 IGNORED = -100
 """The target of a padded place: `cross_entropy` leaves it out."""

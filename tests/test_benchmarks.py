@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import ROOT
+from support.runs import ROOT
 
 from benchmarks import corpus, measuring, table
 from benchmarks.measuring import Row, absolute, command, faster, number, quicker, smaller

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from http_server import FileServer, dead_url
+from support.http_server import FileServer, dead_url
 
 import data
-import downloads
-import tokens
 from data import SPLITS, Corpus, CorpusError, DataConfig, cache_folder, load_corpus
-from downloads import DownloadError, MirrorError
-from tokens import EOS, UNK
+from nas.core import downloads
+from nas.core.downloads import DownloadError, MirrorError
+from randomNAS_files import tokens
+from randomNAS_files.tokens import EOS, UNK
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 
 import pytest
-from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.runs import ROOT
 
 from cnn_nas import architecture as images
 from cnn_nas import drawing as drawn_images

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pathspec
 import pytest
-from conftest import IMAGES, RECURRENT, ROOT, Kind, Laptop, read_config
+from support.runs import IMAGES, RECURRENT, ROOT, Kind, Laptop, read_config
 from test_kirigami import sheets, strain
 
-from cnn_nas import kirigami
-from expconf import config as configs
-from expconf.hyperparameters import trials
+from cnn_nas.images import kirigami
+from nas.config import load as configs
+from nas.config.search_space import trials
 
 YAMLS = sorted(
     path.relative_to(ROOT).as_posix() for folder in (ROOT, ROOT / "cnn_nas") for path in folder.glob("*.yaml")

@@ -1,0 +1,192 @@
+"""The images that a trial trains on, validates on, and at the very end is tested on.
+
+Validation is held out of the training split by a seed; the official test split decides nothing and is not even read unless
+asked for (`ImageData.test`). `load` is the door: where the images come from is in `datasets.py` (CIFAR-10, MNIST,
+Fashion-MNIST, digits), `kirigami.py` and `folder_images.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from cnn_nas.images import datasets, folder_images, kirigami
+from cnn_nas.images.arrays import Images, Source, held_out
+from data import cache_folder
+from nas.core.downloads import DataError
+from nas.core.fields import field, unknown
+from nas.core.seeds import numpy_generator
+
+log = logging.getLogger(__name__)
+
+DATASETS = ("cifar10", "mnist", "fashion_mnist", "kirigami", "folder", "digits")
+_KNOWN = {
+    "cifar10": (10, (3, 32, 32)),
+    "mnist": (10, (1, 28, 28)),
+    "fashion_mnist": (10, (1, 28, 28)),
+    "kirigami": (1, (1, 32, 80)),
+    "digits": (10, (1, 8, 8)),
+}
+CHUNK = 4096  # images at a time, where all are looked at
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The `data:` section of an experiment config; raises ValueError for fields that do not go together.
+
+    Attributes:
+        dataset: "cifar10", "mnist", "fashion_mnist", "kirigami" (regression), "folder" (your images, see
+            `folder_images.py`) or "digits" (1,797 small ones that scikit-learn brings along).
+        data_dir: folder with the files, only read; required for folder, not allowed for digits. Without it, the folder of
+            the data set's name in $NAS_DATA, if there is one.
+        download_dir: where fetched files and decoded images go; default: as for texts, see `data.cache_folder`.
+        image_size: height and width to which the images of a folder are resized; without it they must have one size.
+        validation_fraction: share of the training split that validates instead; 0 trains on all of it, and `valid` is None.
+        split_seed: decides which images validate, the same everywhere.
+    """
+
+    dataset: str
+    data_dir: str | None = None
+    download_dir: str | None = None
+    image_size: int | None = field(None, ge=4)
+    validation_fraction: float = field(0.1, ge=0, lt=1)
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        name = self.dataset
+        if name not in DATASETS:
+            raise ValueError(unknown(f"dataset {name!r}", str(name), DATASETS, f"is not one of {', '.join(DATASETS)}"))
+        if name == "folder" and not self.data_dir:
+            raise ValueError("data_dir is required for dataset folder; set it to the folder that holds train/CLASS/*")
+        if name == "digits" and self.data_dir:
+            raise ValueError(f"data_dir is not allowed for dataset digits, got {self.data_dir!r}; leave it out")
+        if name != "folder" and self.image_size is not None:
+            raise ValueError(f"image_size is for dataset folder, got {self.image_size} for {name}; leave it out")
+        if not 0 <= self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must be at least 0 and below 1, got {self.validation_fraction}")
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set, split.
+
+    Attributes:
+        name: for reports.
+        train: what is trained on: the training split without the validation part.
+        valid: the part held out; None if nothing is.
+        classes: their names; None for a regression, whose targets are numbers.
+        mean, std: of each channel, for pixels of 0..1, over `train` alone; a constant channel has std 1.
+        mirror: whether a flipped image means the same.
+        load_test: reads the test split; None if there is none.
+    """
+
+    name: str
+    train: Images
+    valid: Images | None
+    classes: tuple[str, ...] | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    mirror: bool
+    load_test: Callable[[], Images] | None = dataclasses.field(repr=False)
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers a network must give for an image."""
+        return 1 if self.classes is None else len(self.classes)
+
+    @functools.cached_property
+    def test(self) -> Images:
+        """The official test split, read when first asked for. Raises DataError if there is none or it is damaged."""
+        if self.load_test is None:
+            raise DataError(f"dataset {self.name} has no test split here; add it or leave evaluate_test out")
+        return self.load_test()
+
+
+def expected(config: DataConfig) -> tuple[int, tuple[int, int, int]]:
+    """Outputs of a network, and channels, height and width of an image, as far as they can be told without reading any.
+
+    For a folder these are the names in `train/` and RGB images of `image_size`, 32 if it is left out.
+    """
+    if config.dataset != "folder":
+        return _KNOWN[config.dataset]
+    train = Path(config.data_dir or "").expanduser() / "train"
+    classes = sum(path.is_dir() for path in train.iterdir()) if train.is_dir() else 0
+    size = config.image_size or 32
+    return classes or 10, (3, size, size)
+
+
+def load(config: DataConfig) -> ImageData:
+    """Read a data set, fetching or decoding it if need be, and hold its validation part out.
+
+    Raises:
+        DataError: files are missing, damaged or of another data set, or cannot be fetched; or too few images.
+    """
+    try:
+        source = _read(config)
+    except OSError as error:
+        what = f"{error.filename} cannot be read ({error.strerror})"
+        raise DataError(f"{what}; check the path, permissions and, in a container, the bind mount") from error
+    train, valid = _split(source, config)
+    mean, std = statistics(train)
+    log.info("%s: %d images to train on, %d to validate", config.dataset, len(train), len(valid) if valid else 0)
+    return ImageData(config.dataset, train, valid, source.classes, mean, std, source.mirror, source.load_test)
+
+
+def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, for pixels of 0..1, exactly: from how often each value occurs."""
+    counts = torch.zeros(images.shape[0], 256, dtype=torch.int64)
+    for start in range(0, len(images), CHUNK):
+        pixels, _ = images.batch(torch.arange(start, min(start + CHUNK, len(images))))
+        for channel, count in enumerate(counts):
+            count += torch.bincount(pixels[:, channel].flatten(), minlength=256)
+    values = torch.arange(256, dtype=torch.float64) / 255
+    shares = counts / counts.sum(1, keepdim=True, dtype=torch.float64)
+    mean = shares @ values
+    std = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt()
+    return tuple(mean.tolist()), tuple(value or 1.0 for value in std.tolist())
+
+
+def _read(config: DataConfig) -> Source:
+    name, folder, cache = config.dataset, _data_dir(config), cache_folder(config.download_dir)
+    if name == "digits":
+        return datasets.digits()
+    if name == "cifar10":
+        return datasets.cifar10(folder, cache)
+    if name == "kirigami":
+        return kirigami.read(folder)
+    if name == "folder" and folder:
+        return folder_images.read(folder, cache, config.image_size)
+    return datasets.mnist(datasets.MNIST if name == "mnist" else datasets.FASHION_MNIST, folder, cache)
+
+
+def _data_dir(config: DataConfig) -> Path | None:
+    if config.data_dir:
+        return Path(config.data_dir).expanduser()
+    shared = Path(os.environ.get("NAS_DATA") or os.devnull, config.dataset)
+    return shared if shared.is_dir() else None
+
+
+def _split(source: Source, config: DataConfig) -> tuple[Images, Images | None]:
+    images, fraction = source.train, config.validation_fraction
+    count = round(fraction * len(images))
+    if fraction == 0:
+        return images, None
+    generator = numpy_generator(config.split_seed, "validation part")
+    kept, out = held_out(images.targets, count, generator, source.groups)
+    if not len(kept) or not len(out):
+        what = f"data.validation_fraction {fraction:g} of {len(images)} images leaves {len(kept)} to train on"
+        raise DataError(f"{what} and {len(out)} to validate; add images or change it")
+    train = images.subset(kept)
+    if source.classes:
+        lost = set(images.targets.tolist()) - set(train.targets.tolist())
+        if lost:
+            names = ", ".join(source.classes[label] for label in sorted(lost)[:10])
+            raise DataError(f"too few images to hold some out: none is left to train on of {names}; add images of it")
+    return train, images.subset(out)

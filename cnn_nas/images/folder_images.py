@@ -1,0 +1,240 @@
+"""A folder of your own images: `train/CLASS/*` and, where you have it, `test/CLASS/*`; the class is the folder's name.
+
+Sizes, colour modes and formats may differ. All become RGB, or grey if every training image is; a phone's rotation is
+applied; transparency is dropped; an animation is its first frame. With an image size, each image is resized to that square
+(bilinear, antialiased; its proportions give way, nothing is cut off).
+
+Decoding happens once: the pixels go to a file in the cache, named after a digest of the names, sizes and times of the
+images, and are mapped into memory from there. So images need not fit in memory, and processes share what is in it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+import os
+import sys
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from tqdm import tqdm
+
+from cnn_nas.images.arrays import Images, Source
+from nas.core.downloads import DataError, locked
+from nas.core.fields import unknown
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
+VERSION = 1  # raise it when the same images give other pixels, so that older caches are left alone
+LOCK_TIMEOUT = 4 * 3600.0  # seconds; another process may be decoding a million photographs
+CHUNK = 512  # images decoded at a time, so that memory holds no more
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a folder of class folders holds: the images in the order of class and name, and the class of each."""
+
+    folder: Path
+    classes: tuple[str, ...]
+    paths: tuple[str, ...]  # not Path, which would take most of the time of a million images
+    labels: tuple[int, ...]
+
+
+def read(folder: Path, cache: Path, size: int | None) -> Source:
+    """The images of a folder, decoded now or from the cache.
+
+    Raises:
+        DataError: a folder is missing, a class has no images, files are no images (each is named, up to ten), sizes differ
+            and none is asked for, or the cache cannot be written.
+    """
+    train = list_images(folder / "train")
+    if len(train.classes) < 2:
+        raise DataError(f"{train.folder} has only class {train.classes[0]}; a classification needs at least two")
+    test = list_images(folder / "test") if (folder / "test").is_dir() else None
+    for name in test.classes if test else ():
+        if name not in train.classes:
+            raise DataError(unknown(f"class {name} of {folder / 'test'}", name, train.classes, "is not in train"))
+    if any((folder / name).is_dir() for name in ("val", "valid", "validation")):
+        log.warning("only train and test of %s are read; validation is held out of train", folder)
+    images = _images(train, train.classes, cache, size, None)
+    load_test = functools.partial(_images, test, train.classes, cache, size, images.shape) if test else None
+    return Source(images, load_test, train.classes, mirror=True)
+
+
+def list_images(folder: Path) -> Listing:
+    """Find the images of each class folder, at any depth; hidden files and folders do not count."""
+    if not folder.is_dir():
+        found = sorted(path.name for path in folder.parent.iterdir())[:20]
+        raise DataError(f"{folder} is missing: {folder.parent} must hold train/CLASS/* with your images, found {found}")
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if not classes:
+        has = "images but no class folder" if any(map(_is_image, os.listdir(folder))) else "no class folder"
+        raise DataError(f"{folder} holds {has}, so labels are missing; move the images of class A to {folder}/A")
+    paths = {name: _walk(folder / name) for name in classes}
+    images = {name: [path for path in found if _is_image(path)] for name, found in paths.items()}
+    empty = [name for name in classes if not images[name]]
+    if empty:
+        names = ", ".join(empty[:10]) + (", ..." if len(empty) > 10 else "")
+        raise DataError(f"{folder} has {len(empty)} class folders without an image: {names}; fill or delete them")
+    others = sorted({path for found in paths.values() for path in found if not _is_image(path)})
+    if others:
+        log.warning(
+            "%d files in %s are not read, as their names are no images', as in %s", len(others), folder, others[0]
+        )
+    labels = [label for label, name in enumerate(classes) for _ in images[name]]
+    return Listing(folder, tuple(classes), tuple(path for name in classes for path in images[name]), tuple(labels))
+
+
+def _walk(folder: Path) -> list[str]:
+    found = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [os.path.join(place, name) for name in files if not name.startswith(".")]
+    return sorted(found)
+
+
+def _is_image(path: str) -> bool:
+    return path.lower().endswith(SUFFIXES)
+
+
+def _images(listing: Listing, classes: tuple[str, ...], cache: Path, size: int | None, like: Shape | None) -> Images:
+    """The images of a listing; those of the test split take the shape of the training images."""
+    stats = [(path[len(str(listing.folder)) :], os.stat(path)) for path in listing.paths]
+    content = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    key = hashlib.sha256(repr((VERSION, size, like, content)).encode()).hexdigest()
+    path = cache / "images" / f"{listing.folder.parent.name}-{listing.folder.name}-{key[:20]}.npy"
+    table = _mapped(path, len(content))
+    if table is None:
+        with locked(path, LOCK_TIMEOUT):
+            table = _mapped(path, len(content))  # another process may have made it meanwhile
+            if table is None:
+                _decode_all(listing, _shape(listing, size, like), path)
+                table = _mapped(path, len(content))
+    if table is None:
+        raise DataError(f"{path} cannot be read although it was just written; set data.download_dir to another folder")
+    names = [classes.index(name) for name in listing.classes]
+    return Images(torch.from_numpy(table), torch.tensor([names[label] for label in listing.labels]))
+
+
+def _mapped(path: Path, count: int) -> np.ndarray | None:
+    try:
+        table = np.load(path, mmap_mode="c")  # c: never written back, and torch wants it writable
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError) as error:
+        log.info("decoding again, as %s is of no use: %s", path, error)
+        return None
+    return table if table.dtype == np.uint8 and table.ndim == 4 and len(table) == count else None
+
+
+def _shape(listing: Listing, size: int | None, like: Shape | None) -> Shape:
+    """Channels, height and width that all the images take."""
+    if like and size:
+        return like
+    with ThreadPoolExecutor(_workers()) as pool:
+        found = [
+            (path, *probe) for path, probe in zip(listing.paths, pool.map(_probe, listing.paths), strict=True) if probe
+        ]
+    channels = like[0] if like else 1 if all(grey for _, _, grey in found) else 3
+    if size:
+        return channels, size, size
+    sizes = Counter(pixels for _, pixels, _ in found) + Counter([like[1:]] if like else [])
+    if len(sizes) > 1:
+        common, odd = sizes.most_common()[0][0], sizes.most_common()[-1][0]
+        example = next((f" ({path})" for path, pixels, _ in found if pixels == odd), "")
+        what = f"images of {len(sizes)} sizes in {listing.folder}, like {_by(common)} and {_by(odd)}{example}"
+        raise DataError(f"{what}; set data.image_size, say to 32, and they are resized to it")
+    height, width = next(iter(sizes), (1, 1))  # none: no file can be read, which decoding reports
+    return channels, height, width
+
+
+def _by(pixels: tuple[int, int]) -> str:
+    return f"{pixels[1]} x {pixels[0]}"
+
+
+def _probe(path: str) -> tuple[tuple[int, int], bool] | None:
+    """Height and width, and whether it is grey, from the header; None if it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            width, height = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
+            return (width, height) if turned else (height, width), image.mode in GREY
+    except Exception:  # decoders raise all kinds; decoding will say which
+        return None
+
+
+def _decode_all(listing: Listing, shape: Shape, path: Path) -> None:
+    """Write the pixels of all images to a file, which appears only when it is whole; or say which images are damaged."""
+    log.info("decoding %d images of %s to %s", len(listing.paths), listing.folder, path)
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with scratch.open("xb") as file:
+            bad = _write(listing, shape, file)
+            file.flush()
+            os.fsync(file.fileno())
+        if bad:
+            names = ", ".join(bad[:10]) + (", ..." if len(bad) > 10 else "")
+            raise DataError(f"{len(bad)} of {len(listing.paths)} images are damaged: {names}; mend or delete them")
+        scratch.replace(path)
+    except OSError as error:
+        raise DataError(f"cannot write {path} ({error.strerror}); set data.download_dir to another folder") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _write(listing: Listing, shape: Shape, file: BinaryIO) -> list[str]:
+    """Append the images to a .npy file, in order; returns those that cannot be decoded, with the reason."""
+    paths, bad = listing.paths, []
+    header = {"descr": "|u1", "fortran_order": False, "shape": (len(paths), *shape)}
+    np.lib.format.write_array_header_1_0(file, header)
+    bar = tqdm(total=len(paths), desc=f"decoding {listing.folder.name}", leave=False, disable=not sys.stderr.isatty())
+    with ThreadPoolExecutor(_workers()) as pool, bar:
+        rest = iter(paths)
+        while chunk := list(islice(rest, CHUNK)):
+            decoded = list(pool.map(functools.partial(_decode, shape=shape), chunk))
+            bad += [f"{path} ({why})" for path, why in zip(chunk, decoded, strict=True) if isinstance(why, str)]
+            if not bad:
+                file.write(np.stack(decoded).data)
+            bar.update(len(chunk))
+    return bad
+
+
+def _decode(path: str, shape: Shape) -> np.ndarray | str:
+    """The pixels of an image, `(C, H, W)`, or why there are none."""
+    channels, height, width = shape
+    try:
+        with Image.open(path) as opened:
+            opened.draft(
+                None, (2 * width, 2 * height)
+            )  # lets JPEG decode a photograph at 1/2, 1/4 or 1/8, in less time
+            image = ImageOps.exif_transpose(opened)
+            if image.mode == "F":
+                raise ValueError("floating-point pixels, of which nothing says what is white")
+            if image.mode.startswith("I"):  # 16 bits, of which convert would keep the lowest 8
+                image = Image.fromarray((np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8))
+            image = image.convert("L" if channels == 1 else "RGB")
+            if image.size != (width, height):
+                image = image.resize((width, height), Image.Resampling.BILINEAR)
+            pixels = np.asarray(image, np.uint8).reshape(height, width, channels)
+            return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
+    except UnidentifiedImageError:
+        return "is no image"
+    except Exception as error:  # decoders raise all kinds
+        return str(error) or type(error).__name__
+
+
+def _workers() -> int:
+    return min(32, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

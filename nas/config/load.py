@@ -1,0 +1,141 @@
+"""An experiment's YAML, read as a Determined master reads it: YAML 1.2, where 8e-07 is a number."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from nas.core.fields import ConfigError, ErrorCollector, unknown
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The config in a file. Raises ConfigError if there is none, or it is not YAML, or not an experiment's config."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = YAML(typ="safe", pure=True).load(text)
+    except OSError as error:
+        raise ConfigError([f"config {path} cannot be read: {error.strerror}"]) from error
+    except (YAMLError, ValueError) as error:
+        raise ConfigError([f"config {path} is not valid YAML: {' '.join(str(error).split())}"]) from error
+    if not isinstance(config, dict) or not isinstance(config.get("hyperparameters"), dict):
+        raise ConfigError([f"config {path} must be an experiment config with a section hyperparameters"])
+    return config
+
+
+def dump(config: Mapping[str, Any]) -> str:
+    """The inverse of `load`: the config as YAML."""
+    text = io.StringIO()
+    YAML().dump(dict(config), text)
+    return text.getvalue()
+
+
+def file_name(config: Mapping[str, Any], otherwise: str) -> str:
+    """The experiment's name, or another if it has none, with what may not stand in a file's name replaced."""
+    name = str(config.get("name") or otherwise)
+    return "".join(each if each.isalnum() or each in "-_." else "_" for each in name)
+
+
+def check_sections(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a section that is read here and is not a mapping."""
+    names = ("hyperparameters", "searcher", "data", "reproducibility")
+    wrong = [name for name in names if not isinstance(config.get(name) or {}, Mapping)]
+    if wrong:
+        raise ConfigError([f"{name} must be a section of names and values, got {config[name]!r}" for name in wrong])
+
+
+def experiment_seed(config: Mapping[str, Any]) -> int:
+    """`reproducibility.experiment_seed`, 0 if there is none."""
+    seed = (config.get("reproducibility") or {}).get("experiment_seed", 0)
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ConfigError(
+            [f"reproducibility.experiment_seed must be a whole number from 0 to {2**32 - 1}, got {seed!r}"]
+        )
+    return seed
+
+
+def check_searcher(config: Mapping[str, Any], metrics: Sequence[str]) -> None:
+    """Raises ConfigError if the searcher looks at something that the trial's validation does not report."""
+    searcher = config.get("searcher") or {}
+    metric, name = searcher.get("metric"), searcher.get("name")
+    if not metrics and name not in (None, "single"):
+        what = f"searcher {name} compares validations, but data.validation_fraction 0 holds nothing out"
+        raise ConfigError([f"{what}; set it above 0"])
+    if metrics and metric is not None and metric not in metrics:
+        raise ConfigError(
+            [unknown(f"searcher.metric {metric!r}", str(metric), metrics, "is not reported by this trial")]
+        )
+
+
+def override(config: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """A copy of the config with `section.key=value` assignments applied; values are YAML."""
+    changed = copy.deepcopy(dict(config))
+    for assignment in assignments:
+        dotted, equals, value = assignment.partition("=")
+        *parents, last = dotted.split(".")
+        if not equals or not all((*parents, last)):
+            raise ConfigError([f"an override must look like hyperparameters.emsize=64, got {assignment!r}"])
+        place: Any = changed
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise ConfigError([f"override {assignment!r}: {parent} is not a section of the config"])
+        place[last] = _parse(assignment, value)
+    return changed
+
+
+def with_absolute_folders(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy in which the folders of the data section are absolute: whoever resumes may stand elsewhere."""
+    data = {
+        key: str(Path(value).expanduser().absolute()) if key.endswith("_dir") and isinstance(value, str) else value
+        for key, value in (config.get("data") or {}).items()
+    }
+    return {**config, **({"data": data} if data else {})}
+
+
+def _parse(assignment: str, value: str) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(value)
+    except (YAMLError, ValueError) as error:
+        raise ConfigError([f"override {assignment!r}: the value is not valid YAML"]) from error
+
+
+def training_length(config: Mapping[str, Any], train_epochs: int | None) -> tuple[str, int]:
+    """How long to train: ("epochs", 300) or ("batches", 10000).
+
+    The searcher says it (`max_time` of ASHA) or the hyperparameter `train_epochs`; they must not contradict each other.
+    """
+    searcher = config.get("searcher") or {}
+    unit, most = searcher.get("time_metric"), searcher.get("max_time")
+    if most is None and train_epochs is None:
+        raise ConfigError(
+            ["hyperparameters.train_epochs is missing; the searcher does not say how long to train (max_time)"]
+        )
+    if most is None:
+        return "epochs", int(train_epochs or 0)
+    if unit not in ("epochs", "batches"):
+        raise ConfigError([f"searcher.time_metric must be epochs or batches, got {unit!r}"])
+    if train_epochs is not None and (unit, most) != ("epochs", train_epochs):
+        raise ConfigError(
+            [f"hyperparameters.train_epochs is {train_epochs} but searcher.max_time is {most} {unit}; leave one out"]
+        )
+    if isinstance(most, bool) or not isinstance(most, int | float) or most < 1 or most != int(most):
+        raise ConfigError([f"searcher.max_time must be a whole number of {unit}, at least 1, got {most!r}"])
+    return str(unit), int(most)
+
+
+def check(trial_class: Any, config: dict[str, Any], hparams: dict[str, Any], processes: int) -> tuple[str, int]:
+    """Check everything that can be checked without data, and say how long to train. Raises ConfigError."""
+    check_sections(config)
+    problems = ErrorCollector()
+    settings = problems.catch(trial_class.check, hparams, config.get("data") or {}, processes)
+    problems.catch(check_searcher, config, trial_class.metrics_for(settings))
+    length = problems.catch(training_length, config, settings.run.train_epochs) if settings else None
+    problems.raise_any()
+    assert length is not None
+    return str(length[0]), int(length[1])

@@ -1,0 +1,188 @@
+"""Typed, checked reading of hyperparameters: a YAML mapping in, frozen dataclasses out, or every problem at once.
+
+A group of hyperparameters is a frozen dataclass beside its owner; its fields are the YAML keys. A field without a default
+must be given, a key that no group has is an error, a value must have the field's type and obey the rule in the field's
+metadata. Rules over several fields live in an optional method `problems()` of the dataclass.
+
+    @dataclass(frozen=True)
+    class Clipping:
+        clip_gradients_l2_norm: float = field(gt=0)
+
+    clipping, = read({"clip_gradients_l2_norm": 0.25}, Clipping)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+_MISSING = dataclasses.MISSING
+
+
+class ConfigError(ValueError):
+    """A config that makes no sense. `problems` holds one sentence a problem, each naming field, rule and value."""
+
+    def __init__(self, problems: Iterable[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+class ErrorCollector:
+    """Collects what several readers complain of, so that a user sees all of it at once."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def catch(self, reader: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """What the reader returns, or None if it raised a ConfigError, whose problems are kept."""
+        try:
+            return reader(*arguments, **options)
+        except ConfigError as error:
+            self.found += error.problems
+            return None
+
+    def raise_any(self) -> None:
+        """Raises ConfigError with everything that was found, each problem once."""
+        if self.found:
+            raise ConfigError(dict.fromkeys(self.found))
+
+
+def field(
+    default: Any = _MISSING,
+    *,
+    ge: float | None = None,
+    le: float | None = None,
+    gt: float | None = None,
+    lt: float | None = None,
+    choices: Iterable[str] | None = None,
+) -> Any:
+    """A dataclass field with a rule: `ge <= value <= le`, `gt < value < lt`, or one of `choices`."""
+    rule = {"ge": ge, "le": le, "gt": gt, "lt": lt, "choices": choices}
+    return dataclasses.field(
+        default=default, metadata={name: value for name, value in rule.items() if value is not None}
+    )
+
+
+def read(values: Mapping[str, Any], *groups: type, section: str = "hyperparameters") -> list[Any]:
+    """Read one instance of each group from `values`; together the groups must account for every key.
+
+    Raises:
+        ConfigError: with every problem found: keys nobody reads, missing keys, wrong types, values out of range, and what
+            the groups' own `problems()` say.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigError([f"{section} must be a mapping of names to values, got {_show(values)}"])
+    known = [field.name for group in groups for field in dataclasses.fields(group)]
+    problems = [
+        unknown(f"{section}.{key}", str(key), known, "is read by nothing") for key in values if key not in known
+    ]
+    instances = []
+    for group in groups:
+        instance, found = _read_group(values, group, section)
+        problems += found
+        instances.append(instance)
+    if problems:
+        raise ConfigError(problems)
+    return instances
+
+
+def exactly_one(given: Mapping[str, bool], ways: str) -> None:
+    """Raises ConfigError unless exactly one of the ways to say something was used; `ways` explains them."""
+    used = [way for way in given if given[way]]
+    if len(used) != 1:
+        got = " and ".join(used) or "none of them"
+        raise ConfigError([f"hyperparameters: exactly one of {ways} must say the architecture, got {got}"])
+
+
+def unknown(what: str, name: str, known: Iterable[str], says: str = "is not known") -> str:
+    """The sentence for a name that is not among the known ones, with the nearest of them."""
+    known = list(known)
+    near = closest(name, known)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
+    return f"{what} {says}; {hint}"
+
+
+def closest(name: str, known: Iterable[str]) -> list[str]:
+    """At most three of the known names that look like `name`, the most alike first; case does not count."""
+    by_lower = {candidate.lower(): candidate for candidate in known}
+    return [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.55)]
+
+
+def _read_group(values: Mapping[str, Any], group: type, section: str) -> tuple[Any, list[str]]:
+    hints = typing.get_type_hints(group)
+    arguments: dict[str, Any] = {}
+    problems: list[str] = []
+    for field in dataclasses.fields(group):
+        name = f"{section}.{field.name}"
+        if field.name in values:
+            value, problem = _convert(values[field.name], hints[field.name])
+            problem = problem or _broken_rule(value, field.metadata)
+            if problem:
+                problems.append(f"{name} must be {problem}, got {_show(values[field.name])}")
+            arguments[field.name] = value
+        elif field.default is _MISSING and field.default_factory is _MISSING:
+            problems.append(f"{name} is missing; it must be given")
+    if problems:
+        return None, problems
+    try:
+        instance = group(**arguments)
+    except ValueError as error:
+        return None, [f"{section}: {error}"]
+    own = getattr(instance, "problems", None)
+    return instance, [f"{section}.{problem}" for problem in own()] if own else []
+
+
+def _convert(value: Any, kind: Any) -> tuple[Any, str | None]:
+    """The value as `kind`, and what it should have been if it is not that."""
+    if typing.get_origin(kind) in (types.UnionType, typing.Union):
+        if value is None:
+            return None, None
+        inner = next(option for option in typing.get_args(kind) if option is not types.NoneType)
+        converted, problem = _convert(value, inner)
+        return converted, problem and f"{problem} or null"
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value), None if math.isfinite(value) else "a finite number"
+    if kind is float and isinstance(value, str) and _is_number(value):
+        return (
+            value,
+            f"a number, not text; YAML 1.1 readers take {value} for text unless it has a dot: {float(value):.1e}",
+        )
+    if kind is int and isinstance(value, float) and value.is_integer():
+        return int(value), None
+    if kind in (int, str, bool) and type(value) is kind:
+        return value, None
+    return value, {float: "a number", int: "a whole number", str: "text", bool: "true or false"}.get(kind, f"a {kind}")
+
+
+def _broken_rule(value: Any, rule: Mapping[str, Any]) -> str | None:
+    """The rule in words if the value breaks it. None always obeys: it means that the field was left out."""
+    if value is None or not rule:
+        return None
+    if "choices" in rule:
+        return None if value in rule["choices"] else f"one of {', '.join(rule['choices'])}"
+    tests = {
+        "ge": ("at least", lambda bound: value >= bound),
+        "le": ("at most", lambda bound: value <= bound),
+        "gt": ("above", lambda bound: value > bound),
+        "lt": ("below", lambda bound: value < bound),
+    }
+    if all(tests[name][1](bound) for name, bound in rule.items()):
+        return None
+    return " and ".join(f"{tests[name][0]} {bound:g}" for name, bound in rule.items())
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _show(value: Any) -> str:
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)

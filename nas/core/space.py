@@ -1,0 +1,152 @@
+"""What everything outside a search space may ask of it: the contract `Space`.
+
+A space is a package with a module `space` that holds a constant `SPACE`. Results name a space by its package, and
+`load_space` finds it by that name, so nothing outside has to know which spaces there are.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from nas.core.fields import ConfigError, unknown
+
+
+class Genotype(Protocol):
+    """One architecture as data: frozen, hashable, validated on construction; `str()` describes it in one line."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and dicts, ready for `json.dump`."""
+
+    def to_text(self) -> str:
+        """The `Genotype(...)` line that is also valid code for the space's `genotypes.py`."""
+
+    def to_hparams(self) -> dict[str, Any]:
+        """The hyperparameters that spell it out. Raises ConfigError if they cannot."""
+
+
+G = TypeVar("G", bound=Genotype)
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a network costs: trainable parameters, and multiply-accumulates for one input (an image, a word)."""
+
+    parameters: int = 0
+    macs: int = 0
+
+
+class Space(ABC, Generic[G]):
+    """A search space. Everything but `network` works without importing torch.
+
+    The `settings` of `size` and `network` are keyword arguments, the same for both; each space documents its own.
+    """
+
+    package: str
+    """Name of the package, such as `cnn_nas`: what results call the space."""
+
+    title: str
+    """What it holds, in words, such as `convolutional cells`."""
+
+    @property
+    @abstractmethod
+    def genotypes(self) -> Mapping[str, G]:
+        """The architectures known by name, in the order of the space's `genotypes.py`."""
+
+    @abstractmethod
+    def sample(self, seed: int, *labels: str | int) -> G:
+        """Draw an architecture; the same seed and labels give the same one with every version of every library."""
+
+    @abstractmethod
+    def from_json(self, data: Mapping[str, Any]) -> G:
+        """The inverse of `Genotype.to_json`. Raises ConfigError if the data describes no architecture."""
+
+    @abstractmethod
+    def from_text(self, text: str) -> G:
+        """Read a `Genotype(...)` line without evaluating it. Raises ConfigError if it is none of this space."""
+
+    @abstractmethod
+    def from_hparams(self, hparams: Mapping[str, Any]) -> G:
+        """The inverse of `Genotype.to_hparams`; other hyperparameters are ignored. Raises ConfigError."""
+
+    @abstractmethod
+    def canonical(self, genotype: G) -> G:
+        """One form for all genotypes that differ only in order, numbering and nodes without effect.
+
+        Networks of both, with weights matched, compute the same function. Applying it twice changes nothing more.
+        """
+
+    @abstractmethod
+    def draw(self, genotype: G) -> list[str]:
+        """The architecture as lines of plain text, at most 100 characters each."""
+
+    @abstractmethod
+    def to_dot(self, genotype: G) -> str:
+        """The architecture as a graph in the DOT language, which Graphviz renders as SVG or PNG."""
+
+    @abstractmethod
+    def size(self, genotype: G, **settings: Any) -> Size:
+        """Parameters and multiply-accumulates of the network at these settings, counted without building it."""
+
+    @abstractmethod
+    def network(self, genotype: G, seed: int, **settings: Any) -> Any:
+        """The plain network (`torch.nn.Module`) at these settings, with weights drawn from the seed. Imports torch."""
+
+    def by_name(self, name: str) -> G:
+        """A named architecture. Raises ConfigError, with the nearest names, if there is none."""
+        found = self.genotypes.get(name)
+        if found is None:
+            says = f"is not in {self.package}/genotypes.py"
+            raise ConfigError([unknown(f"architecture {name!r}", name, self.genotypes, says)])
+        return found
+
+    def read(self, source: str | Mapping[str, Any]) -> G:
+        """An architecture in any form that people have.
+
+        Args:
+            source: a name, the text of a `Genotype(...)` line, JSON as text or as a mapping, or hyperparameters.
+
+        Raises:
+            ConfigError: if it is none of these, or describes no architecture of this space.
+        """
+        if isinstance(source, str):
+            text = source.strip()
+            if text.startswith("{"):
+                return self.read(_json(text))
+            return self.from_text(text) if "(" in text else self.by_name(text)
+        nested = any(isinstance(value, list | tuple) for value in source.values())
+        return self.from_json(source) if nested else self.from_hparams(source)
+
+
+def named_genotypes(namespace: Mapping[str, Any], kind: type[G]) -> dict[str, G]:
+    """The constants of a `genotypes.py`: those of the given type whose names are in capitals."""
+    return {name: value for name, value in namespace.items() if name.isupper() and isinstance(value, kind)}
+
+
+def load_space(package: str) -> Space[Any]:
+    """The space of a package.
+
+    Raises:
+        ConfigError: if there is no such package, or it holds no search space.
+    """
+    try:
+        space = importlib.import_module(f"{package}.space").SPACE
+    except (ImportError, AttributeError) as error:
+        what = f"search space {package!r} cannot be loaded: {error}"
+        raise ConfigError([f"{what}; it must be a package with a module space that holds SPACE"]) from error
+    if not isinstance(space, Space):
+        raise ConfigError([f"{package}.space.SPACE must be a nas.core.space.Space, got {space!r}"])
+    return space
+
+
+def _json(text: str) -> Mapping[str, Any]:
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise ConfigError([f"an architecture as JSON must be valid JSON, got {text[:80]!r} ({error})"]) from error
+    assert isinstance(data, dict)  # it begins with a brace
+    return data

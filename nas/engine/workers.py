@@ -1,0 +1,208 @@
+"""Trials in processes of their own: where they run, how they start, what they say, how they are stopped.
+
+A trial of one slot is forked from a process that has imported torch already (multiprocessing's forkserver), which saves
+seconds a trial; one of several slots is started by torchrun. Each connects to the engine's socket and is known by its number.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import queue
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection, Listener
+from pathlib import Path
+from typing import Any
+
+from nas.engine import worker_main as child
+
+ROOT = Path(__file__).resolve().parents[2]
+KEY = "NAS_ENGINE_KEY"  # as in training.link, which the engine cannot import without torch
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A place where one trial at a time can run: devices and CPU threads."""
+
+    name: str
+    device: str  # cpu, cuda or mps
+    visible: tuple[str, ...]  # CUDA devices, as CUDA_VISIBLE_DEVICES names them
+    threads: int
+
+
+def placements(device: str, gpus: Sequence[str], slots: int, workers: int | None, most: int) -> list[Placement]:
+    """The places for trials: min(devices, most), or as many as `workers` says; they share CPU threads evenly.
+
+    Args:
+        device: cpu, cuda or mps.
+        gpus: the CUDA devices there are.
+        slots: GPUs, or processes, of one trial.
+        workers: how many trials at once, if the user says so; more than there are GPUs share them.
+        most: how many trials the searcher ever has at once.
+    """
+    groups = [tuple(gpus[i : i + slots]) for i in range(0, len(gpus) - slots + 1, slots)] if device == "cuda" else [()]
+    count = workers or min(len(groups), most)
+    threads = max(1, cpus() // count // slots)
+    places = [groups[i % len(groups)] for i in range(count)]
+    name = {"cuda": "GPU", "mps": "MPS", "cpu": "CPU"}[device]
+    names = [
+        f"{name} {','.join(place)}" if place else f"{name} {i}" if count > 1 else name for i, place in enumerate(places)
+    ]
+    return [Placement(each, device, place, threads) for each, place in zip(names, places, strict=True)]
+
+
+def cpus() -> int:
+    """CPUs that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # macOS
+        return os.cpu_count() or 1
+
+
+def warm_up(module: str | None) -> None:
+    """Start the process from which trials are forked; it takes seconds to import what they need, so begin early.
+
+    Args:
+        module: of the trial; None for a trial of somebody's own, which imports itself.
+    """
+    paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))  # for all processes below
+    # torch's own optimisers, which a trial of somebody's own may use, import torch._dynamo, which takes seconds
+    forkserver.set_forkserver_preload([module] if module else ["nas.trial", "torch._dynamo"])
+    forkserver.ensure_running()
+
+
+@dataclass
+class Process:
+    """A trial's process."""
+
+    pid: int
+    wait: Callable[[], int]  # until it ends; returns its exit status, negative for a signal
+    connection: Connection | None = None
+    reader: threading.Thread | None = None
+
+
+Message = tuple[int, dict[str, Any]]
+"""A trial's number and what it says; {"say": "exit", "code": ...} is said for it when its process has ended."""
+
+
+class WorkerPool:
+    """The processes.
+
+    Args:
+        program: what runs a trial: `["-m", module]` or `[script]`.
+        slots: processes of a trial.
+    """
+
+    def __init__(self, program: Sequence[str], slots: int) -> None:
+        self.messages: queue.Queue[Message] = queue.Queue()
+        self._program, self._slots = list(program), slots
+        self._processes: dict[int, Process] = {}
+        self._key = secrets.token_bytes(32)
+        self._listener = Listener(authkey=self._key)
+        self._context = multiprocessing.get_context("forkserver")
+        threading.Thread(target=self._accept, name="accept", daemon=True).start()
+
+    @property
+    def numbers(self) -> list[int]:
+        """The trials whose processes have not ended."""
+        return list(self._processes)
+
+    def start(self, number: int, folder: Path, seat: Placement) -> None:
+        """Start a trial's process, which goes on from what lies in its folder."""
+        address = self._listener.address
+        arguments = ["--resume", str(folder), "--engine", str(address)]
+        arguments += ["--device", seat.device, "--threads", str(seat.threads)]
+        environment = {KEY: self._key.hex(), "PYTHONUNBUFFERED": "1"}
+        if seat.visible:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(seat.visible)
+        start = self._fork if self._slots == 1 else self._torchrun
+        process = self._processes[number] = start(arguments, folder / "log.txt", environment)
+        threading.Thread(target=self._wait, args=(number, process), name=f"trial {number}", daemon=True).start()
+
+    def answer(self, number: int, *, stop: bool) -> None:
+        """Tell a trial whether to stop after the validation that it reported."""
+        process = self._processes.get(number)
+        if process is not None and process.connection is not None:
+            with suppress(OSError):  # it died meanwhile; its end will be told
+                process.connection.send_bytes(b'{"stop": true}' if stop else b'{"stop": false}')
+
+    def signal(self, number: int, sign: signal.Signals) -> None:
+        """Send a signal to a trial: SIGTERM asks it for a checkpoint and an end, SIGKILL for nothing."""
+        process = self._processes.get(number)
+        if process is None:
+            return
+        with suppress(ProcessLookupError, PermissionError):
+            if sign == signal.SIGKILL:
+                os.killpg(process.pid, sign)
+            else:
+                os.kill(process.pid, sign)
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for number in self.numbers:
+            self.signal(number, signal.SIGKILL)
+        with suppress(OSError):
+            self._listener.close()
+
+    def _fork(self, arguments: list[str], log: Path, environment: dict[str, str]) -> Process:
+        process = self._context.Process(target=child.run, args=(self._program, arguments, str(log), environment))
+        process.start()
+
+        def wait() -> int:
+            process.join()
+            return process.exitcode or 0
+
+        assert process.pid is not None
+        return Process(process.pid, wait)
+
+    def _torchrun(self, arguments: list[str], log: Path, environment: dict[str, str]) -> Process:
+        place = ["--standalone", "--nproc-per-node", str(self._slots)]  # on a free port
+        command = [sys.executable, "-m", "torch.distributed.run", *place, *self._program, *arguments]
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                env={**os.environ, **environment},
+                start_new_session=True,
+            )
+        return Process(process.pid, process.wait)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection = self._listener.accept()
+            except multiprocessing.AuthenticationError:
+                continue
+            except (OSError, EOFError):
+                return
+            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+
+    def _read(self, connection: Connection) -> None:
+        number = None
+        with suppress(EOFError, OSError):
+            while True:
+                message = json.loads(connection.recv_bytes())
+                if number is None:
+                    number = int(message["trial"])
+                    process = self._processes[number]
+                    process.connection, process.reader = connection, threading.current_thread()
+                self.messages.put((number, message))
+
+    def _wait(self, number: int, process: Process) -> None:
+        code = process.wait()
+        if process.reader is not None:
+            process.reader.join(timeout=10)  # its last words come first
+        del self._processes[number]
+        self.messages.put((number, {"say": "exit", "code": code}))

@@ -1,0 +1,235 @@
+"""The folder of one trial on this machine: its config, metrics, architecture, and the checkpoints worth keeping.
+
+    experiments/train_one_arch-1/
+        config.yaml       the experiment config, overrides included
+        run.json          hyperparameters, seed, status, latest and best checkpoint, versions
+        genotype.json     the architecture (and whatever else the trial writes beside its weights)
+        metrics.jsonl     one line a report, in order
+        log.txt           what was said while it ran
+        checkpoints/      the latest and the best
+
+Everything is written so that a process killed at any moment leaves a folder that can be resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import filelock
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from nas.config.load import dump
+from nas.core.downloads import write_atomically
+from nas.core.fields import ConfigError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class FolderBusyError(ConfigError):
+    """Another process is at work in the folder."""
+
+
+@dataclass(frozen=True)
+class RetentionPolicy:
+    """How many checkpoints stay, as `checkpoint_storage` says: those with the best metric, and the newest."""
+
+    best: int = 1  # save_trial_best
+    latest: int = 1  # save_trial_latest
+    experiment_best: int = 0  # save_experiment_best: of all trials together
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> RetentionPolicy:
+        """What an experiment's config says."""
+        storage = config.get("checkpoint_storage") or {}
+        names = {"best": "save_trial_best", "latest": "save_trial_latest", "experiment_best": "save_experiment_best"}
+        return cls(**{field: int(storage[name]) for field, name in names.items() if storage.get(name) is not None})
+
+    def chosen(self, entries: list[dict[str, Any]], *, smaller_is_better: bool) -> list[dict[str, Any]]:
+        """Those of a trial's checkpoints that stay while it trains; the newest always does, to go on from."""
+        sign = 1 if smaller_is_better else -1
+        scored = sorted(
+            (entry for entry in entries if entry["value"] is not None), key=lambda entry: sign * entry["value"]
+        )
+        kept = [*scored[: max(self.best, self.experiment_best)], *entries[-max(self.latest, 1) :]]
+        return [entry for entry in entries if entry in kept]
+
+
+class RunFolder:
+    """A run's folder. `run` is the content of `run.json`; `save()` writes it back."""
+
+    def __init__(self, path: Path, run: dict[str, Any], keep: RetentionPolicy | None = None) -> None:
+        self.path, self.run = path, run
+        self.checkpoints = path / "checkpoints"
+        self.keep = keep or RetentionPolicy()
+
+    @classmethod
+    def create(cls, parent: Path, name: str, config: dict[str, Any], run: dict[str, Any]) -> RunFolder:
+        """A new folder `<name>-<n>` below `parent`, n being the first free number."""
+        number = 1
+        while True:
+            path = parent / f"{name}-{number}"
+            try:
+                path.mkdir(parents=True)
+                break
+            except FileExistsError:
+                number += 1
+            except OSError as error:
+                raise ConfigError(
+                    [f"run folder {path} cannot be made: {error.strerror}; choose another with --experiments"]
+                ) from error
+        return cls.fill(path, config, run)
+
+    @classmethod
+    def fill(cls, path: Path, config: dict[str, Any], run: dict[str, Any]) -> RunFolder:
+        """Make an existing folder, such as one half made before a crash, that of a new run."""
+        folder = cls(path, run, RetentionPolicy.of(config))
+        write_atomically(path / "config.yaml", dump(config).encode())
+        folder.save()
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> tuple[RunFolder, dict[str, Any]]:
+        """An existing run and its config. Raises ConfigError if the folder is not one of a run."""
+        try:
+            run = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            config = YAML(typ="safe", pure=True).load((path / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, ValueError, YAMLError) as error:
+            raise ConfigError([f"{path} is not the folder of a run that can be resumed: {error}"]) from error
+        if not isinstance(run, dict) or not isinstance(config, dict):
+            raise ConfigError(
+                [f"{path} is not the folder of a run that can be resumed: run.json or config.yaml is empty"]
+            )
+        return cls(path, run, RetentionPolicy.of(config)), config
+
+    @contextmanager
+    def held(self, wait: float = 0) -> Iterator[None]:
+        """Keep other processes from running the same trial, and read what the last one left.
+
+        Raises:
+            FolderBusyError: another process runs it, and still does after `wait` seconds.
+        """
+        lock = filelock.FileLock(str(self.path / ".lock"))
+        try:
+            lock.acquire(timeout=wait)
+        except filelock.Timeout as error:
+            raise FolderBusyError([f"{self.path} is being run by another process; wait for it or stop it"]) from error
+        try:
+            self.run = json.loads((self.path / "run.json").read_text(encoding="utf-8"))
+            yield
+        finally:
+            lock.release()
+
+    def save(self, **changes: Any) -> None:
+        """Update `run.json`, atomically."""
+        self.run.update(changes)
+        write_atomically(self.path / "run.json", (json.dumps(self.run, indent=1) + "\n").encode())
+
+    def write_json(self, name: str, content: Any) -> None:
+        """A JSON file in the folder, atomically."""
+        write_atomically(self.path / name, (json.dumps(content, indent=1) + "\n").encode())
+
+    def record(self, group: str, batches: int, metrics: dict[str, Any]) -> None:
+        """Append one line to the metrics."""
+        with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"group": group, "step": batches, **metrics}) + "\n")
+
+    def metrics(self, group: str | None = None) -> list[dict[str, Any]]:
+        """What was recorded, in order; a line cut short by a kill is left out."""
+        try:
+            lines = (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            return []
+        records = [record for record in map(_record, lines) if record is not None]
+        return [record for record in records if group in (None, record["group"])]
+
+    def rewind(self) -> tuple[str | None, int]:
+        """Back to the latest checkpoint: its id and batches.
+
+        Forgets the metrics and half-written checkpoints after it, and the test, which will be made again.
+        """
+        latest = self.run.get("latest") or {}
+        batches = int(latest.get("batches", 0))
+        kept = [
+            record
+            for record in self.metrics()
+            if record.get("batches", record["step"]) <= batches and record["group"] != "test"
+        ]
+        write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept).encode())
+        self._prune()
+        return latest.get("uuid"), batches
+
+    def checkpoint_saved(
+        self, uuid: str, batches: int, epochs: float, value: float | None, *, smaller_is_better: bool
+    ) -> None:
+        """Make a complete checkpoint the latest, and the best if its metric is; delete those that need not stay."""
+        entry = {"uuid": uuid, "batches": batches, "epochs": epochs, "value": value}
+        best = self.run.get("best")
+        if value is not None and (
+            best is None or (value < best["value"] if smaller_is_better else value > best["value"])
+        ):
+            best = entry
+        known = [each for each in self.run.get("checkpoints", []) if each["uuid"] != uuid]
+        kept = self.keep.chosen([*known, entry], smaller_is_better=smaller_is_better)
+        self.save(latest=entry, best=best, checkpoints=kept)
+        self._prune()
+
+    def retain(self, uuids: set[str]) -> None:
+        """Delete all checkpoints but these, once nobody will go on with the run."""
+        self.save(checkpoints=[entry for entry in self.run.get("checkpoints", []) if entry["uuid"] in uuids])
+        self._prune(always=())
+
+    def _prune(self, always: tuple[str, ...] = ("latest", "best")) -> None:
+        kept = {(self.run.get(which) or {}).get("uuid") for which in always}
+        kept |= {entry["uuid"] for entry in self.run.get("checkpoints", [])}
+        for path in self.checkpoints.iterdir() if self.checkpoints.is_dir() else ():
+            if path.name not in kept:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def discard(self) -> None:
+        """Remove a run that never trained, so that a config that fails leaves nothing behind."""
+        if not self.run.get("latest") and not self.metrics():
+            shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _record(line: str) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) and {"group", "step"} <= record.keys() else None
+
+
+def new_run(hparams: Mapping[str, Any], seed: int, versions: Mapping[str, str | None]) -> dict[str, Any]:
+    """The `run.json` of a trial that has not begun."""
+    about = {"hyperparameters": dict(hparams), "seed": seed, "status": "new", "versions": dict(versions)}
+    return {**about, "latest": None, "best": None}
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python, the libraries that decide results, and this project: its commit, if it is a clone."""
+    try:
+        git = subprocess.run(
+            ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        commit = git.stdout.strip() or None
+    except OSError:  # no git here
+        commit = None
+    libraries = {name: _version(name) for name in ("torch", "numpy", "determined", "optuna")}
+    return {"python": platform.python_version(), **libraries, "commit": commit}
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None

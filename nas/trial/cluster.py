@@ -1,0 +1,65 @@
+"""A trial of a Determined experiment, in its container on a cluster."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+
+import determined as det
+from determined import pytorch
+from determined.common.api.errors import APIException
+
+from nas.config import load as configs
+from nas.core.fields import ConfigError
+from nas.trial import local as here
+from nas.trial.base import Trial
+
+logger = logging.getLogger(__name__)
+
+
+def on_cluster(trial_class: type[Trial], info: det.ClusterInfo) -> None:
+    """A trial of a Determined experiment. Hyperparameters that make no sense are reported as such, without a restart."""
+    logging.basicConfig(level=logging.INFO, format=det.LOG_FORMAT)
+    config, hparams = info.trial._config, info.trial.hparams
+    problem, length = None, ("epochs", 0)
+    try:
+        length = configs.check(trial_class, config, hparams, here.processes())
+    except ConfigError as error:
+        problem = error
+    tensorboard = importlib.util.find_spec("tensorboard") is not None
+    with pytorch.init(hparams={} if problem else hparams, enable_tensorboard_logging=tensorboard) as context:
+        try:
+            if problem:
+                raise problem
+            _fit_on_cluster(trial_class, context, length, info)
+        except ConfigError as error:
+            for line in error.problems:
+                logger.error("invalid hyperparameters: %s", line)
+            raise det.InvalidHP(str(error)) from error
+
+
+def _fit_on_cluster(
+    trial_class: type[Trial], context: pytorch.PyTorchTrialContext, length: tuple[str, int], info: det.ClusterInfo
+) -> None:
+    trial = trial_class(context)
+    trial.length = length
+    if trial.rank == 0:
+        logger.info("%s", trial.summary())
+        _describe_run(context, trial)
+    unit, count = length
+    pytorch.Trainer(trial, context).fit(
+        max_length=pytorch.Epoch(count) if unit == "epochs" else pytorch.Batch(count),
+        validation_period=pytorch.Epoch(1),
+        checkpoint_period=pytorch.Epoch(1),
+        checkpoint_policy="best" if trial.validates else "none",
+        latest_checkpoint=info.latest_checkpoint,
+    )
+    if trial.finished:  # fit() also returns after a pause, a preemption or a stop by the searcher
+        trial.conclude()
+
+
+def _describe_run(context: pytorch.PyTorchTrialContext, trial: Trial) -> None:
+    try:
+        context._core.train.set_metadata(trial.summary())
+    except APIException as error:  # the log has it too; no reason to lose a training
+        logger.warning("the master took no metadata: %s", error)

@@ -1,0 +1,242 @@
+"""The command line of a trial, and the choice between this machine and a cluster.
+
+python3 model_def.py --config train_one_arch.yaml                       here, one process
+torchrun --nproc-per-node 2 model_def.py --config train_one_arch.yaml   here, two processes
+python3 model_def.py --resume experiments/train_one_arch-1              go on with a run
+det experiment create train_one_arch.yaml .                             a cluster; the same file, no arguments
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import importlib
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import determined as det
+import torch
+from determined import core, pytorch
+
+from nas.config import load as configs
+from nas.config.search_space import trials
+from nas.core.downloads import DataError
+from nas.core.fields import ConfigError
+from nas.runs.run_folder import FolderBusyError, RunFolder, new_run, versions
+from nas.trial import cluster
+from nas.trial import local as here
+from nas.trial.base import Trial
+from nas.trial.engine_client import EngineClient
+from nas.trial.progress import TOLD, describe
+
+logger = logging.getLogger(__name__)
+ORPHANS_LEAVE = 60.0
+"""Seconds after which a trial whose engine was killed has left its folder."""
+
+
+def main(trial: str, argv: Sequence[str] | None = None) -> int:
+    """Run the trial class named as "module:Class"; returns the exit status (2: a config or data that cannot work)."""
+    module, _, name = trial.partition(":")
+    trial_class: type[Trial] = getattr(importlib.import_module(module), name)
+    info = det.get_cluster_info()
+    if info is not None and info.task_type == "TRIAL":
+        cluster.on_cluster(trial_class, info)
+        return 0
+    arguments = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger().handlers[0].addFilter(lambda record: record.name != TOLD.name)
+    for noisy, level in (("determined", "WARNING"), ("determined.common.storage", "ERROR"), ("filelock", "WARNING")):
+        logging.getLogger(noisy).setLevel(level)
+    link = None
+    if arguments.engine and os.environ.get("RANK", "0") == "0":
+        link = EngineClient(arguments.engine, int(Path(arguments.resume).name))
+    try:
+        return on_this_machine(trial_class, arguments, link)
+    except ConfigError as error:
+        problems, how = error.problems, "error" if isinstance(error, FolderBusyError) else "invalid"
+    except (DataError, OSError) as error:
+        full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+        problems, how = [str(error)], "disk" if full else "data" if isinstance(error, DataError) else "error"
+    except KeyboardInterrupt:
+        print("left at once; the latest checkpoint is the last one that was announced", file=sys.stderr)
+        return 130
+    print(*(f"error: {problem}" for problem in problems), sep="\n", file=sys.stderr)
+    if link is not None:
+        link.ended(how, problems)
+    return 2
+
+
+def on_this_machine(trial_class: type[Trial], arguments: argparse.Namespace, link: EngineClient | None) -> int:
+    """One trial without a master. Returns 0 when it is complete or stopped on demand."""
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    device = here.choose_device(arguments.device)
+    distributed = here.join(device)
+    try:
+        return _run_here(trial_class, arguments, device, distributed, link)
+    finally:
+        distributed.close()
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _run_here(
+    trial_class: type[Trial],
+    arguments: argparse.Namespace,
+    device: torch.device,
+    distributed: core.DistributedContext,
+    link: EngineClient | None,
+) -> int:
+    folder, config, hparams, seed, notes = _open_or_plan(arguments)
+    plan = here.Plan(config, hparams, seed, configs.check(trial_class, config, hparams, distributed.size))
+    with ExitStack() as stack:
+        if distributed.rank == 0:
+            folder = folder or _new_folder(arguments, config, hparams, seed)
+            stack.enter_context(folder.held(wait=ORPHANS_LEAVE if link else 0))
+        folder = distributed.broadcast(folder)
+        if folder.run.get("status") == "completed":
+            _say(distributed, f"{folder.path} is complete; nothing to do")
+            if link is not None:
+                link.ended("completed")
+            return 0
+        if distributed.rank == 0 and link is None:  # the engine sends all output to that file
+            stack.enter_context(_LogFile(folder.path / "log.txt"))
+        for note in notes:
+            _say(distributed, note)
+        return _train(trial_class, folder, plan, device, distributed, link)
+
+
+def _new_folder(arguments: argparse.Namespace, config: dict[str, Any], hparams: dict[str, Any], seed: int) -> RunFolder:
+    name = configs.file_name(config, Path(arguments.config).stem)
+    return RunFolder.create(Path(arguments.experiments), name, config, new_run(hparams, seed, versions()))
+
+
+def _open_or_plan(
+    arguments: argparse.Namespace,
+) -> tuple[RunFolder | None, dict[str, Any], dict[str, Any], int, list[str]]:
+    """The run to go on with, or config, hyperparameters and seed of a new one, and what the user should know of it."""
+    if arguments.resume and arguments.set:
+        raise ConfigError(["--set changes a new run; a resumed one keeps the config that it began with"])
+    if arguments.resume:
+        folder, config = RunFolder.open(Path(arguments.resume))
+        if "sampler" in folder.run:
+            raise ConfigError([f"{folder.path} is a whole experiment; go on with it by nas run --resume {folder.path}"])
+        if missing := [name for name in ("hyperparameters", "seed") if name not in folder.run]:
+            raise ConfigError(
+                [f"{folder.path} is not the folder of a run that can be resumed: run.json lacks {missing[0]}"]
+            )
+        return folder, config, folder.run["hyperparameters"], int(folder.run["seed"]), []
+    config = configs.override(configs.load(Path(arguments.config)), arguments.set)
+    configs.check_sections(config)
+    config = configs.with_absolute_folders(config)
+    first = trials(config, configs.experiment_seed(config)).next_trial()
+    notes = [
+        f"{name} = {value}, drawn for this one trial; the config searches over it"
+        for name, value in first.chosen.items()
+    ]
+    return None, config, first.hparams, first.seed if arguments.seed is None else arguments.seed, notes
+
+
+def _train(
+    trial_class: type[Trial],
+    folder: RunFolder,
+    plan: here.Plan,
+    device: torch.device,
+    distributed: core.DistributedContext,
+    link: EngineClient | None,
+) -> int:
+    def build(context: pytorch.PyTorchTrialContext) -> Trial:
+        trial = trial_class(context)
+        _say(distributed, f"run folder   {folder.path}\ndevice       {device}, {distributed.size} process(es)")
+        _say(distributed, "\n".join(f"{name:<12} {value}" for name, value in trial.summary().items()))
+        return trial
+
+    chief = distributed.rank == 0
+    try:
+        trial = here.train(build, plan, device, distributed, folder, link)
+    except BaseException:
+        if chief:
+            folder.save(status="failed")
+        if chief and link is None:
+            folder.discard()
+        raise
+    if not chief:
+        return 0
+    how = "completed" if trial.finished else "diverged" if trial.diverged else "stopped"
+    folder.save(status="pruned" if how == "stopped" and link and link.stopped else how)
+    _say(distributed, _last_word(how, folder, trial, link))
+    if link is not None:
+        link.ended(how)
+    return 1 if how == "diverged" else 0
+
+
+def _last_word(how: str, folder: RunFolder, trial: Trial, link: EngineClient | None) -> str:
+    if how == "completed":
+        return _closing(folder)
+    if how == "diverged":
+        return f"diverged after {trial.batches_trained} batches; {folder.path} has what happened until then"
+    if link and link.stopped:
+        return f"stopped by the searcher after {trial.batches_trained} batches"
+    return f"stopped after {trial.batches_trained} batches; go on with: {_go_on(folder)}"
+
+
+def _go_on(folder: RunFolder) -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    script = f"-m {spec.name}" if spec else shlex.quote(sys.argv[0])
+    return f"python3 {script} --resume {shlex.quote(str(folder.path))}"
+
+
+def _closing(folder: RunFolder) -> str:
+    """What a completed run came to: the last validation, the best one, the test, and where to look."""
+    validations = folder.metrics("validation")
+    best = folder.run["best"] or {}
+    lines = [f"valid        {describe(validations[-1]) or 'nothing held out'} after epoch {validations[-1]['epochs']}"]
+    if best and best["batches"] != validations[-1]["step"]:
+        better = next(record for record in validations if record["step"] == best["batches"])
+        lines.append(f"best valid   {describe(better)} after epoch {better['epochs']}")
+    lines += [f"test         {describe(record)}" for record in folder.metrics("test")]
+    lines.append(f"results      {folder.path} (metrics.jsonl, genotype.json, run.json, checkpoints)")
+    return "\n".join(lines)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Train one architecture on this machine.")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--config", metavar="FILE", help="experiment config (YAML), as for det experiment create")
+    source.add_argument("--resume", metavar="FOLDER", help="go on with the run in this folder")
+    parser.add_argument(
+        "--set", metavar="KEY=VALUE", action="append", default=[], help="override, e.g. hyperparameters.emsize=64"
+    )
+    parser.add_argument("--seed", type=int, metavar="N", help="trial seed (default: a master's for the first trial)")
+    parser.add_argument("--experiments", metavar="FOLDER", default="experiments", help="where new run folders go")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument("--engine", metavar="ADDRESS", help=argparse.SUPPRESS)  # said by `nas run`
+    return parser
+
+
+class _LogFile:
+    """Copies the log to a file within a block."""
+
+    def __init__(self, path: Path) -> None:
+        self._handler = logging.FileHandler(path, encoding="utf-8")
+        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+
+    def __enter__(self) -> None:
+        logging.getLogger().addHandler(self._handler)
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeHandler(self._handler)
+        self._handler.close()
+
+
+def _say(distributed: core.DistributedContext, text: str) -> None:
+    if distributed.rank == 0:
+        print(text, flush=True)
+        TOLD.info(text)

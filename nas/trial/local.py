@@ -1,0 +1,304 @@
+"""One trial on this machine, without a master: Determined's own Trainer loop on a context that writes to a folder.
+
+The trial, its loaders and the loop are those of the cluster; metrics and checkpoints go to a `RunFolder`, and a signal
+takes the place of the master's preemption. With `torchrun` each process calls `train` and the first one writes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import torch
+from determined import core, pytorch
+from determined.common import storage
+
+from nas.core.fields import ConfigError
+from nas.runs.run_folder import RunFolder
+from nas.trial.base import Trial
+from nas.trial.engine_client import EngineClient
+from nas.trial.progress import Progress, ReportingSteps
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one trial on this machine is to do."""
+
+    config: dict[str, Any]  # the experiment's config, overrides included
+    hparams: dict[str, Any]  # one value for each hyperparameter
+    seed: int
+    length: tuple[str, int]  # see Trial.length
+
+
+class Stop:
+    """Whether somebody asked the run to stop (Ctrl-C, SIGTERM); it then ends with a checkpoint. A second Ctrl-C cuts it."""
+
+    def __init__(self) -> None:
+        self.wanted = False
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Listen to the signals within the block; only the main thread can."""
+
+        def handle(number: int, frame: Any) -> None:
+            if self.wanted and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self.wanted = True
+            logger.warning(
+                "stopping after this batch; a checkpoint will be written (Ctrl-C again to leave without one)"
+            )
+
+        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class FolderTrain(core.DummyTrainContext):  # type: ignore[misc]
+    """Takes what a trial reports and writes it to the folder."""
+
+    def __init__(self, folder: RunFolder | None, progress: Progress, stop: Stop, link: EngineClient | None) -> None:
+        super().__init__()
+        self._folder, self._progress, self._stop, self._link = folder, progress, stop, link
+        self.validation: dict[str, Any] = {}
+
+    def set_status(self, status: str) -> None:
+        """Only a web UI wants to know."""
+
+    def report_progress(self, progress: float) -> None:
+        """The bar knows better."""
+
+    def set_metadata(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        if self._folder is not None:
+            self._folder.save(metadata=metadata)
+        return metadata
+
+    def _report_trial_metrics(
+        self, group: str, steps_completed: int, metrics: dict[str, Any], batch_metrics: Any = None
+    ) -> None:
+        plain = {name: value.item() if hasattr(value, "item") else value for name, value in metrics.items()}
+        if self._folder is not None:
+            self._folder.record(group, steps_completed, plain)
+        if group == "training":
+            self._progress.training(plain)
+        elif group == "validation":
+            self.validation = plain
+            self._progress.validation(plain)
+            if self._link is not None and self._link.validation(plain):
+                self._stop.wanted = True
+
+
+class SignalPreempt(core.DummyPreemptContext):  # type: ignore[misc]
+    """Answers "should this run stop?" from the first process's `Stop`, the same on all processes."""
+
+    def __init__(self, distributed: core.DistributedContext, stop: Stop) -> None:
+        super().__init__(distributed)
+        self._stop = stop
+
+    def should_preempt(self, auto_ack: bool = True) -> bool:
+        return bool(self._dist.broadcast(self._stop.wanted))
+
+
+class CheckpointRecorder(pytorch.PyTorchCallback):  # type: ignore[misc]
+    """Tells the folder about each complete checkpoint, so that it keeps the latest and the best."""
+
+    def __init__(self, folder: RunFolder, trial: Trial, train: FolderTrain) -> None:
+        self._folder, self._trial, self._train = folder, trial, train
+
+    def on_checkpoint_upload_end(self, uuid: str) -> None:
+        """Also called at the end of a run: a validation can follow the last checkpoint, if a stop came between them."""
+        trial = self._trial
+        for name, content in trial.files().items():
+            self._folder.write_json(name, content)
+        searcher = trial.context.get_experiment_config().get("searcher") or {}
+        validation = self._train.validation
+        current = validation.get("batches") == trial.batches_trained
+        value = validation.get(searcher.get("metric", "loss")) if current else None
+        epochs = trial.batches_trained / (trial.context._epoch_len or 1)
+        better = bool(searcher.get("smaller_is_better", True))
+        self._folder.checkpoint_saved(uuid, trial.batches_trained, epochs, value, smaller_is_better=better)
+
+
+def processes() -> int:
+    """How many processes train together: more than one under `torchrun`."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def join(device: torch.device) -> core.DistributedContext:
+    """Meet the other processes of a `torchrun`; on its own a process needs nobody."""
+    if processes() == 1:
+        return core.DummyDistributedContext()
+    os.environ["USE_TORCH_DISTRIBUTED"] = "True"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # NCCL talks through the current device
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    ports = [_free_ports(2) if os.environ["RANK"] == "0" else None]
+    torch.distributed.broadcast_object_list(ports, src=0)
+    publish, pull = ports[0] or (0, 0)
+    names = {
+        "size": "WORLD_SIZE",
+        "local_size": "LOCAL_WORLD_SIZE",
+        "cross_rank": "GROUP_RANK",
+        "cross_size": "GROUP_WORLD_SIZE",
+    }
+    place = {
+        name: int(os.environ[variable])
+        for name, variable in {"rank": "RANK", "local_rank": "LOCAL_RANK", **names}.items()
+    }
+    return core.DistributedContext(**place, chief_ip=os.environ["MASTER_ADDR"], pub_port=publish, pull_port=pull)
+
+
+def _free_ports(count: int) -> tuple[int, ...]:
+    """Ports of our own, for Determined's fixed ones collide when two runs share a machine."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("", 0))
+        return tuple(each.getsockname()[1] for each in sockets)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device by name, or the best one there is for "auto"; each process of a `torchrun` takes its own GPU.
+
+    Raises:
+        ConfigError: if this machine has no such device.
+    """
+    mps = getattr(torch.backends, "mps", None)
+    there = {
+        "cuda": torch.cuda.is_available(),
+        "mps": bool(mps and mps.is_available()) and processes() == 1,
+        "cpu": True,
+    }
+    if name == "auto":
+        name = next(kind for kind, usable in there.items() if usable)
+    if not there[name]:
+        usable = ", ".join(kind for kind in there if there[kind])
+        raise ConfigError([f"--device {name}: torch sees no such device here; usable: {usable}"])
+    return torch.device(name, int(os.environ.get("LOCAL_RANK", "0"))) if name == "cuda" else torch.device(name)
+
+
+def train(
+    build: Callable[[pytorch.PyTorchTrialContext], Trial],
+    plan: Plan,
+    device: torch.device,
+    distributed: core.DistributedContext,
+    folder: RunFolder,
+    link: EngineClient | None = None,
+) -> Trial:
+    """Train a trial from the folder's latest checkpoint, or from the start.
+
+    Until it is complete, or a signal stops it, or the engine at the other end of the link.
+    """
+    chief = distributed.rank == 0
+    latest, batches = distributed.broadcast(folder.rewind() if chief else None)
+    progress, stop = Progress(show=chief, tell=link.progress if link else None), Stop()
+    train_context = FolderTrain(folder if chief else None, progress, stop, link)
+    context_parts = core.Context(
+        checkpoint=core.DummyCheckpointContext(distributed, storage.SharedFSStorageManager(str(folder.checkpoints))),
+        distributed=distributed,
+        preempt=SignalPreempt(distributed, stop),
+        train=train_context,
+        searcher=core.DummySearcherContext(distributed),
+        profiler=core.DummyProfilerContext(),
+    )
+    with context_parts as core_context, stop.on_signals():
+        context = _trial_context(core_context, plan, device, batches)
+        trial = build(context)
+        trial.length = plan.length
+        if chief:
+            folder.save(status="running")
+            core_context.train.set_metadata(trial.summary())
+        keep_best = CheckpointRecorder(folder, trial, train_context) if chief else None
+        try:
+            _fit(trial, context, keep_best, progress, stop, latest, batches)
+        finally:
+            progress.close()
+        if trial.finished:
+            if keep_best is not None and train_context.validation:
+                keep_best.on_checkpoint_upload_end(folder.run["latest"]["uuid"])
+            trial.conclude()
+    return trial
+
+
+def _trial_context(
+    core_context: core.Context, plan: Plan, device: torch.device, batches: int
+) -> pytorch.PyTorchTrialContext:
+    """What `pytorch.init` makes, with a seed, a device and a start of our choice."""
+    context = pytorch.PyTorchTrialContext(
+        core_context=core_context,
+        trial_seed=plan.seed,
+        hparams=plan.hparams,
+        slots_per_trial=core_context.distributed.size,
+        num_gpus=torch.cuda.device_count() if device.type == "cuda" else 0,
+        exp_conf=plan.config,
+        aggregation_frequency=1,
+        steps_completed=batches,
+        managed_training=True,
+        debug_enabled=False,
+        enable_tensorboard_logging=False,
+    )
+    context.device = device
+    return context
+
+
+def _fit(
+    trial: Trial,
+    context: pytorch.PyTorchTrialContext,
+    keep_best: CheckpointRecorder | None,
+    progress: Progress,
+    stop: Stop,
+    latest: str | None,
+    batches: int,
+) -> None:
+    """`pytorch.Trainer.fit` with what it does not let us say off-cluster: how many batches are done already."""
+    callbacks = trial.build_callbacks()
+    if keep_best is not None:
+        callbacks["keep_best"] = keep_best
+    callbacks["bar"] = _BarStart(trial, progress, batches)
+    trial.build_callbacks = lambda: callbacks  # type: ignore[method-assign]
+    unit, count = trial.length
+    steps = ReportingSteps(100, stop, progress, at_once=context.distributed.size == 1)
+    controller = pytorch._PyTorchTrialController(
+        trial_inst=trial,
+        context=context,
+        checkpoint_period=pytorch.Epoch(1),
+        validation_period=pytorch.Epoch(1),
+        reporting_period=pytorch.Batch(steps),
+        max_length=pytorch.Epoch(count) if unit == "epochs" else pytorch.Batch(count),
+        smaller_is_better=True,
+        steps_completed=batches,
+        latest_checkpoint=latest,
+        local_training=True,
+        test_mode=False,
+        searcher_metric_name=None,
+        checkpoint_policy="none",
+        step_zero_validation=False,
+        global_batch_size=None,
+        profiling_enabled=False,
+    )
+    # Off-cluster Determined copies the working folder, whatever that is, into every checkpoint.
+    with mock.patch("determined.util.write_user_code"):
+        controller.run()
+
+
+class _BarStart(pytorch.PyTorchCallback):  # type: ignore[misc]
+    """Starts the bar once the loaders are there and the length of an epoch is known."""
+
+    def __init__(self, trial: Trial, progress: Progress, batches: int) -> None:
+        self._trial, self._progress, self._batches = trial, progress, batches
+
+    def on_training_start(self) -> None:
+        unit, count = self._trial.length
+        total = count * self._trial.context._epoch_len if unit == "epochs" else count
+        self._progress.start(self._batches, total)

@@ -1,0 +1,188 @@
+"""Embedding and decoder that share their weights, with the decoder's cross entropy: the fast form of all three.
+
+The logits of all words are never held. Those of some rows at a time become probabilities, and at once the gradients, in
+memory that is used again; they take V numbers a row, more than anything else in a language model. And the embedding adds
+its gradient, of few words, to the decoder's, instead of filling a table of all words for autograd to add up.
+
+What dropout before the decoder leaves of a column is multiplied by its own weights only, where that saves work (`kept.py`).
+
+T is time, B the batch's columns, R some rows of both, H the hidden size, V the words, K the features that are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch.autograd.function import once_differentiable
+
+from randomNAS_files.fast.column_sparse import gathering_memory, kept_features, kept_states, worth_gathering
+from randomNAS_files.fast.sequence import ONCE
+
+CHUNK = 1120  # rows at a time: enough for fast products, few enough for little memory
+BLOCK = 8  # a product of 40 rows is faster than one of 35
+
+
+class Tie:
+    """Where the decoder of one forward pass leaves the gradient of the shared weights, for the embedding to add its own.
+
+    Autograd holds this very tensor until the embedding's backward pass, which depends on the decoder's, has run as well.
+    """
+
+    def __init__(self) -> None:
+        self.grad: torch.Tensor | None = None
+
+
+class Lookup(torch.autograd.Function):
+    """Rows `(T, B, H)` of an embedding `(V, H)`, for tokens `(T, B)`."""
+
+    @staticmethod
+    def forward(ctx: Any, tie: Tie, tokens: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        ctx.tie, ctx.words = tie, len(embedding)
+        ctx.save_for_backward(tokens)
+        return F.embedding(tokens, embedding)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (tokens,) = ctx.saved_tensors
+        shared, ctx.tie.grad = ctx.tie.grad, None
+        table = grad.new_zeros(ctx.words, grad.size(-1)) if shared is None else shared
+        table.index_add_(0, tokens.flatten(), grad.flatten(0, -2))
+        return None, None, table if shared is None else None
+
+
+class DecodedLoss(torch.autograd.Function):
+    """Summed cross entropy of hidden `(T, B, H)` with targets `(T, B)`, for an embedding `(V, H)` and a bias `(V,)`.
+
+    Places whose target is negative do not count. With a mask `(B, H)`, hidden states are multiplied by it, a column at a time.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        tie: Tie,
+        hidden: torch.Tensor,
+        mask: torch.Tensor | None,
+        embedding: torch.Tensor,
+        bias: torch.Tensor,
+        targets: torch.Tensor,
+    ) -> torch.Tensor:
+        if mask is None:
+            parts, rows = parts_by_rows(hidden, embedding, targets), min(CHUNK, targets.numel())
+        else:
+            parts, rows = parts_by_column(hidden, mask, embedding, targets), min(CHUNK, len(hidden)) + BLOCK
+        grads = Grads(hidden, embedding, bias) if any(ctx.needs_input_grad) else None
+        memory, total = hidden.new_empty(rows, len(embedding)), hidden.new_zeros(())
+        for part in parts:
+            logits = torch.mm(part.states, part.weight, out=memory[: len(part.states)]).add_(bias)
+            torch.log_softmax(logits, dim=1, out=logits)
+            place, counts = part.targets.clamp(min=0)[:, None], (part.targets >= 0)[:, None].to(hidden.dtype)
+            total -= (logits.gather(1, place) * counts).sum()
+            if grads is not None:
+                grads.add(part, logits.exp_().scatter_add_(1, place, torch.full_like(counts, -1.0)), counts)
+        if grads is not None:
+            ctx.save_for_backward(*grads.memory())  # for those who count what is kept
+        ctx.tie, ctx.grads = tie, grads
+        return total
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        grads, ctx.grads = ctx.grads, None  # they are changed here, and serve once
+        if grads is None:
+            raise RuntimeError(ONCE)
+        hidden, embedding, bias = grads.times(grad)
+        ctx.tie.grad = embedding if ctx.needs_input_grad[3] else None
+        return None, hidden, None, embedding, bias, None
+
+
+def decoded_loss(
+    tie: Tie,
+    states: torch.Tensor,
+    dropped: torch.Tensor,
+    mask: torch.Tensor | None,
+    embedding: torch.Tensor,
+    bias: torch.Tensor,
+    targets: torch.Tensor,
+) -> torch.Tensor:
+    """`DecodedLoss` of `dropped`, which is `states * mask`, in the way that is less work."""
+    if mask is not None and worth_gathering(mask, len(states), len(embedding)):
+        loss: torch.Tensor = DecodedLoss.apply(tie, states, mask, embedding, bias, targets)
+    else:
+        loss = DecodedLoss.apply(tie, dropped, None, embedding, bias, targets)
+    return loss
+
+
+class Part(NamedTuple):
+    """Some rows, and what decodes them."""
+
+    states: torch.Tensor  # (R, K), masked
+    weight: torch.Tensor  # (K, V)
+    targets: torch.Tensor  # (R,), negative where a row does not count
+    steps: slice  # the rows' time steps
+    column: int
+    kept: tuple[torch.Tensor, torch.Tensor] | None = None  # the features that are left, and the mask there; None: all
+
+
+def parts_by_rows(hidden: torch.Tensor, embedding: torch.Tensor, targets: torch.Tensor) -> Iterator[Part]:
+    """Rows of all columns with all features, as if they were time steps of one column."""
+    states, wanted = hidden.reshape(-1, hidden.size(-1)), targets.flatten()
+    for start in range(0, len(states), CHUNK):
+        steps = slice(start, start + CHUNK)
+        yield Part(states[steps], embedding.t(), wanted[steps], steps, 0)
+
+
+def parts_by_column(
+    hidden: torch.Tensor, mask: torch.Tensor, embedding: torch.Tensor, targets: torch.Tensor
+) -> Iterator[Part]:
+    """A column at a time, with the features that the mask leaves of it. The weights are in memory that is used again."""
+    features = kept_features(mask)
+    weights = embedding.t().contiguous()  # all words of a feature side by side
+    memory = gathering_memory(features, weights)
+    for column, kept in enumerate(features):
+        for start in range(0, len(hidden), CHUNK):
+            steps = slice(start, start + CHUNK)
+            states, wanted = kept_states(hidden[steps], mask, column, kept), targets[steps, column]
+            more = -len(wanted) % BLOCK
+            weight = torch.index_select(weights, 0, kept, out=memory[: len(kept)])
+            padded = F.pad(states, (0, 0, 0, more)), weight, F.pad(wanted, (0, more), value=-1)
+            yield Part(*padded, steps, column, (kept, mask[column, kept]))
+
+
+class Grads:
+    """Gradients of the summed loss, part by part. Products are written the way in which CPU libraries are fastest."""
+
+    def __init__(self, hidden: torch.Tensor, embedding: torch.Tensor, bias: torch.Tensor) -> None:
+        self._like = embedding
+        self._hidden, self._bias = hidden.new_zeros(hidden.shape), torch.zeros_like(bias)
+        self._embedding = embedding.new_zeros(embedding.shape[::-1])  # transposed
+
+    def memory(self) -> tuple[torch.Tensor, ...]:
+        """All of it."""
+        return self._hidden, self._embedding, self._bias
+
+    def add(self, part: Part, logits: torch.Tensor, counts: torch.Tensor) -> None:
+        """Add what a part gives.
+
+        Args:
+            logits: the gradients of its logits `(R, V)`.
+            counts: `(R, 1)`, 0 where a row does not count and 1 elsewhere.
+        """
+        hidden, states = (part.weight @ logits.t()).t(), (part.states * counts).t()
+        if part.kept is None:
+            torch.mul(hidden, counts, out=self._hidden.flatten(0, 1)[part.steps])
+            self._embedding.addmm_(states, logits)
+        else:
+            (kept, scale), rows = part.kept, self._hidden[part.steps, part.column]
+            rows.index_copy_(1, kept, (hidden * counts * scale)[: len(rows)])
+            products = torch.mm(states, logits, out=part.weight)  # which has served
+            self._embedding.index_add_(0, kept, products)
+        self._bias.addmv_(logits.t(), counts[:, 0])
+
+    def times(self, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Of hidden, embedding and bias, times the gradient of the loss."""
+        embedding = torch.mul(self._embedding.t(), grad, out=torch.empty_like(self._like))
+        return self._hidden.mul_(grad), embedding, self._bias.mul_(grad)

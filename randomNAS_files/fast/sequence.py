@@ -1,0 +1,296 @@
+"""The recurrent cell as one differentiable operation over a whole sequence: the fast form of `RecurrentCell.forward`.
+
+It computes what the plain form does, up to rounding. What makes it faster: nodes that read the same state share a product
+(`plan.py`); the backward pass is written by hand, with gradients written over the gates, and weight gradients as products
+over all time steps; all memory is allocated once and used again; and features come before columns, (H, B) instead of
+(B, H), the shape in which CPU libraries multiply a large weight by a small batch fastest.
+
+T is time, B the batch's columns, H the hidden size, K the nodes of a group, S the slots of a plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.autograd.function import once_differentiable
+
+from randomNAS_files.fast.plan import Group, H, Plan
+
+_ATEN = torch.ops.aten
+ONCE = "the fast form of the recurrent model can be differentiated once only; use_fast(False) for more"
+_KEPT = 2  # spare workspaces of a cell: one for training and one for evaluation
+
+
+class Workspace:
+    """The memory of one pass over at most `steps` time steps, with the views of it that each time step works on.
+
+    Args:
+        like: decides type and device.
+        masked: whether states are multiplied by a mask before they are read.
+    """
+
+    def __init__(self, plan: Plan, steps: int, size: int, columns: int, like: torch.Tensor, masked: bool) -> None:
+        self.key = (plan, size, columns, like.dtype, like.device, masked)
+        self.plan, self.steps, self.size = plan, steps, size
+
+        def empty(*shape: int) -> torch.Tensor:
+            return torch.empty(*shape, dtype=like.dtype, device=like.device)
+
+        self.outputs = empty(steps + 1, size, columns)  # h before each time step, and after the last one
+        self.states = empty(steps, plan.slots, size, columns)
+        self.gates = [
+            empty(steps, 2, len(group), size, columns) for group in plan.groups
+        ]  # for sigmoids, for activations
+        self.sources = [empty(steps, size, columns) if masked else None for _ in plan.groups]
+        self.turned = [empty(width * size * steps * columns) for width in (1, 2)]  # see by_feature
+        self.states[:, list(plan.zero)] = 0
+        self.at = [Step(self, t) for t in range(steps)]
+
+    def memory(self) -> list[torch.Tensor]:
+        """All of it."""
+        sources = [source for source in self.sources if source is not None]
+        return [self.outputs, self.states, *self.gates, *sources, *self.turned]
+
+    @staticmethod
+    def by_feature(values: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        """`(T, P, F, B)` as `(P * F, T * B)`, copied to some memory."""
+        steps, parts, features, columns = values.shape
+        turned = memory[: values.numel()].view(parts, features, steps, columns)
+        return turned.copy_(values.permute(1, 2, 0, 3)).view(parts * features, steps * columns)
+
+    def read_by(self, index: int, steps: int) -> torch.Tensor:
+        """What the group of that index read in the first `steps` time steps, `(T, H, B)`."""
+        source, slot = self.sources[index], self.plan.groups[index].source
+        if source is not None:
+            return source[:steps]
+        return self.outputs[:steps] if slot == H else self.states[:steps, slot]
+
+
+class Step:
+    """The views of a workspace that one time step reads and writes."""
+
+    def __init__(self, space: Workspace, t: int) -> None:
+        plan, states = space.plan, space.states[t]
+        self.before, self.output = space.outputs[t], space.outputs[t + 1]  # (H, B) each
+        self.averaged = [states[first:last] for first, last in plan.averaged]
+        self.groups = []
+        for group, gates, source in zip(plan.groups, space.gates, space.sources, strict=True):
+            state = self.before if group.source == H else states[group.source]
+            read = state if source is None else source[t]
+            self.groups.append(GroupStep(group, gates[t], state, read, states[group.first : group.last]))
+
+
+class GroupStep:
+    """The views of one group in one time step.
+
+    Args:
+        gates: `(2, K, H, B)`: products, then what sigmoids and activations make of them, then gradients.
+        state: `(H, B)`, what the nodes start from.
+        read: the same, masked.
+        new: `(K, H, B)`, their own states.
+    """
+
+    def __init__(
+        self, group: Group, gates: torch.Tensor, state: torch.Tensor, read: torch.Tensor, new: torch.Tensor
+    ) -> None:
+        self.product = gates.flatten(0, 2)  # (2KH, B)
+        self.c, self.g = gates.unbind(0)
+        self.state, self.read, self.new = state, read, new
+        self.runs = [(name, self.g[first:last]) for name, first, last in group.runs]
+
+
+def pack(weights: Sequence[torch.Tensor], plan: Plan) -> list[torch.Tensor]:
+    """The weight of each group, `(H, 2KH)`, of those of the initial state and of the nodes, `(H, 2H)` each."""
+    packed = []
+    for group in plan.groups:
+        own = [weights[node] for node in group.nodes]
+        halves = [weight.chunk(2, dim=1) for weight in own]
+        packed.append(own[0] if len(own) == 1 else torch.cat([c for c, _ in halves] + [g for _, g in halves], dim=1))
+    return packed
+
+
+def advance(step: Step, weights: Sequence[torch.Tensor], mask: torch.Tensor | None, share: float) -> None:
+    """One time step: from `before` to `output`. The weights are those of `pack`, transposed; mask is `(H, B)`.
+
+    The gates of the first group hold what the inputs give them.
+    """
+    for group, weight in zip(step.groups, weights, strict=True):
+        if mask is not None:
+            torch.mul(group.state, mask, out=group.read)
+        if group is step.groups[0]:
+            group.product.addmm_(weight, group.read)
+        else:
+            torch.mm(weight, group.read, out=group.product)
+        group.c.sigmoid_()
+        for name, block in group.runs:
+            activate(name, block)
+        torch.lerp(group.state, group.g, group.c, out=group.new)
+    _average(step.averaged, share, step.output)
+
+
+def _average(states: Sequence[torch.Tensor], share: float, out: torch.Tensor) -> None:
+    """`share` times the sum of all states in some runs `(K, H, B)`."""
+    if not states:
+        out.zero_()
+        return
+    torch.sum(states[0], 0, out=out)
+    for run in states[1:]:
+        for state in run.unbind(0):
+            out.add_(state)
+    out.mul_(share)
+
+
+def activate(name: str, block: torch.Tensor) -> None:
+    """Apply an activation in place."""
+    if name == "tanh":
+        block.tanh_()
+    elif name == "sigmoid":
+        block.sigmoid_()
+    elif name == "relu":
+        block.relu_()
+
+
+def _differentiate(name: str, grad: torch.Tensor, block: torch.Tensor) -> None:
+    """Write over what an activation gave the gradient of what it was given."""
+    if name == "tanh":
+        _ATEN.tanh_backward.grad_input(grad, block, grad_input=block)
+    elif name == "sigmoid":
+        _ATEN.sigmoid_backward.grad_input(grad, block, grad_input=block)
+    elif name == "relu":
+        _ATEN.threshold_backward.grad_input(grad, block, 0, grad_input=block)
+    else:
+        block.copy_(grad)
+
+
+class Backward:
+    """The backward pass over time: gradients with respect to the gates before their functions, written over the gates.
+
+    Args:
+        weights: as `pack` gives them.
+        mask: `(H, B)`, or None.
+    """
+
+    def __init__(self, space: Workspace, weights: Sequence[torch.Tensor], mask: torch.Tensor | None) -> None:
+        plan, like = space.plan, space.outputs[0]
+        self._plan, self._mask, self._weights = plan, mask, weights
+        self._shares = like.new_tensor((0.0, *plan.shares)).view(-1, 1, 1)
+        self._grads = like.new_empty(plan.slots + 1, *like.shape)  # of h before the time step, and of all states
+        widest = max(len(group) for group in plan.groups)
+        self._first, self._second = like.new_empty(2, widest, *like.shape).unbind(0)
+        self._given = like.new_empty(like.shape)
+
+    def run(self, steps: Sequence[Step], grads: torch.Tensor) -> torch.Tensor:
+        """From the gradients of the outputs `(T, H, B)` to that of the state before the first time step, `(H, B)`."""
+        before = torch.zeros_like(self._given)
+        for step, grad in zip(reversed(steps), reversed(grads.unbind(0)), strict=True):
+            torch.add(grad, before, out=self._given)
+            torch.mul(self._given, self._shares, out=self._grads)
+            for i in reversed(range(len(step.groups))):
+                self._retreat(self._plan.groups[i], step.groups[i], self._weights[i])
+            before = self._grads[0]
+        return before
+
+    def _retreat(self, group: Group, views: GroupStep, weight: torch.Tensor) -> None:
+        """From the gradient of the group's states to that of the gates and of the state that they were made of."""
+        own, source = self._grads[group.first + 1 : group.last + 1], self._grads[group.source + 1]
+        first, second = self._first[: len(group)], self._second[: len(group)]
+        torch.sub(views.g, views.state, out=first).mul_(own)
+        torch.mul(own, views.c, out=second)
+        own.sub_(second)  # what goes on to the source without a gate
+        _ATEN.sigmoid_backward.grad_input(first, views.c, grad_input=views.c)
+        for (name, block), (_, start, stop) in zip(views.runs, group.runs, strict=True):
+            _differentiate(name, second[start:stop], block)
+        if len(group) > 1:
+            torch.sum(own, 0, out=first[0])
+            source.add_(first[0])
+        else:
+            source.add_(own[0])
+        torch.mm(weight, views.product, out=first[0])
+        if self._mask is None:
+            source.add_(first[0])
+        else:
+            source.addcmul_(first[0], self._mask)
+
+
+class Spares:
+    """Workspaces that wait for the next pass. One that a backward pass still needs is not among them."""
+
+    def __init__(self) -> None:
+        self._free: list[Workspace] = []
+
+    def take(self, plan: Plan, steps: int, size: int, columns: int, like: torch.Tensor, masked: bool) -> Workspace:
+        """One that is large enough, perhaps a new one."""
+        key = (plan, size, columns, like.dtype, like.device, masked)
+        for space in self._free:
+            if space.key == key:
+                self._free.remove(space)
+                if space.steps >= steps:
+                    return space
+                break
+        return Workspace(plan, steps, size, columns, like, masked)
+
+    def give(self, space: Workspace) -> None:
+        """It is not needed any more."""
+        self._free = [space, *self._free][:_KEPT]
+
+
+class CellSequence(torch.autograd.Function):
+    """Outputs `(T, B, H)` of what inputs give to the first gates `(T, B, 2H)`, and the state h `(B, H)`.
+
+    Then come the mask of states `(B, H)`, or None, and the weights `(H, 2H)` of h and of the nodes.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        spares: Spares,
+        plan: Plan,
+        inputs: torch.Tensor,
+        h: torch.Tensor,
+        mask: torch.Tensor | None,
+        *weights: torch.Tensor,
+    ) -> torch.Tensor:
+        steps, (columns, size) = len(inputs), h.shape
+        mask = mask if mask is None else mask.t().to(h.dtype).contiguous()
+        space = spares.take(plan, steps, size, columns, h, mask is not None)
+        space.gates[0][:steps].view(steps, 2 * size, columns).copy_(inputs.transpose(1, 2))
+        space.outputs[0].copy_(h.t())
+        packed = pack(weights, plan)
+        transposed, share = [weight.t() for weight in packed], max(plan.shares)
+        for step in space.at[:steps]:
+            advance(step, transposed, mask, share)
+        outputs = space.outputs[1 : steps + 1].transpose(1, 2).contiguous()
+        if any(ctx.needs_input_grad):
+            ctx.save_for_backward(*weights, *space.memory())  # the memory for those who count what is kept
+            ctx.space, ctx.packed, ctx.mask = space, packed, mask
+            ctx.spares, ctx.steps = spares, steps
+        else:
+            spares.give(space)
+        return outputs
+
+    @staticmethod
+    @once_differentiable  # type: ignore[misc]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        space, steps = ctx.space, ctx.steps
+        if space is None:
+            raise RuntimeError(ONCE)
+        weights = ctx.saved_tensors[: -len(space.memory())]
+        before = Backward(space, ctx.packed, ctx.mask).run(space.at[:steps], grad.transpose(1, 2).contiguous())
+        inputs = space.gates[0][:steps].flatten(1, 3).transpose(1, 2).contiguous()  # (T, B, 2H)
+        wanted = ctx.needs_input_grad[5:]
+        found: list[torch.Tensor | None] = [None] * len(weights)
+        for i, group in enumerate(space.plan.groups):
+            nodes = [(k, node) for k, node in enumerate(group.nodes) if wanted[node]]
+            if nodes:
+                read = space.by_feature(space.read_by(i, steps)[:, None], space.turned[0])  # (H, TB)
+            for k, node in nodes:
+                if i == 0:
+                    found[node] = read @ inputs.flatten(0, 1)
+                else:
+                    found[node] = read @ space.by_feature(space.gates[i][:steps, :, k], space.turned[1]).t()
+        h_grad = before.t().clone() if ctx.needs_input_grad[3] else None
+        ctx.spares.give(space)
+        ctx.space = None
+        return None, None, inputs, h_grad, None, *found

@@ -1,0 +1,545 @@
+"""The image trial on this machine: what it leaves behind, what it reports, and how it refuses what cannot work."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from support.runs import CLASSES, IMAGES, Laptop, Run, after_step, start
+from test_kirigami import sheets, strain
+
+import cnn_nas.trial
+from cnn_nas.architecture import Genotype, from_json, sample
+from cnn_nas.constraints import Constraints
+from cnn_nas.counting import count
+from cnn_nas.genotypes import DARTS_V2
+from cnn_nas.images import kirigami
+from cnn_nas.images.arrays import Images
+from cnn_nas.images.data import DataConfig, load
+from cnn_nas.model import DropPath, ModelConfig, Network
+from cnn_nas.sampling import NetworkSize, draw
+
+EPOCHS = 3
+EDGES = DARTS_V2.to_hparams()
+
+
+@pytest.fixture(scope="module")
+def plain(module_darkroom: Laptop) -> Run:
+    """A run with everything on."""
+    return module_darkroom.train(train_epochs=EPOCHS, evaluate_test=True, learning_rate=0.1)
+
+
+def data_of(run: Run, folder: Path) -> Any:
+    return load(DataConfig(**{**IMAGES.data, "data_dir": str(folder)}))
+
+
+def network_of(run: Run, outputs: int, shape: tuple[int, int, int], genotype: Genotype = DARTS_V2) -> Network:
+    """The network of the latest checkpoint, to evaluate."""
+    hparams = run.read("run.json")["hyperparameters"]
+    names = ("init_channels", "layers", "auxiliary", "auxiliary_weight", "drop_path_prob")
+    config = ModelConfig(*(hparams[name] for name in names))
+    net = Network(config, genotype, outputs, shape[0], shape[1:], torch.Generator())
+    state = {name.removeprefix("module."): value for name, value in run.checkpoint()["models_state_dict"][0].items()}
+    net.load_state_dict(state)
+    return net.eval()
+
+
+@torch.no_grad()
+def outputs_of(net: Network, images: Images, train: Images) -> np.ndarray:
+    """Image by image, in double precision, normalised by what the pixels of the training images have."""
+    net = net.double()
+    pixels = train.images.double().numpy() / 255
+    mean, std = (torch.from_numpy(getattr(pixels, name)((0, 2, 3))).view(-1, 1, 1) for name in ("mean", "std"))
+    return np.stack([net(((x.double() / 255 - mean) / std)[None]).logits[0].numpy() for x in images.images])
+
+
+def plain_scores(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+    right = outputs[np.arange(len(targets)), targets][:, None]
+    losses = np.log(np.exp(outputs - right).sum(1))
+    rank = (outputs > right).sum(1)
+    return {"loss": losses.mean(), "top1_accuracy": (rank < 1).mean(), "top5_accuracy": (rank < 5).mean()}
+
+
+def test_a_run_leaves_its_folder(plain: Run) -> None:
+    assert plain.code == 0 and plain.err == ""
+    names = {path.name for path in plain.path.iterdir() if not path.name.startswith(".")}
+    assert names == {"checkpoints", "config.yaml", "genotype.json", "log.txt", "metrics.jsonl", "run.json"}
+    run = plain.read("run.json")
+    assert run["status"] == "completed" and plain.path.name == "cnn_folder-1" and str(plain.path) in plain.out
+    kept = {run["latest"]["uuid"], run["best"]["uuid"]}
+    assert {path.name for path in (plain.path / "checkpoints").iterdir()} == kept
+    for folder in (plain.path, *(plain.path / "checkpoints" / uuid for uuid in kept)):
+        assert from_json(json.loads((folder / "genotype.json").read_text())) == DARTS_V2
+
+
+def test_the_summary_says_what_was_trained(plain: Run) -> None:
+    counts = count(DARTS_V2, init_channels=2, layers=3, classes=CLASSES, input_size=(3, 8, 8))
+    assert plain.read("run.json")["metadata"] == {
+        **{"architecture": str(DARTS_V2), "genotype": DARTS_V2.to_text(), "dataset": "folder"},
+        **{"parameters": counts.parameters, "macs": counts.macs},
+    }
+    net = network_of(plain, CLASSES, (3, 8, 8))
+    own = sum(value.numel() for name, value in net.named_parameters() if not name.startswith("auxiliary"))
+    assert counts.parameters == own
+
+
+def test_metrics_have_the_names_that_were_promised(plain: Run) -> None:
+    steps = {"group", "step", "batches", "epochs"}
+    names = {
+        group: {frozenset(record) for record in plain.metrics(group)} for group in ("training", "validation", "test")
+    }
+    assert names == {
+        "training": {frozenset(steps | {"loss", "top1_accuracy", "lr"})},
+        "validation": {frozenset(steps | {"loss", "top1_accuracy", "top5_accuracy"})},
+        "test": {frozenset({"group", "step", "test_loss", "test_top1_accuracy", "test_top5_accuracy"})},
+    }
+
+
+def test_epochs_are_exact(plain: Run) -> None:
+    for group in ("training", "validation"):
+        assert plain.values(group, "epochs") == list(range(1, EPOCHS + 1))
+        assert plain.values(group, "batches") == [4, 8, 12]  # 68 images in batches of 16
+
+
+def test_scores_equal_a_plain_computation(plain: Run, pictures: Path) -> None:
+    data = data_of(plain, pictures)
+    assert (len(data.train), len(data.valid), len(data.test)) == (68, 22, 31)
+    net = network_of(plain, CLASSES, (3, 8, 8))
+    (test,) = plain.metrics("test")
+    for images, metrics, prefix in ((data.valid, plain.metrics("validation")[-1], ""), (data.test, test, "test_")):
+        expected = plain_scores(outputs_of(net, images, data.train), images.targets.numpy())
+        found = {name: metrics[prefix + name] for name in expected}
+        assert found == pytest.approx(expected, rel=1e-5)
+    assert 0 < test["test_top1_accuracy"] < test["test_top5_accuracy"] <= 1
+
+
+def test_the_test_split_is_read_and_scored_once_and_last(plain: Run, darkroom: Laptop) -> None:
+    groups = [json.loads(line)["group"] for line in (plain.path / "metrics.jsonl").read_text().splitlines()]
+    assert groups.count("test") == 1 and groups[-1] == "test"
+    with pytest.MonkeyPatch.context() as patch:
+        forbid(patch, "cnn_nas.images.data.ImageData.test")
+        run = darkroom.train(train_epochs=1)
+    assert run.code == 0 and run.metrics("test") == []
+
+
+def forbid(patch: pytest.MonkeyPatch, name: str) -> None:
+    """Whoever asks for it fails."""
+
+    def read(*_: Any) -> None:
+        raise AssertionError(f"{name} should not be needed")
+
+    patch.setattr(name, property(read) if name.endswith(".test") else read)
+
+
+def test_the_best_checkpoint_is_that_of_the_highest_accuracy(plain: Run) -> None:
+    accuracies = plain.values("validation", "top1_accuracy")
+    best, latest = (plain.read("run.json")[which] for which in ("best", "latest"))
+    assert best["value"] == max(accuracies) and best["epochs"] == 1 + accuracies.index(max(accuracies))
+    assert latest["value"] == accuracies[-1] and latest["epochs"] == EPOCHS
+
+
+def test_the_same_config_gives_the_same_run_and_the_seed_changes_it(plain: Run, darkroom: Laptop) -> None:
+    again = darkroom.train(train_epochs=EPOCHS, evaluate_test=True, learning_rate=0.1, eval_batch_size=7)
+    assert [again.metrics(group) for group in ("training", "validation", "test")] == [
+        plain.metrics(group) for group in ("training", "validation", "test")
+    ]
+    other = darkroom.train("reproducibility.experiment_seed=301", train_epochs=1, learning_rate=0.1)
+    assert other.values("training", "loss")[0] != plain.values("training", "loss")[0]
+
+
+def test_the_eval_batch_size_changes_no_score(plain: Run, darkroom: Laptop) -> None:
+    again = darkroom.train(train_epochs=EPOCHS, evaluate_test=True, learning_rate=0.1, eval_batch_size=50)
+    for name in ("loss", "top1_accuracy", "top5_accuracy"):
+        assert again.values("validation", name) == pytest.approx(plain.values("validation", name), rel=1e-5)
+        assert again.values("test", f"test_{name}") == pytest.approx(plain.values("test", f"test_{name}"), rel=1e-5)
+
+
+def test_something_is_learned(darkroom: Laptop) -> None:
+    options: dict[str, Any] = {"init_channels": 4, "drop_path_prob": 0, "cutout_length": 0, "crop_padding": 0}
+    run = darkroom.train(train_epochs=12, learning_rate=0.1, flip=False, auxiliary=False, **options)
+    assert run.values("training", "loss")[-1] < 0.7 * run.values("training", "loss")[0]
+    assert run.values("validation", "top1_accuracy")[-1] > 2 / CLASSES
+
+
+def test_without_validation_all_is_trained_on(darkroom: Laptop) -> None:
+    run = darkroom.train("data.validation_fraction=0", evaluate_test=True)
+    assert run.code == 0 and run.err == ""
+    assert [set(record) for record in run.metrics("validation")] == [{"group", "step", "batches", "epochs"}] * 2
+    assert run.values("training", "batches") == [5, 10]  # 90 images in batches of 16
+    (test,) = run.metrics("test")
+    data = load(DataConfig(**{**IMAGES.data, "data_dir": str(darkroom.data), "validation_fraction": 0}))
+    expected = plain_scores(
+        outputs_of(network_of(run, CLASSES, (3, 8, 8)), data.test, data.train), data.test.targets.numpy()
+    )
+    assert {name: test[f"test_{name}"] for name in expected} == pytest.approx(expected, rel=1e-5)
+    assert run.read("run.json")["best"] is None and run.read("run.json")["status"] == "completed"
+    assert "nothing held out" in run.out and "best valid" not in run.out
+
+
+# --- schedules
+
+
+def cosine(progress: float) -> float:
+    return 0.15 * (1 + math.cos(math.pi * progress))
+
+
+def test_the_learning_rate_falls_along_a_cosine(darkroom: Laptop) -> None:
+    rates: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        after_step(patch, lambda trial, _: rates.append(trial.sgd.param_groups[0]["lr"]))
+        run = darkroom.train(train_epochs=5, learning_rate=0.3)
+    expected = [cosine(index / 20) for index in range(20)]
+    assert rates == pytest.approx(expected) and rates[0] == 0.3
+    for epoch, reported in enumerate(run.values("training", "lr")):
+        assert reported == rates[4 * epoch + 3]
+
+
+def test_schedules_last_as_long_as_training(darkroom: Laptop) -> None:
+    """Also where the length is a number of batches that does not end with an epoch."""
+    rates: list[float] = []
+    with pytest.MonkeyPatch.context() as patch:
+        after_step(patch, lambda trial, _: rates.append(trial.sgd.param_groups[0]["lr"]))
+        run = darkroom.train(
+            "searcher.max_time=10", "searcher.time_metric=batches", train_epochs=None, learning_rate=0.3
+        )
+    assert rates == pytest.approx([cosine(index / 10) for index in range(10)])
+    assert run.values("validation", "batches") == [4, 8, 10]
+
+
+def test_drop_path_grows_with_the_epochs(darkroom: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[DropPath] = []
+
+    class Spy(DropPath):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr(cnn_nas.trial, "DropPath", Spy)
+    run = darkroom.train(train_epochs=4, drop_path_prob=0.6)
+    assert run.code == 0
+    assert [drop.p for drop in made] == [pytest.approx(0.6 * (i // 4) / 4) for i in range(16)]
+    assert all(drop.batch_size == 16 and drop.own == slice(0, 16) for drop in made)
+
+
+def test_drop_path_is_drawn_anew_for_every_batch(darkroom: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    masks: list[torch.Tensor] = []
+    original = DropPath.mask
+
+    def mask(self: DropPath) -> torch.Tensor | None:
+        drawn = original(self)
+        masks.extend([] if drawn is None else [drawn])
+        return drawn
+
+    monkeypatch.setattr(DropPath, "mask", mask)
+    darkroom.train(train_epochs=2, drop_path_prob=0.8)
+    assert len({tuple(each.flatten().tolist()) for each in masks}) > len(masks) / 2
+    assert torch.cat(masks).unique().tolist() == [0.0, pytest.approx(1 / 0.6)]
+
+
+# --- switches
+
+
+def test_mixed_precision_runs(plain: Run, darkroom: Laptop) -> None:
+    kinds: set[torch.dtype] = set()
+    with pytest.MonkeyPatch.context() as patch:
+        after_step(patch, lambda trial, _: kinds.add(next(trial.net.parameters()).dtype))
+        run = darkroom.train(mixed_precision=True, train_epochs=EPOCHS, learning_rate=0.1)
+    assert run.code == 0 and kinds == {torch.float32}
+    losses, exact = (each.values("training", "loss") for each in (run, plain))
+    assert losses != exact and losses == pytest.approx(exact, rel=0.1)
+    assert darkroom.train(mixed_precision=None, train_epochs=1).code == 0
+
+
+def test_the_memory_format_changes_next_to_nothing(darkroom: Laptop) -> None:
+    formats: dict[bool, bool] = {}
+    runs = []
+    for last in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            after_step(patch, lambda trial, _, last=last: formats.update({last: is_last(trial.net)}))
+            # As many channels as on which oneDNN does not corrupt the heap.
+            runs.append(darkroom.train(channels_last=last, init_channels=16, layers=1, train_epochs=1))
+    assert formats == {True: True, False: False} and [run.code for run in runs] == [0, 0]
+    assert runs[0].values("training", "loss") == pytest.approx(runs[1].values("training", "loss"), rel=1e-3)
+
+
+def is_last(net: Network) -> bool:
+    return net.stem[0].weight.is_contiguous(memory_format=torch.channels_last)
+
+
+# --- regression
+
+
+@pytest.fixture(scope="module")
+def graphene(of_the_module: None, tmp_path_factory: pytest.TempPathFactory) -> Laptop:
+    folder = tmp_path_factory.mktemp("graphene")
+    cuts = np.random.RandomState(0).permutation(sheets(2))[:80]
+    np.savetxt(folder / kirigami.TABLE, np.column_stack([cuts, strain(cuts)]), fmt="%.6g")
+    kind = replace(IMAGES, config="cnn_nas/kirigami.yaml", data={"dataset": "kirigami", "validation_fraction": 0.2})
+    return Laptop(tmp_path_factory.mktemp("experiments"), folder, kind)
+
+
+def test_a_regression_reports_its_error_and_r2(graphene: Laptop) -> None:
+    run = graphene.train(layers=2, crop_padding=0, cutout_length=0, evaluate_test=True)
+    assert run.code == 0, run.err
+    steps = {"group", "step", "batches", "epochs"}
+    assert {frozenset(record) for record in run.metrics("training")} == {frozenset(steps | {"loss", "lr"})}
+    assert {frozenset(record) for record in run.metrics("validation")} == {frozenset(steps | {"loss", "r2"})}
+    (test,) = run.metrics("test")
+    assert set(test) == {"group", "step", "test_loss", "test_r2"}
+    data = load(DataConfig("kirigami", data_dir=str(graphene.data), validation_fraction=0.2))
+    assert data.valid is not None
+    net, trained = network_of(run, 1, (1, 32, 80)), data.train.targets.double().numpy()
+    for images, prefix, metrics in ((data.valid, "", run.metrics("validation")[-1]), (data.test, "test_", test)):
+        truth = images.targets.double().numpy()
+        predicted = outputs_of(net, images, data.train)[:, 0] * trained.std() + trained.mean()
+        error = ((predicted - truth) ** 2).mean()
+        assert metrics[f"{prefix}loss"] == pytest.approx(error, rel=1e-4)
+        assert metrics[f"{prefix}r2"] == pytest.approx(1 - error / truth.var(), rel=1e-3, abs=1e-3)
+    assert run.read("run.json")["best"]["value"] == min(run.values("validation", "loss"))
+
+
+def test_r2_is_not_huge_when_a_regression_diverges(graphene: Laptop) -> None:
+    """Whoever sorts by R2, of which more is better, must not find the diverged run at the top."""
+    run = graphene.train(layers=2, crop_padding=0, cutout_length=0, learning_rate=1e30)
+    assert run.code == 1 and run.read("run.json")["status"] == "diverged"
+    assert all(math.isfinite(value) for name in ("loss", "r2") for value in run.values("validation", name))
+    assert run.values("validation", "loss")[0] >= 1e9
+    assert run.values("validation", "r2")[0] <= 1
+
+
+# --- diverging
+
+
+def test_a_loss_that_is_not_finite_is_said(darkroom: Laptop) -> None:
+    run = darkroom.train(learning_rate=1e30, train_epochs=3)
+    assert run.code == 1 and "diverged" in run.out
+    values = [value for name in ("loss", "top1_accuracy", "top5_accuracy") for value in run.values("validation", name)]
+    assert all(math.isfinite(value) for value in values) and run.values("validation", "loss")[0] >= 1e9
+    assert run.values("validation", "top1_accuracy")[0] <= 1  # what the searcher looks at, and wants large
+
+
+# --- the architecture
+
+
+def test_an_architecture_can_be_spelled_out(darkroom: Laptop) -> None:
+    spelled, named = darkroom.train(arch_to_use=None, train_epochs=1, **EDGES), darkroom.train(train_epochs=1)
+    assert spelled.code == 0, spelled.err
+    assert from_json(spelled.read("genotype.json")) == DARTS_V2
+    assert spelled.metrics("validation") == named.metrics("validation")
+
+
+def test_a_seed_names_the_architecture(darkroom: Laptop) -> None:
+    run = darkroom.train(arch_to_use=None, arch_seed=11, train_epochs=1)
+    assert run.code == 0, run.err
+    assert from_json(run.read("genotype.json")) == sample(11)
+    assert sample(11).to_text() in run.out
+
+
+def test_a_seed_draws_within_the_constraints(darkroom: Laptop) -> None:
+    rules = {"operations": ["skip_connect", "sep_conv_3x3", "dil_conv_3x3"], "normal": {"skip_connect": [1, 1]}}
+    size = NetworkSize(2, 3, CLASSES, (3, 8, 8))
+    expected = draw(5, Constraints.from_mapping(rules), size)
+    run = darkroom.train(arch_to_use=None, arch_seed=5, constraints=rules, train_epochs=1)
+    assert run.code == 0, run.err
+    assert from_json(run.read("genotype.json")) == expected
+    assert [name for name, _ in expected.normal].count("skip_connect") == 1
+
+
+ODD: dict[str, Genotype] = {
+    "none": Genotype(normal=(("none", 0), ("skip_connect", 1)) * 4, reduce=(("none", 0), ("max_pool_3x3", 1)) * 4),
+    "all none": Genotype(normal=(("none", 0),) * 8, reduce=(("none", 1),) * 8),
+    "one input": Genotype(normal=(("sep_conv_3x3", 0),) * 8, reduce=(("dil_conv_5x5", 0),) * 8),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_architectures_with_idle_parts_train(name: str, darkroom: Laptop) -> None:
+    run = darkroom.train(arch_to_use=None, train_epochs=1, **ODD[name].to_hparams())
+    assert run.code == 0, run.err
+    assert from_json(run.read("genotype.json")) == ODD[name]
+
+
+# --- what cannot work
+
+
+# Hyperparameters and overrides that cannot work, and what the error must say.
+BAD: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
+    "unknown genotype": ({"arch_to_use": "DARTS_V3"}, [], ["DARTS_V3", "did you mean DARTS_V2"]),
+    "operation": (
+        {"arch_to_use": None, **EDGES, "normal_node2_edge1_op": "sep_conv3x3"},
+        [],
+        ["normal_node2_edge1_op 'sep_conv3x3' is not an operation", "did you mean sep_conv_3x3"],
+    ),
+    "predecessor": (
+        {"arch_to_use": None, **EDGES, "reduce_node1_edge2": 2},
+        [],
+        ["reduce_node1_edge2 must be 0..1, got 2"],
+    ),
+    "a missing edge": (
+        {"arch_to_use": None, **{key: EDGES[key] for key in EDGES if key != "normal_node3_edge1"}},
+        [],
+        ["normal_node3_edge1 is missing"],
+    ),
+    "two architectures": ({"arch_seed": 3}, [], ["exactly one", "arch_to_use and arch_seed"]),
+    "no architecture": ({"arch_to_use": None}, [], ["arch_to_use", "arch_seed", "normal_node1_edge1", "none of them"]),
+    "constraints that contradict": (
+        {
+            "arch_to_use": None,
+            "arch_seed": 1,
+            "constraints": {"normal": {"skip_connect": [6, None], "sep_conv_3x3": [3, None]}},
+        },
+        [],
+        ["constraints.normal must leave room for 8 edges, got rules that need 9"],
+    ),
+    "constraints that nothing keeps": (
+        {"arch_to_use": None, "arch_seed": 1, "constraints": {"parameters": [1e9, None]}},
+        [],
+        ["constraints", "parameters at least 1,000,000,000", "kept by none"],
+    ),
+    "a rule that does not exist": (
+        {"constraints": {"parameter": [1, 2]}},
+        [],
+        ["constraints.parameter", "did you mean"],
+    ),
+    "constraints that are no rules": ({"constraints": [1]}, [], ["hyperparameters.constraints must be a mapping"]),
+    "unread": ({"learning_rat": 1}, [], ["hyperparameters.learning_rat", "did you mean learning_rate?"]),
+    "null": ({"layers": None}, [], ["hyperparameters.layers", "whole number", "null"]),
+    "out of range": ({"drop_path_prob": 1.0}, [], ["hyperparameters.drop_path_prob", "below 1", "1.0"]),
+    "a batch of one": ({"global_batch_size": 1}, [], ["hyperparameters.global_batch_size", "at least 2", "got 1"]),
+    "large batch": ({"global_batch_size": 69}, [], ["hyperparameters.global_batch_size must be at most 68", "got 69"]),
+    "unknown data": ({}, ["data.dataset=fodler"], ["dataset 'fodler'", "did you mean folder?"]),
+    "missing folder": ({}, ["data.data_dir=/no/such/folder"], ["/no/such/folder"]),
+    "a metric that nobody reports": ({}, ["searcher.metric=accuracy"], ["searcher.metric 'accuracy'", "top1_accuracy"]),
+    "a metric of another task": ({}, ["searcher.metric=r2"], ["searcher.metric", "r2"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused_at_once(name: str, darkroom: Laptop) -> None:
+    hparams, overrides, expected = BAD[name]
+    assert_refused(darkroom.train(*overrides, **hparams), darkroom, expected)
+
+
+def assert_refused(run: Run, laptop: Laptop, expected: list[str]) -> None:
+    assert run.code == 2, run.out
+    assert all(text in run.err for text in expected), run.err
+    assert len(run.err.splitlines()) == 1 and run.err.startswith("error: "), run.err
+    assert laptop.left() == []
+
+
+RULES: dict[str, Any] = {
+    **{"operations": ["max_pool_3x3", "skip_connect", "sep_conv_3x3"], "normal": {"skip_connect": [0, 1]}},
+    **{"reduce": {"max_pool_3x3": [0, 2]}, "fixed": {"normal_node1_edge1_op": "skip_connect"}},
+    **{"parameters": [1_000_000, 2_000_000], "macs": [None, 10]},
+}
+BROKEN = [
+    "constraints.operations: normal_node4_edge2_op is dil_conv_3x3",
+    "constraints.normal: skip_connect 2, allowed 0..1",
+    "constraints.reduce: max_pool_3x3 5, allowed 0..2",
+    "constraints.fixed: normal_node1_edge1_op is sep_conv_3x3, allowed skip_connect",
+    "constraints.parameters ",
+    "constraints.macs ",
+]
+
+
+@pytest.mark.parametrize("hparams", [{"arch_to_use": None, **EDGES}, {"arch_to_use": "DARTS_V2"}])
+def test_every_broken_constraint_is_named_before_data_is_read(
+    hparams: dict[str, Any], darkroom: Laptop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forbid(monkeypatch, "cnn_nas.trial.load")
+    run = darkroom.train(constraints=RULES, **hparams)
+    assert run.code == 2 and darkroom.left() == []
+    lines = run.err.splitlines()
+    assert len(lines) == len(BROKEN)
+    for rule in BROKEN:
+        assert sum(rule in line for line in lines) == 1, run.err
+
+
+def test_all_problems_are_named_at_once(darkroom: Laptop) -> None:
+    """What is wrong with the architecture too, when something else is wrong."""
+    wrong = {"foo": 1, "layers": "x", "drop_path_prob": -1, "normal_node1_edge1_op": "conv"}
+    run = darkroom.train("data.dataset=fodler", arch_to_use=None, **{**EDGES, **wrong})
+    assert run.code == 2 and darkroom.left() == []
+    for text in ("hyperparameters.foo", "layers", "drop_path_prob", "fodler", "normal_node1_edge1_op"):
+        assert text in run.err, run.err
+
+
+def test_images_that_are_smaller_than_expected_keep_the_constraints_too(darkroom: Laptop, tmp_path: Path) -> None:
+    """Grey images make a smaller network than the RGB ones that are assumed before they are read."""
+    folder = tmp_path / "grey"
+    for path in darkroom.data.rglob("*.png"):
+        place = folder / path.relative_to(darkroom.data)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.open(path).convert("L").save(place)
+    rgb = count(DARTS_V2, init_channels=2, layers=3, classes=CLASSES, input_size=(3, 8, 8)).parameters
+    run = darkroom.train(f"data.data_dir={folder}", constraints={"parameters": [rgb, None]})
+    assert_refused(run, darkroom, ["with the images as they are", "parameters"])
+
+
+def empty_class(folder: Path) -> str:
+    (folder / "train" / "void").mkdir()
+    return "without an image: void"
+
+
+def corrupt_image(folder: Path) -> str:
+    pixels = np.random.RandomState(0).randint(0, 255, (8, 8, 3), dtype=np.uint8)
+    path = folder / "train" / "class1" / "broken.jpeg"
+    Image.fromarray(pixels).save(path)
+    path.write_bytes(path.read_bytes()[:400])
+    return "broken.jpeg"
+
+
+def no_labels(folder: Path) -> str:
+    shutil.rmtree(folder / "train")
+    (folder / "train").mkdir()
+    return "no class folder"
+
+
+def strange_test_class(folder: Path) -> str:
+    (folder / "test" / "class0").rename(folder / "test" / "clas0")
+    return "did you mean class0"
+
+
+def no_test(folder: Path) -> str:
+    shutil.rmtree(folder / "test")
+    return "no test split"
+
+
+@pytest.mark.parametrize("spoil", [empty_class, corrupt_image, no_labels, strange_test_class, no_test])
+def test_images_that_cannot_be_used_are_refused(spoil: Callable[[Path], str], darkroom: Laptop, tmp_path: Path) -> None:
+    folder = tmp_path / "spoilt"
+    shutil.copytree(darkroom.data, folder)
+    says = spoil(folder)
+    assert_refused(darkroom.train(f"data.data_dir={folder}", evaluate_test=True), darkroom, [says])
+
+
+def test_a_corrupt_test_image_loses_no_training(darkroom: Laptop, tmp_path: Path) -> None:
+    """The test split is not read before the end; then the image can be mended, and the run goes on."""
+    folder = tmp_path / "spoilt"
+    shutil.copytree(darkroom.data, folder)
+    image = folder / "test" / "class2" / "0.png"
+    content = image.read_bytes()
+    image.write_bytes(b"no image")
+    run = darkroom.train(f"data.data_dir={folder}", evaluate_test=True, train_epochs=1)
+    assert run.code == 2 and "class2" in run.err and len(run.err.splitlines()) == 1
+    image.write_bytes(content)
+    again = darkroom.resume(run.path)
+    assert again.code == 0 and len(again.metrics("test")) == 1
+    assert again.read("run.json")["status"] == "completed"
+
+
+def test_as_a_script(darkroom: Laptop) -> None:
+    """What the entrypoint runs: a broken constraint, in a process of its own."""
+    process = start(darkroom.arguments(constraints={"macs": [None, 10]}), IMAGES)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and err.startswith("error: ") and "constraints.macs" in err
+    assert darkroom.left() == []

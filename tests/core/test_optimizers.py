@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from support.runs import ROOT
+
+from nas.core.optimizers import SGD
+
+OPTIONS: list[dict[str, Any]] = [{}, {"momentum": 0.9, "weight_decay": 0.01}, {"momentum": 0.9, "nesterov": True}]
+
+
+def train(net: torch.nn.Module, sgd: torch.optim.Optimizer, steps: int) -> None:
+    for i in range(steps):
+        sgd.zero_grad()
+        net(torch.full((2, 3), i + 1.0)).square().mean().backward()
+        sgd.step()
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_sgd_is_that_of_torch(options: dict[str, Any]) -> None:
+    torch.manual_seed(1)
+    net = torch.nn.Linear(3, 4)
+    other = copy.deepcopy(net)
+    ours, theirs = SGD(net.parameters(), 0.05, **options), torch.optim.SGD(other.parameters(), 0.05, **options)
+    train(net, ours, 3), train(other, theirs, 3)
+    again = SGD(net.parameters(), 0.05, **options)
+    again.load_state_dict(copy.deepcopy(ours.state_dict()))  # as after a resume
+    train(net, again, 3), train(other, theirs, 3)
+    assert torch.equal(net.weight, other.weight) and torch.equal(net.bias, other.bias)
+    assert str(again.state_dict()) == str(theirs.state_dict())
+    assert torch.is_grad_enabled() and net.weight.requires_grad
+
+
+def test_hooks_are_called() -> None:
+    net, called = torch.nn.Linear(3, 4), []
+    sgd = SGD(net.parameters(), 0.1)
+    sgd.register_step_post_hook(lambda *_: called.append("post"))
+    train(net, sgd, 2)
+    assert called == ["post", "post"]
+
+
+def test_the_compiler_is_not_imported() -> None:
+    lines = [
+        "import sys, torch; from nas.core.optimizers import SGD; net = torch.nn.Linear(3, 4)",
+        "sgd = SGD(net.parameters(), 0.1, momentum=0.9); net(torch.ones(2, 3)).sum().backward()",
+        "sgd.step(); sgd.zero_grad(); sgd.load_state_dict(sgd.state_dict())",
+        "print('torch._dynamo' in sys.modules)",
+    ]
+    command = [sys.executable, "-c", "\n".join(lines)]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    assert found.stdout.strip() == "False"
