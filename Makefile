@@ -1,16 +1,27 @@
-# Each target makes its own .venv when it is missing; PYTHON chooses the interpreter for it (3.10 or newer).
+# Each target makes the .venv that it needs when it is missing. PYTHON chooses the interpreter (3.10 or newer), OLDEST the
+# one of test-oldest.
 PYTHON ?= python3
+OLDEST ?= python3.10
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OLDEST_VENV := .venv-oldest
+OLDEST_READY := $(OLDEST_VENV)/.ready
+# The lowest versions that pyproject.toml allows; keep both in step.
+OLDEST_VERSIONS := "torch==2.3.*" "torchvision==0.18.*" "numpy==1.26.*" "optuna==4.0.*"
 
-.PHONY: quickstart test lint check clean
+TESTS_AT_ONCE := -n logical --maxprocesses 4 --dist loadscope # the tests of one module stay together
+
+.PHONY: quickstart test test-oldest lint check clean
 
 quickstart: $(READY)  ## search recurrent architectures on text that ships with Python: minutes, no download
 	$(BIN)/nas run quickstart.yaml --workers 2
 
 test: $(READY)  ## the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TESTS_AT_ONCE)
+
+test-oldest: $(OLDEST_READY)  ## the tests with the lowest versions of Python, PyTorch, NumPy and Optuna that are claimed
+	$(OLDEST_VENV)/bin/python -m pytest
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
@@ -20,7 +31,7 @@ lint: $(READY)  ## style and types
 check: lint test  ## style, types and tests
 
 clean:  ## remove what make made; your experiments stay
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
+	rm -rf $(VENV) $(OLDEST_VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): pyproject.toml
@@ -28,4 +39,10 @@ $(READY): pyproject.toml
 	@echo "installing into $(VENV) (once; PyTorch is large, so this takes some minutes)"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $@
+
+$(OLDEST_READY): pyproject.toml
+	@echo "installing into $(OLDEST_VENV) (once)"
+	$(OLDEST) -m venv $(OLDEST_VENV)
+	$(OLDEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -e ".[dev]" $(OLDEST_VERSIONS)
 	@touch $@

@@ -16,7 +16,6 @@ import logging
 import os
 import platform
 import re
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,16 +23,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nas.core.downloads import (
-    DataError,
-    DownloadError,
-    MirrorError,
-    extract_members,
-    fetch,
-    locked,
-    sha256_of,
-    write_atomically,
-)
+from nas.core.downloads import DownloadError, MirrorError, extract_members, fetch, locked
+from nas.core.errors import DataError
+from nas.core.files import cache_folder, sha256_of, write_atomically
 from randomNAS_files.tokens import encode
 
 log = logging.getLogger(__name__)
@@ -56,6 +48,7 @@ PTB_SHA256 = {
 PTB_WORDS = 10_000
 PTB_TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}  # with one <eos> a line
 PYDOC_WORDS = 2_000
+ASSUMED_WORDS = 10_000  # of a corpus that is not read
 LOCK_TIMEOUT = 1800.0  # seconds; the archive is 34 MB, and lines can be slow
 
 _Texts = dict[str, tuple[str, bytes]]  # split -> name of the file for messages, its bytes
@@ -73,7 +66,7 @@ class DataConfig:
         corpus: "ptb" (Penn Treebank), "text" (three text files in data_dir) or "pydoc" (the help text inside CPython;
             its perplexities compare only within one release of Python, and so do its token counts).
         data_dir: folder with the text files, only read; optional for ptb, required for text, not allowed for pydoc.
-        download_dir: where fetched files and token caches go; default: see `cache_folder`.
+        download_dir: where fetched files and token caches go; default: see `nas.core.files.cache_folder`.
         vocabulary_size: how many words to keep, <eos> and <unk> included; default: all, for pydoc 2000.
     """
 
@@ -139,16 +132,15 @@ def load_corpus(config: DataConfig) -> Corpus:
     return corpus
 
 
-def cache_folder(download_dir: str | None) -> Path:
-    """Where fetched files and caches go: download_dir, else $NAS_DATA if writable, else nas in the user's cache."""
-    shared = os.environ.get("NAS_DATA")
-    if download_dir:
-        return Path(download_dir).expanduser()
-    # The mode counts for root too, who may write anywhere but should not where nobody is meant to.
-    if shared and os.access(shared, os.W_OK) and Path(shared).stat().st_mode & 0o222:
-        return Path(shared)
-    home = os.environ.get("HOME") or tempfile.gettempdir()  # some containers run users without a home
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path(home, ".cache"), "nas")
+def known_vocabulary(config: DataConfig) -> tuple[int, str]:
+    """How many words a corpus has, and how that is known without reading it."""
+    if config.corpus == "ptb":
+        return config.vocabulary_size or PTB_WORDS, "words of Penn Treebank"
+    if config.corpus == "pydoc":
+        return config.vocabulary_size or PYDOC_WORDS, "words, at most"
+    if config.vocabulary_size:
+        return config.vocabulary_size, "words, at most (data.vocabulary_size)"
+    return ASSUMED_WORDS, "words assumed: the corpus is not read, and data.vocabulary_size sets no limit"
 
 
 def _build(name: str, texts: _Texts, cap: int | None) -> Corpus:

@@ -19,21 +19,28 @@ from typing import Any
 import torch
 from determined import pytorch
 
-from data import DataConfig, load_corpus
-from nas.core.fields import ErrorCollector, field, read
+from data import PTB_TOKENS, DataConfig, known_vocabulary, load_corpus
+from nas.core.errors import ErrorCollector
+from nas.core.fields import field, read
+from nas.core.memory import MemoryEstimate
 from nas.core.seeds import torch_generator
-from nas.trial import RunConfig, ShardedBatchLoader, Trial, WeightedMeans, main
+from nas.core.space import Size
+from nas.trial import DataFacts, RunConfig, ShardedBatchLoader, Trial, WeightedMeans, main
 from nas.trial.base import perplexity, to_cpu
 from nas.trial.callbacks import SwapAveragedWeights
-from randomNAS_files import architecture
+from randomNAS_files import architecture, scoring
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.averaged_sgd import AveragedSGD
 from randomNAS_files.dropout import masks_for
-from randomNAS_files.fast.scoring import score_cells
+from randomNAS_files.fast import scoring as fast_scoring
+from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
+from randomNAS_files.fast.model import FastLanguageModel
 from randomNAS_files.from_config import ArchitectureConfig, from_config
+from randomNAS_files.memory import estimate
 from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
 from randomNAS_files.scoring import score_slice, score_stream
 from randomNAS_files.slices import Columns, RandomSlices, check_length, fixed_slices, own_columns
+from randomNAS_files.space import SPACE
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +76,8 @@ class Settings:
 class RecurrentTrial(Trial):
     """One recurrent cell, trained on one corpus."""
 
+    space = "randomNAS_files"
+
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
         super().__init__(context)
         data = context.get_experiment_config().get("data") or {}
@@ -98,13 +107,14 @@ class RecurrentTrial(Trial):
         context, settings = self.context, self.settings
         weights = torch_generator("cpu", self.seed, "weights")
         fast = settings.run.fast_on(context.device)
-        self.net = LanguageModel(settings.model, self.genotype, len(self.corpus.vocabulary), weights)
-        self.net.use_fast(fast)
+        kind = FastLanguageModel if fast else LanguageModel
+        self.net = kind(settings.model, self.genotype, len(self.corpus.vocabulary), weights)
+        self.score_cells = fast_scoring.score_cells if fast else scoring.score_cells
         self.model = context.wrap_model(self.net)  # the same modules, perhaps behind data parallelism
         self.unused = self.net.unused_parameters()
         optimizer = settings.optimizer
         rate, decay, norm = optimizer.learning_rate, optimizer.wdecay, optimizer.clip_gradients_l2_norm
-        sgd = AveragedSGD(self.net.parameters(), rate, decay, max_norm=norm, fast=fast)
+        sgd = (FastAveragedSGD if fast else AveragedSGD)(self.net.parameters(), rate, decay, max_norm=norm)
         self.sgd = context.wrap_optimizer(sgd)
         device = context.device
         self.train_means = context.wrap_reducer(
@@ -130,9 +140,52 @@ class RecurrentTrial(Trial):
         return Settings(run, model, optimizer, which, genotype, sources[0])
 
     @classmethod
-    def metrics_for(cls, settings: Settings | None) -> tuple[str, ...]:
-        """See `Trial.metrics_for`."""
-        return ("loss", "perplexity")
+    def metric_directions(cls, settings: Settings | None) -> dict[str, str]:
+        """See `Trial.metric_directions`."""
+        return {"loss": "minimize", "perplexity": "minimize"}
+
+    @classmethod
+    def data_facts(cls, settings: Settings) -> DataFacts:
+        """See `Trial.data_facts`."""
+        words, known = known_vocabulary(settings.data)
+        text = f"{settings.data.corpus} ({words:,} {known})"
+        return DataFacts(text, PTB_TOKENS["train"] if settings.data.corpus == "ptb" else None, "words")
+
+    @classmethod
+    def network_size(cls, settings: Settings) -> Size:
+        """See `Trial.network_size`."""
+        words, _ = known_vocabulary(settings.data)
+        model = settings.model
+        return SPACE.size(settings.genotype, hidden=model.nhid, depth=model.depth, vocabulary=words)
+
+    @classmethod
+    def describe_size(cls, settings: Settings) -> str:
+        """See `Trial.describe_size`."""
+        size = cls.network_size(settings)
+        return f"{size.parameters:,} parameters, {size.macs:,} MACs a word"
+
+    @classmethod
+    def memory(
+        cls, settings: Settings, processes: int, global_batch_size: int | None = None, device: str = "meta"
+    ) -> MemoryEstimate:
+        """See `Trial.memory`; for the longest slice that may be drawn."""
+        config = settings.optimizer
+        return estimate(
+            settings.model,
+            settings.genotype,
+            known_vocabulary(settings.data)[0],
+            (global_batch_size or config.global_batch_size) // processes,
+            config.bptt + config.max_seq_length_delta,
+            fast=settings.run.fast is not False,
+            alpha=config.alpha,
+            beta=config.beta,
+            device=device,
+        )
+
+    @classmethod
+    def global_batch_size(cls, settings: Settings) -> int:
+        """See `Trial.global_batch_size`."""
+        return settings.optimizer.global_batch_size
 
     def build_training_data_loader(self) -> pytorch.DataLoader:
         """Slices of random length of this process's columns."""
@@ -149,7 +202,7 @@ class RecurrentTrial(Trial):
         """One slice: go on from the carried state, step, carry the new state."""
         inputs, targets = batch
         config = self.settings.optimizer
-        if index % self.context._epoch_len == 0:
+        if index % self.epoch_length == 0:
             self.hidden = self.net.initial_state(inputs.size(1))
             self.train_means.start()
         masks = masks_for(index, self.seed, self.context.device, config.global_batch_size, self.own)
@@ -218,22 +271,17 @@ class RecurrentTrial(Trial):
 
     def _score_all(self, cells: list[Genotype]) -> list[dict[str, float]]:
         """Loss and perplexity of each cell on the whole validation stream."""
-        if not self.net.fast:
-            return [self._score(self.corpus.valid, cell) for cell in cells]
-        columns = self._columns(self.corpus.valid)
-        return [_metrics({"loss": x}) for x in score_cells(self.net, columns, self.settings.optimizer.bptt, cells)]
+        columns, bptt = self._columns(self.corpus.valid), self.settings.optimizer.bptt
+        return [_metrics({"loss": loss}) for loss in self.score_cells(self.net, columns, bptt, cells)]
 
     def _columns(self, tokens: torch.Tensor) -> Columns:
         """A whole stream, for this process alone."""
         size = self.settings.optimizer.eval_batch_size
         return Columns(tokens, size, slice(None), pad=True, name="hyperparameters.eval_batch_size")
 
-    def _score(self, tokens: torch.Tensor, genotype: Genotype | None = None) -> dict[str, float]:
+    def _score(self, tokens: torch.Tensor) -> dict[str, float]:
         """Loss and perplexity of a whole stream, read by this process alone, in evaluation mode."""
-        config, columns = self.settings.optimizer, self._columns(tokens)
-        means = WeightedMeans(self.context.device, ("loss",), _metrics)
-        score_stream(self.net, columns, config.bptt, means, genotype)
-        return means.cross_slot_reduce([means.totals()])
+        return _metrics({"loss": score_stream(self.net, self._columns(tokens), self.settings.optimizer.bptt)})
 
     def conclude(self) -> None:
         """Score the test split once, with the final weights, if the run says so."""

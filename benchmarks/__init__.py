@@ -3,6 +3,6 @@
 Each module but those below is a benchmark, `python -m benchmarks.NAME`; `plain_*.py` are the plain implementations.
 
 - `measuring.py`: rows, command line, and the dated files.
-- `table.py`: the README's table of these files.
+- `table.py`: the table of these files in docs/benchmarks.md.
 - `peak.py`: the peak of what tensors take.
 """

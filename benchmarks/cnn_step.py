@@ -20,9 +20,10 @@ import torch.nn.functional as F
 from benchmarks.measuring import Row, arguments, faster, finish, interleaved, smaller
 from benchmarks.peak import peak_megabytes
 from benchmarks.plain_cnn import PlainNetwork, PlainStep
-from cnn_nas import genotypes
-from cnn_nas.fast.network import FastNetwork, fused_sgd
+from cnn_nas.fast.model import FastNetwork
 from cnn_nas.model import DropPath, ModelConfig
+from cnn_nas.space import SPACE
+from nas.core.optimizers import fused_sgd
 from nas.core.seeds import torch_generator
 
 CHANNELS, CELLS, CLASSES, SIDE, DROP = 36, 20, 10, 32, 0.2
@@ -77,7 +78,7 @@ def _batch(device: str) -> int:
 
 def steps(name: str, our_precision: str, plain_precision: str, device: str) -> tuple[Step, Step]:
     """One training step of each, to be called again and again."""
-    genotype, batch = genotypes.by_name(name), _batch(device)
+    genotype, batch = SPACE.by_name(name), _batch(device)
     net = FastNetwork(CONFIG, genotype, CLASSES, 3, (SIDE, SIDE), torch_generator("cpu", 1))
     reference = PlainNetwork(genotype, CHANNELS, CELLS, CLASSES)
     reference.copy_weights(net).to(device)

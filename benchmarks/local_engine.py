@@ -4,7 +4,7 @@
 
 Three things: from the decision to start a trial to its first batch, as the engine does it (forked from a process that has
 imported torch) against a plain `python3 model_def.py` in the same rounds; the time from a reported epoch to the answer, in
-a record of so many trials; and the peak memory of the engine's own process over a whole search.
+a study of so many trials; and the peak memory of the engine's own process over a whole search.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from typing import Any
 
 from benchmarks.start import first_batch
 from nas.config import load as configs
-from nas.config.search_space import trials
-from nas.engine.study_store import Record
-from nas.engine.workers import Placement, WorkerPool, warm_up
+from nas.config.search_space import trial_sampler
+from nas.engine.placement import Placement
+from nas.engine.study_store import StudyStore
+from nas.engine.workers import WorkerPool, warm_up
 from nas.runs.run_folder import RunFolder, versions
 
 ROOT = Path(__file__).resolve().parent.parent
 SMALL = ("emsize=8", "nhid=8", "nhidlast=8", "global_batch_size=256", "eval_batch_size=256")
-SEAT = Placement("CPU", "cpu", (), 1)
+PLACEMENT = Placement("CPU", "cpu", (), 1)
 
 
 def main() -> None:
@@ -55,33 +56,33 @@ def small_config() -> dict[str, Any]:
 def _starts(place: Path, rounds: int) -> None:
     """Seconds from the start of a trial to its first batch, by the engine and plainly, in alternation."""
     config = small_config()
-    warm_up("model_def")
-    crew = WorkerPool([str(ROOT / "model_def.py")], 1)
-    draws = trials(config, 1)
+    warm_up(ROOT, "model_def")
+    pool = WorkerPool(ROOT, [str(ROOT / "model_def.py")], 1)
+    draws = trial_sampler(config, 1)
     engine: list[float] = []
     plain: list[float] = []
     for i in range(rounds + 1):
-        for found, start in ((engine, _by_engine(crew)), (plain, _plainly())):
+        for found, start in ((engine, _by_engine(pool)), (plain, _plainly())):
             draw = draws.next_trial()
             path = place / f"{'engine' if found is engine else 'plain'}" / str(i)
             path.mkdir(parents=True)
             RunFolder.fill(path, config, {"hyperparameters": draw.hparams, "seed": draw.seed, "status": "new"})
             found.append(start(i, path))
-    crew.close()
+    pool.close()
     ratios = [b / a for a, b in zip(engine[1:], plain[1:], strict=True)]
     print(f"start to first batch, s: engine {_spread(engine[1:])} (the first trial of a search {engine[0]:.2f})")
     print(f"                         plain python3 model_def.py {_spread(plain[1:])}: {_spread(ratios)} times as long")
 
 
-def _by_engine(crew: WorkerPool) -> Any:
+def _by_engine(pool: WorkerPool) -> Any:
     def start(number: int, path: Path) -> float:
         began = time.perf_counter()
-        crew.start(number, path, SEAT)
-        while crew.messages.get(timeout=120)[1]["say"] != "progress":
+        pool.start(number, path, PLACEMENT)
+        while pool.messages.get(timeout=120)[1]["say"] != "progress":
             pass
         taken = time.perf_counter() - began
-        crew.signal(number, 9)  # type: ignore[arg-type]
-        while crew.messages.get(timeout=120)[1]["say"] != "exit":
+        pool.signal(number, 9)  # type: ignore[arg-type]
+        while pool.messages.get(timeout=120)[1]["say"] != "exit":
             pass
         return taken
 
@@ -95,20 +96,20 @@ def _plainly() -> Any:
 def _answers(place: Path, count: int) -> None:
     """Milliseconds from a reported validation to the answer, SQLite's commits included, with most trials ended."""
     config = configs.override(small_config(), [f"searcher.max_trials={count}", "searcher.max_time=300"])
-    record = Record(f"sqlite:///{place / f'{count}.db'}", "benchmark", config, 1)
-    waiting = [trial.number for trial in record.create_missing_trials()]
+    store = StudyStore(f"sqlite:///{place / f'{count}.db'}", "benchmark", config, 1)
+    waiting = [trial.number for trial in store.create_missing_trials()]
     times: list[float] = []
     for number in waiting:
-        record.started(number)
+        store.started(number)
         for epoch in (1, 4, 18, 75, 300):  # the rungs
             value = (number * 7919 + epoch * 104729) % 1000 / 10
             began = time.perf_counter()
-            stop = record.validated(number, epoch, value)
-            new = record.create_missing_trials() if stop else []
+            stop = store.validated(number, epoch, value)
+            new = store.create_missing_trials() if stop else []
             times.append(1000 * (time.perf_counter() - began))
             waiting += [trial.number for trial in new]
             if stop:
-                record.ended(number, "pruned")
+                store.finish(number, "pruned")
                 break
     last = times[-50:]
     print(f"epoch to answer, ms: {_spread(last)} in a search of {count} trials (the last {len(last)} of {len(times)})")

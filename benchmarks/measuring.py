@@ -1,7 +1,7 @@
 """Ratios against a plain implementation, measured in one process in alternation, and the dated files that keep them.
 
 A benchmark makes rows and hands them to `finish`, which prints them and, with `--save`, writes
-`benchmarks/results/DATE-NAME-DEVICE.json`. `python -m benchmarks.table` makes the README's table of those files.
+`benchmarks/results/DATE-NAME-DEVICE.json`. `python -m benchmarks.table` makes the table in docs/benchmarks.md of them.
 Where there is nothing plain to compare with, a row is absolute.
 """
 
@@ -39,7 +39,7 @@ class Row:
     """One line of a result.
 
     Attributes:
-        work: what was done, in words; the README's table has it.
+        work: what was done, in words; the table has it.
         unit: of `plain` and `ours`, which are medians.
         plain: None in an absolute row.
         ratio: median over the rounds: how many times faster ours is (a time or a rate), or the share of the plain
@@ -266,5 +266,7 @@ def _commit() -> str:
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results", ":!README.md")
+    changed = git(
+        "status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results", ":!docs/benchmarks.md"
+    )
     return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")

@@ -19,11 +19,13 @@ from benchmarks.peak import peak_megabytes
 from benchmarks.plain_recurrent import Penalties, PlainCell, PlainModel, score, train_step
 from randomNAS_files import genotypes
 from randomNAS_files.architecture import Genotype, sample
-from randomNAS_files.averaged_sgd import AveragedSGD
 from randomNAS_files.dropout import masks_for
+from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
+from randomNAS_files.fast.model import FastLanguageModel, FastRecurrentCell
 from randomNAS_files.fast.scoring import score_cells
-from randomNAS_files.model import LanguageModel, ModelConfig, RecurrentCell, activation_penalty
+from randomNAS_files.model import ModelConfig, activation_penalty
 from randomNAS_files.slices import Columns, fixed_slices
+from randomNAS_files.space import SPACE
 
 WORDS, COLUMNS, LENGTH, SIZE = 10_000, 64, 35, 850
 CANDIDATES, EVAL_COLUMNS = 100, 10
@@ -57,7 +59,7 @@ def rows(chosen: argparse.Namespace) -> Iterator[Row]:
 
 def step_row(name: str, chosen: argparse.Namespace) -> Row:
     """The whole step."""
-    plain, ours = steps(genotypes.by_name(name), chosen.device)
+    plain, ours = steps(SPACE.by_name(name), chosen.device)
     must, ambition = GOALS[chosen.device]["step"] if name == "ASHA" else (None, None)
     pairs = interleaved(plain, ours, chosen.rounds, chosen.device)
     return faster(f"recurrent step, {name}, {SIZE} units, batch {COLUMNS}, bptt {LENGTH}", pairs, must, ambition)
@@ -80,9 +82,9 @@ def memory_row(chosen: argparse.Namespace) -> Row:
 def scoring_row(chosen: argparse.Namespace) -> Row:
     """Random cells with one set of weights, on some words: the time of a whole stream is in proportion."""
     cells = [sample(seed) for seed in range(CANDIDATES)]
-    net = LanguageModel(CONFIG, cells[0], WORDS, torch.Generator().manual_seed(1))
+    net = FastLanguageModel(CONFIG, cells[0], WORDS, torch.Generator().manual_seed(1))
     reference = PlainModel(CONFIG, cells[0], WORDS).copy_weights(net).to(chosen.device)
-    net.to(chosen.device).use_fast(True)
+    net.to(chosen.device)
     stream = torch.randint(WORDS, (chosen.slices * LENGTH * EVAL_COLUMNS + 1,))
     columns = Columns(stream, EVAL_COLUMNS, slice(None), pad=True)
     pieces = (columns[each] for each in fixed_slices(len(columns), LENGTH))
@@ -105,12 +107,12 @@ def scoring_row(chosen: argparse.Namespace) -> Row:
 
 def steps(genotype: Genotype, device: str) -> tuple[Step, Step]:
     """One training step of each, to be called again and again."""
-    net = LanguageModel(CONFIG, genotype, WORDS, torch.Generator().manual_seed(1))
+    net = FastLanguageModel(CONFIG, genotype, WORDS, torch.Generator().manual_seed(1))
     reference = PlainModel(CONFIG, genotype, WORDS).copy_weights(net).to(device)
-    net.to(device).use_fast(True)
+    net.to(device)
     tokens, targets = (torch.randint(WORDS, (LENGTH, COLUMNS), device=device) for _ in range(2))
     sgd = torch.optim.SGD(reference.parameters(), LEARNING_RATE, weight_decay=DECAY)
-    ours = AveragedSGD(net.parameters(), LEARNING_RATE, DECAY, max_norm=PENALTIES.clip, fast=True)
+    ours = FastAveragedSGD(net.parameters(), LEARNING_RATE, DECAY, max_norm=PENALTIES.clip)
     plain_hidden, hidden = torch.zeros(COLUMNS, SIZE, device=device), net.initial_state(COLUMNS)
     count = 0
 
@@ -133,13 +135,12 @@ def steps(genotype: Genotype, device: str) -> tuple[Step, Step]:
 
 def layers(genotype: Genotype, size: int, device: str) -> tuple[Step, Step]:
     """Forward and backward of the cell alone, with masks."""
-    cell = RecurrentCell(genotype, size).to(device)
+    cell = FastRecurrentCell(genotype, size).to(device)
     reference = PlainCell(genotype, size).to(device)
     generator = torch.Generator().manual_seed(1)
     for ours, theirs in zip(cell.parameters(), reference.parameters(), strict=True):
         torch.nn.init.uniform_(ours, -0.04, 0.04, generator=generator)
         theirs.data.copy_(ours.data)
-    cell.fast = True
     x = torch.randn(LENGTH, COLUMNS, size, device=device, requires_grad=True)
     grad, h = torch.randn_like(x), torch.zeros(COLUMNS, size, device=device)
     masks = [(torch.rand(COLUMNS, size, device=device) < p).float() / p for p in (0.25, 0.75)]

@@ -30,7 +30,7 @@ from PIL import Image
 from benchmarks.corpus import find_or_make
 from benchmarks.measuring import ROOT, Row, absolute, arguments, finish
 from nas.config import load as configs
-from nas.config.search_space import trials
+from nas.config.search_space import trial_sampler
 from nas.engine.workers import KEY
 from nas.runs.run_folder import RunFolder
 
@@ -76,7 +76,7 @@ def row(
 ) -> Row:
     """One trial, started again and again."""
     config = configs.override(configs.load(ROOT / name), list(sets))
-    draw = trials(config, 1).next_trial()
+    draw = trial_sampler(config, 1).next_trial()
     options = ["--device", chosen.device, "--threads", str(torch.get_num_threads())]
     times = []
     for i in range(chosen.rounds + 1):

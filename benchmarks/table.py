@@ -1,7 +1,7 @@
-"""The README's table of what was measured. From the root:
+"""The table of what was measured, for the page on benchmarks. From the root:
 
     python -m benchmarks.table            print it
-    python -m benchmarks.table --write    put it between the two comments in README.md
+    python -m benchmarks.table --write    put it between the two comments in docs/benchmarks.md
 
 It has the newest file of each benchmark on each device and kind of machine in `benchmarks/results/`.
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks.measuring import RESULTS, ROOT, Row, number
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
 OPEN, CLOSE = "<!-- benchmarks -->\n", "<!-- /benchmarks -->"
 COLUMNS = ("work", "plain", "ours", "ratio (middle half)", "goal (must / ambition)", "run")
 
@@ -24,10 +24,10 @@ COLUMNS = ("work", "plain", "ours", "ratio (middle half)", "goal (must / ambitio
 def main() -> None:
     """Print the table or write it."""
     parser = argparse.ArgumentParser(description="The table of the benchmarks' results.")
-    parser.add_argument("--write", action="store_true", help="put it into README.md")
+    parser.add_argument("--write", action="store_true", help="put it into docs/benchmarks.md")
     table = markdown(newest(RESULTS))
     if parser.parse_args().write:
-        README.write_text(inserted(README.read_text(encoding="utf-8"), table), encoding="utf-8")
+        PAGE.write_text(inserted(PAGE.read_text(encoding="utf-8"), table), encoding="utf-8")
     else:
         print(table, end="")
 
@@ -54,12 +54,14 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
     return "\n".join([*table, "", *places]) + "\n" if lines else ""
 
 
-def inserted(readme: str, table: str) -> str:
+def inserted(page: str, table: str) -> str:
     """The text with the table in the place of what was between the comments. Raises ValueError if it lacks them."""
-    before, opened, rest = readme.partition(OPEN)
+    before, opened, rest = page.partition(OPEN)
     _, closed, after = rest.partition(CLOSE)
     if not opened or not closed:
-        raise ValueError(f"README.md must hold {OPEN.strip()} and, on a line below it, {CLOSE}; put them there")
+        raise ValueError(
+            f"docs/benchmarks.md must hold {OPEN.strip()} and, on a line below it, {CLOSE}; put them there"
+        )
     return before + opened + table + closed + after
 
 

@@ -4,15 +4,16 @@ In it:
 
 - `architecture.py`: a normal and a reduction cell as data (`Genotype`), their codecs, and random sampling.
 - `genotypes.py`: the architectures known by name; add yours there.
-- `choice.py`: which architecture a config means.
-- `drawing.py`: an architecture as text.
+- `space.py`: what others may ask of the space (`SPACE`); `canonical.py`: one form for cells that are the same graph.
+- `from_config.py`: which architecture a config means.
+- `drawing.py`: an architecture as text and as a graph.
 - `counting.py`: parameters and multiply-accumulates of a network, without building it.
-- `constraints.py`: rules in the YAML that an architecture must keep.
-- `sampling.py`: architectures drawn so that they keep them, and how many there are.
+- `constraints.py`: rules in the YAML that an architecture must satisfy.
+- `sampling.py`: architectures drawn so that they satisfy them, and the share that does.
 - `operations.py`: what an edge of a cell can do.
 - `model.py`: the cells and the network of them, readable from top to bottom.
-- `fast.py`, `depthwise.py`: the same network, fast.
-- `data.py`: the front of the image data, with `datasets.py`, `folder_images.py`, `kirigami.py` and `images.py` behind it.
-- `batches.py`, `augmentation.py`, `scores.py`: what is trained on, how it is varied, and what is measured.
+- `fast/`: the same network, fast.
+- `images/`: data sets, their splits and batches, augmentation and metrics.
 - `trial.py`: the trial that trains an architecture; the only file here that knows Determined.
+- `survey.py`, `memory.py`: what random architectures have, and what a training step needs, for `nas check`.
 """

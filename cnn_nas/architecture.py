@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.core.fields import ConfigError, unknown
+from nas.core.errors import ConfigError, unknown
 from nas.core.genotype_text import named_arguments
 from nas.core.seeds import numpy_generator
 
@@ -152,6 +152,15 @@ def _cell_problems(cell: str, edges: Sequence[Edge], concat: Sequence[int]) -> l
     return problems
 
 
+def used_states(edges: Sequence[Edge], concat: Sequence[int]) -> set[int]:
+    """The inputs and nodes of a cell on which its output depends; nothing depends on what goes through `none`."""
+    used = set(concat)
+    for node in reversed(range(len(edges) // 2)):
+        if 2 + node in used:
+            used |= {state for name, state in edges[2 * node : 2 * node + 2] if name != "none"}
+    return used
+
+
 def _line(edges: Sequence[Edge], concat: Sequence[int]) -> str:
     sides = [f"{operation}({pred})" for operation, pred in edges]
     nodes = [f"{i + 2} {'+'.join(sides[2 * i : 2 * i + 2])}" for i in range(len(edges) // 2)]
@@ -200,12 +209,14 @@ def from_hparams(hparams: Mapping[str, Any]) -> Genotype:
     ]
     if problems:
         raise ConfigError(problems)
-    normal, reduce = (tuple((given[f"{name}_op"], whole(given[name])) for name in edge_names(cell)) for cell in CELLS)
+    normal, reduce = (
+        tuple((given[f"{name}_op"], integral(given[name])) for name in edge_names(cell)) for cell in CELLS
+    )
     return Genotype(normal=normal, reduce=reduce)
 
 
-def whole(value: Any) -> Any:
-    """A whole number that came through JSON as 3.0 as the 3 that it was; anything else as it is."""
+def integral(value: Any) -> Any:
+    """3 for 3.0, which JSON makes of a whole number at times; any other value as it is."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -1,4 +1,4 @@
-"""Rules in a YAML that an architecture must keep: which operations, how many of each, what is given, how large a network.
+"""Rules in a YAML that an architecture must satisfy: which operations, how many of each, what is given, how large a network.
 
     constraints:                                        # under hyperparameters; each line may be left out
       operations: [max_pool_3x3, skip_connect, sep_conv_3x3, dil_conv_3x3]
@@ -8,7 +8,7 @@
       parameters: [2.5e6, 4.5e6]
       macs: [null, 6.0e8]
 
-`sampling.py` draws architectures that keep them.
+`sampling.py` draws architectures that satisfy them.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from cnn_nas.architecture import (
     Edge,
     Genotype,
     edge_names,
+    integral,
     operation_problems,
     predecessor_problems,
-    whole,
 )
 from cnn_nas.counting import NetworkSize, count_size
-from nas.core.fields import ConfigError, field, read, unknown
+from nas.core.errors import ConfigError, unknown
+from nas.core.fields import field, read
 
 __all__ = ["SECTION", "Constraints", "NetworkSize", "Range"]
 
@@ -65,7 +66,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Constraints:
-    """What an architecture must keep; what is left out allows everything.
+    """What an architecture must satisfy; what is left out allows everything.
 
     Args:
         operations: those that an edge may have.
@@ -122,7 +123,7 @@ class Constraints:
         return [(f"{cell}: {name}", names.count(name), allowed) for name, allowed in getattr(self, cell).items()]
 
     def in_network(self, genotype: Genotype, size: NetworkSize) -> list[tuple[str, int, Range]]:
-        """Likewise for the rules over the whole network, which is counted only if there is one."""
+        """The same for the rules over the whole network, whose size is counted only if there are any."""
         rules = {"parameters": self.parameters, "macs": self.macs}
         given = {name: allowed for name, allowed in rules.items() if allowed != Range()}
         counts = count_size(genotype, size) if given else None
@@ -174,10 +175,10 @@ def _read_fixed(value: Any, name: str, problems: list[str]) -> dict[str, Any]:
         if each not in known:
             problems.append(unknown(f"{name}.{each}", str(each), known, "is no edge"))
         elif each in edges:
-            problems += predecessor_problems(f"{name}.{each}", whole(given), edges[each])
+            problems += predecessor_problems(f"{name}.{each}", integral(given), edges[each])
         else:
             problems += operation_problems(f"{name}.{each}", given)
-    return {str(each): whole(given) for each, given in value.items()}
+    return {str(each): integral(given) for each, given in value.items()}
 
 
 _READERS: dict[str, Callable[[Any, str, list[str]], Any]] = {
@@ -191,7 +192,7 @@ _READERS: dict[str, Callable[[Any, str, list[str]], Any]] = {
 
 
 def _contradictions(rules: Constraints, cell: str) -> list[str]:
-    """Why no cell can keep the rules about operations; empty exactly if one can."""
+    """Why no cell can satisfy the rules about operations; empty exactly if one can."""
     ranges: Mapping[str, Range] = getattr(rules, cell)
     fixed = [rules.fixed[f"{name}_op"] for name in edge_names(cell) if f"{name}_op" in rules.fixed]
     problems = [

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from cnn_nas.architecture import ALL_OPERATIONS, Genotype
+from nas.core.space import Size
 
-Size = tuple[int, int]
+Shape = tuple[int, int]
+"""Height and width."""
 
 _SEPARABLE = {  # kernel, and how often ReLU, depthwise, pointwise and batch norm are repeated
     "sep_conv_3x3": (3, 2),
@@ -36,17 +38,6 @@ class NetworkSize:
     input_size: tuple[int, int, int]  # channels, height and width of an image
 
 
-@dataclass(frozen=True)
-class Counts:
-    """Trainable parameters, and multiply-accumulates for one image."""
-
-    parameters: int = 0
-    macs: int = 0
-
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.parameters + other.parameters, self.macs + other.macs)
-
-
 def count(
     genotype: Genotype,
     *,
@@ -55,7 +46,7 @@ def count(
     classes: int,
     input_size: tuple[int, int, int],
     auxiliary: bool = False,
-) -> Counts:
+) -> Size:
     """Count the network of that architecture and size.
 
     Args:
@@ -70,22 +61,22 @@ def count(
     return count_size(genotype, NetworkSize(init_channels, layers, classes, (channels, height, width)), auxiliary)
 
 
-def count_size(genotype: Genotype, size: NetworkSize, auxiliary: bool = False) -> Counts:
+def count_size(genotype: Genotype, size: NetworkSize, auxiliary: bool = False) -> Size:
     """`count`, for a size that is at hand as one value."""
     table = _table(size, auxiliary, len(genotype.normal_concat), len(genotype.reduce_concat))
     costs = [table.normal[operation] for operation, _ in genotype.normal]
     costs += [table.reduce[operation, pred < 2] for operation, pred in genotype.reduce]
     parameters, macs = sum(cost.parameters for cost in costs), sum(cost.macs for cost in costs)
-    return Counts(table.rest.parameters + parameters, table.rest.macs + macs)
+    return Size(table.rest.parameters + parameters, table.rest.macs + macs)
 
 
 @dataclass(frozen=True)
 class _Table:
     """What a network of one size costs: per operation, summed over all its cells, and all the rest."""
 
-    rest: Counts
-    normal: dict[str, Counts]
-    reduce: dict[tuple[str, bool], Counts]  # also by whether the edge comes from an input of the cell, with stride 2
+    rest: Size
+    normal: dict[str, Size]
+    reduce: dict[tuple[str, bool], Size]  # also by whether the edge comes from an input of the cell, with stride 2
 
 
 @lru_cache(maxsize=128)
@@ -94,8 +85,8 @@ def _table(size: NetworkSize, auxiliary: bool, normal_states: int, reduce_states
     shape = (height, width)
     older = newer = 3 * channels  # channels of the two inputs of the next cell
     rest = _conv(9, inputs, newer, shape) + _norm(newer)
-    normal = dict.fromkeys(ALL_OPERATIONS, Counts())
-    reduce = {(name, strided): Counts() for name in ALL_OPERATIONS for strided in (True, False)}
+    normal = dict.fromkeys(ALL_OPERATIONS, Size())
+    reduce = {(name, strided): Size() for name in ALL_OPERATIONS for strided in (True, False)}
     for i in range(size.layers):
         # Both inputs get the cell's channels by a 1x1 convolution and batch norm. Where the previous cell was a reduction,
         # the older input is twice as large and takes a factorised reduction, which costs as much.
@@ -116,7 +107,7 @@ def _table(size: NetworkSize, auxiliary: bool, normal_states: int, reduce_states
 
 
 @lru_cache(maxsize=1024)  # a network has many cells of few shapes
-def _operation(name: str, channels: int, shape: Size, stride: int) -> Counts:
+def _operation(name: str, channels: int, shape: Shape, stride: int) -> Size:
     """One operation on an image of that shape. Pools have no batch norm in the evaluated network, unlike in DARTS's search."""
     out = shape if stride == 1 else _half(shape)
     if name in _SEPARABLE:
@@ -128,29 +119,29 @@ def _operation(name: str, channels: int, shape: Size, stride: int) -> Counts:
     if name == "conv_7x1_1x7":  # the first shortens the rows, the second the columns
         rows = _conv(7, channels, channels, (shape[0], out[1]))
         return rows + _conv(7, channels, channels, out) + _norm(channels)
-    return Counts()
+    return Size()
 
 
-def _auxiliary(channels: int, classes: int) -> Counts:
+def _auxiliary(channels: int, classes: int) -> Size:
     """1x1 to 128 on an image averaged to 2x2, as any is; 2x2 to 768; linear."""
     head = _conv(1, channels, 128, (2, 2)) + _norm(128) + _conv(4, 128, 768, (1, 1)) + _norm(768)
     return head + _linear(768, classes)
 
 
-def _conv(kernel: int, inputs: int, outputs: int, out: Size) -> Counts:
+def _conv(kernel: int, inputs: int, outputs: int, out: Shape) -> Size:
     """A convolution without bias: kernel positions, input channels that one output sees, output channels, output shape."""
     weights = kernel * inputs * outputs
-    return Counts(weights, weights * out[0] * out[1])
+    return Size(weights, weights * out[0] * out[1])
 
 
-def _norm(channels: int) -> Counts:
-    return Counts(2 * channels)
+def _norm(channels: int) -> Size:
+    return Size(2 * channels)
 
 
-def _linear(inputs: int, outputs: int) -> Counts:
-    return Counts(inputs * outputs + outputs, inputs * outputs)
+def _linear(inputs: int, outputs: int) -> Size:
+    return Size(inputs * outputs + outputs, inputs * outputs)
 
 
-def _half(shape: Size) -> Size:
+def _half(shape: Shape) -> Shape:
     """What stride 2 leaves: odd sizes round up."""
     return (shape[0] + 1) // 2, (shape[1] + 1) // 2

@@ -1,4 +1,4 @@
-"""One convolutional architecture as a picture of plain text, for terminals and logs. It never imports torch."""
+"""One convolutional architecture as a picture: plain text for terminals and logs, DOT for Graphviz. No torch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
-from cnn_nas.architecture import Edge, Genotype
+from cnn_nas.architecture import CELLS, Edge, Genotype, used_states
 
 WIDTH = 100
 """No line is longer."""
 
+_TITLES = {"normal": "normal cell", "reduce": "reduction cell"}
 _GAP = "    "  # between the two cells
 _INPUTS = ("c_{k-2}", "c_{k-1}")
 
@@ -35,7 +36,7 @@ def draw(genotype: Genotype) -> list[str]:
 
 def _nodes(edges: Sequence[Edge], concat: Sequence[int]) -> Iterator[str]:
     """Two lines a node."""
-    used = _used(edges, concat)
+    used = used_states(edges, concat)
     sources = [_INPUTS[pred] if pred < len(_INPUTS) else f"node {pred}" for _, pred in edges]
     from_width, name_width = max(map(len, sources)), max(len(name) for name, _ in edges)
     for i, (source, (name, _)) in enumerate(zip(sources, edges, strict=True)):
@@ -44,18 +45,49 @@ def _nodes(edges: Sequence[Edge], concat: Sequence[int]) -> Iterator[str]:
         yield f"{source:{from_width}} ── {name + ' ':─<{name_width + 2}}{end}"
 
 
-def _used(edges: Sequence[Edge], concat: Sequence[int]) -> set[int]:
-    """The states on which the output depends; nothing depends on what goes through `none`."""
-    used = set(concat)
-    for i in reversed(range(len(edges))):
-        name, pred = edges[i]
-        if 2 + i // 2 in used and name != "none":
-            used.add(pred)
-    return used
-
-
 def _output(concat: Sequence[int]) -> list[str]:
     full = tuple(concat) == tuple(range(2, len(concat) + 2)) and len(concat) > 1
     nodes = f"2-{len(concat) + 1}" if full else ", ".join(map(str, concat))
     width = (WIDTH - len(_GAP)) // 2
     return textwrap.wrap(f"output: concatenation of {nodes}", width, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def dot(genotype: Genotype) -> str:
+    """The two cells side by side as a graph in the DOT language; `dot -Tsvg` of Graphviz makes a picture of it.
+
+    Inputs are the outputs of the two cells before. Edges say their operations. Nodes on which the output does not depend, and
+    the edges to them, are dashed and grey.
+    """
+    lines = [
+        "digraph architecture {",
+        "  rankdir=LR;",
+        '  graph [fontname="sans-serif", fontsize=14, color="#999999", ranksep=0.9, nodesep=0.25];',
+        '  node [fontname="sans-serif", fontsize=12, shape=box, style="rounded,filled", fillcolor="#eef3fa"];',
+        '  edge [fontname="sans-serif", fontsize=10, arrowsize=0.7];',
+    ]
+    for cell in CELLS:
+        lines += _cluster(cell, getattr(genotype, cell), getattr(genotype, f"{cell}_concat"))
+    return "\n".join([*lines, "}", ""])
+
+
+_IDLE = 'color="#aaaaaa", fontcolor="#888888"'
+
+
+def _cluster(cell: str, edges: Sequence[Edge], concat: Sequence[int]) -> Iterator[str]:
+    """One cell; its states are called `normal_0`, `normal_1`, ..."""
+    used = used_states(edges, concat)
+    yield f"  subgraph cluster_{cell} {{"
+    yield f'    label="{_TITLES[cell]}";'
+    for state in range(2 + len(edges) // 2):
+        label = _INPUTS[state] if state < len(_INPUTS) else str(state)
+        look = ', fillcolor="#dff0d8"' if state < len(_INPUTS) else ""
+        idle = f', style="rounded,dashed", {_IDLE}' if state not in used else look
+        yield f'    {cell}_{state} [label="{label}"{idle}];'
+    yield f'    {cell}_output [label="output", fillcolor="#fdf0d5"];'
+    for i, (name, state) in enumerate(edges):
+        node = 2 + i // 2
+        idle = f", style=dashed, {_IDLE}" if node not in used or name == "none" else ""
+        yield f'    {cell}_{state} -> {cell}_{node} [label="{name}"{idle}];'
+    for state in concat:
+        yield f"    {cell}_{state} -> {cell}_output [arrowhead=empty];"
+    yield "  }"

@@ -1,4 +1,4 @@
-"""Which architecture a config means: by name, from a seed, or edge by edge; and whether it keeps the constraints."""
+"""Which architecture a config means: by name, from a seed, or edge by edge; and whether it satisfies the constraints."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cnn_nas import architecture, genotypes, sampling
+from cnn_nas import architecture, sampling
 from cnn_nas.architecture import Genotype
 from cnn_nas.constraints import Constraints
 from cnn_nas.counting import NetworkSize
-from nas.core.fields import ConfigError, exactly_one, field
+from cnn_nas.space import SPACE
+from nas.core.errors import ConfigError
+from nas.core.fields import exactly_one, field
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ def from_config(hparams: Mapping[str, Any], rules: Constraints | None, size: Net
         size: the network that parameters and MACs are counted for.
 
     Raises:
-        ConfigError: unless the hyperparameters do exactly one of these, and the architecture is valid and keeps every
+        ConfigError: unless the hyperparameters do exactly one of these, and the architecture is valid and satisfies every
             constraint; each that it breaks is named.
     """
     edges = architecture.edge_hparams(hparams)
@@ -45,7 +47,7 @@ def from_config(hparams: Mapping[str, Any], rules: Constraints | None, size: Net
     )
     if seed is not None:
         return _drawn(seed, hparams.get("distinct_predecessors", True), rules, size)
-    chosen = architecture.from_hparams(edges) if edges else genotypes.by_name(str(name))
+    chosen = architecture.from_hparams(edges) if edges else SPACE.by_name(str(name))
     broken = rules.broken(chosen, size) if rules else []
     if broken:
         what = "the architecture of the hyperparameters" if edges else f"arch_to_use {name}"
@@ -54,7 +56,7 @@ def from_config(hparams: Mapping[str, Any], rules: Constraints | None, size: Net
 
 
 def _drawn(seed: Any, distinct: Any, rules: Constraints | None, size: NetworkSize) -> Genotype:
-    seed = architecture.whole(seed)
+    seed = architecture.integral(seed)
     problems = []
     if type(seed) is not int or seed < 0:
         problems.append(f"hyperparameters.arch_seed must be a whole number of at least 0, got {seed!r}")

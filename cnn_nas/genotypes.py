@@ -7,7 +7,6 @@ print one ready to paste.
 from __future__ import annotations
 
 from cnn_nas.architecture import Genotype
-from nas.core.fields import ConfigError, unknown
 
 # Zoph et al. 2018 (arXiv 1707.07012), as listed with DARTS; five nodes.
 NASNET = Genotype(
@@ -278,17 +277,3 @@ CONSTRAINED_ASHA = Genotype(
         ("sep_conv_3x3", 4),
     ),
 )
-
-
-def names() -> list[str]:
-    """The names of all constants above, yours included."""
-    return [name for name, value in globals().items() if isinstance(value, Genotype)]
-
-
-def by_name(name: str) -> Genotype:
-    """The architecture of that name. Raises ConfigError with the nearest known names if there is none; nothing is guessed."""
-    if name not in names():
-        raise ConfigError([unknown(f"genotype {name!r}", name, names(), "is not in cnn_nas/genotypes.py")])
-    genotype = globals()[name]
-    assert isinstance(genotype, Genotype)
-    return genotype

@@ -13,9 +13,10 @@ from typing import NamedTuple, cast
 import torch
 from torch import nn
 
-from cnn_nas.architecture import Genotype
+from cnn_nas.architecture import Genotype, used_states
 from cnn_nas.operations import FactorizedReduce, build, initialise, relu_conv_norm
-from nas.core.fields import ConfigError, field
+from nas.core.errors import ConfigError
+from nas.core.fields import field
 
 STEM = 3
 """The stem has three times the channels of the first cell."""
@@ -102,11 +103,7 @@ class Cell(nn.Module):
 
     def used_states(self) -> set[int]:
         """The states on which the output depends; nothing depends on what goes through `none`."""
-        used = set(self.concat)
-        for node in reversed(range(len(self.edges) // 2)):
-            if 2 + node in used:
-                used |= {state for name, state in self.edges[2 * node : 2 * node + 2] if name != "none"}
-        return used
+        return used_states(self.edges, self.concat)
 
     def unused_parameters(self) -> list[nn.Parameter]:
         """Parameters on which the output does not depend."""

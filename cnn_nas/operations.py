@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from nas.core.fields import ConfigError, unknown
+from nas.core.errors import ConfigError, unknown
 
 
 class Zero(nn.Module):

@@ -1,7 +1,7 @@
-"""Architectures drawn so that they keep constraints, and how many there are that do.
+"""Architectures drawn so that they satisfy constraints, and the share of random ones that does.
 
-A master of Determined 0.38 does not replace a trial that reports InvalidHP, so a search draws seeds and `draw` makes of each
-an architecture that holds: rejection sampling, hence exactly the uniform distribution over what the rules allow.
+A master of Determined 0.38 does not replace a trial that reports InvalidHP. So a search draws seeds, and `draw` makes of each
+an architecture that satisfies the constraints. It draws until one does, which gives the uniform distribution over those.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cnn_nas.architecture import CELLS, NODES, Edge, Genotype, draw_cell, edge_names
 from cnn_nas.constraints import SECTION, Constraints, Range
 from cnn_nas.counting import NetworkSize, count_size
-from nas.core.fields import ConfigError
+from nas.core.errors import ConfigError
 from nas.core.seeds import numpy_generator
 
 _ASKED_ABOUT_FAILURE = 2000  # samples that tell which rule made a draw fail, in about half a second
@@ -25,11 +25,11 @@ _ASKED_ABOUT_FAILURE = 2000  # samples that tell which rule made a draw fail, in
 def draw(
     seed: int, rules: Constraints, size: NetworkSize, distinct_predecessors: bool = True, max_attempts: int = 10_000
 ) -> Genotype:
-    """The architecture of that seed: uniform among those that keep the rules, the same with every version of every library.
+    """The architecture of that seed: uniform among those that satisfy the rules, the same with every library version.
 
     Without rules it is `architecture.sample(seed)`. The rules of one cell say nothing about the other, so each cell is drawn
-    until it keeps its own; both are drawn anew if the network does not keep its rules. That is the distribution of drawing
-    whole architectures until one holds, in fewer draws.
+    until it satisfies its own; both are drawn again if the network does not satisfy those over it. That is the distribution of
+    drawing whole architectures until one satisfies all rules, in fewer draws.
 
     Raises:
         ConfigError: if nothing is found in `max_attempts` draws of a cell, with the rule that rejects the most.
@@ -46,7 +46,9 @@ def draw(
     found = survey(rules, size, _ASKED_ABOUT_FAILURE, seed, distinct_predecessors)
     worst_first = sorted(found.rejected_by.items(), key=lambda rule: -rule[1])
     why = (
-        f"{found.killer} is kept by none" if found.killer else "; ".join(f"{n} rejects {s:.1%}" for n, s in worst_first)
+        f"{found.unsatisfiable} is satisfied by none"
+        if found.unsatisfiable
+        else "; ".join(f"{n} rejects {s:.1%}" for n, s in worst_first)
     )
     samples = f"{_ASKED_ABOUT_FAILURE:,} samples"
     raise ConfigError(
@@ -56,12 +58,12 @@ def draw(
 
 @dataclass(frozen=True, eq=False)
 class Survey:
-    """What random architectures with the given operations and fixed values have, by sample, and which rules they keep."""
+    """What random architectures with the given operations and fixed values came to; arrays have one entry a sample."""
 
-    share: float  # of the samples that keep all rules
+    share: float  # of the samples that satisfy all rules
     rejected_by: dict[str, float]  # the share that each rule rejects, on its own
-    killer: str | None  # the rule, or the fewest rules together, that no sample keeps, and what the samples have
-    holds: npt.NDArray[np.bool_]
+    unsatisfiable: str | None  # the rule, or the fewest rules together, that no sample satisfies
+    satisfies: npt.NDArray[np.bool_]
     parameters: npt.NDArray[np.int64]
     macs: npt.NDArray[np.int64]
 
@@ -69,7 +71,7 @@ class Survey:
 def survey(
     rules: Constraints, size: NetworkSize, samples: int, seed: int = 0, distinct_predecessors: bool = True
 ) -> Survey:
-    """Draw architectures with the given operations and fixed values, and measure how many keep the other rules.
+    """Draw architectures with the given operations and fixed values, and measure how many satisfy the other rules.
 
     Raises:
         ConfigError: if fixed predecessors contradict `distinct_predecessors`.
@@ -89,13 +91,15 @@ def survey(
         measured.append(rows)
     broken = np.array([[has not in allowed for _, has, allowed in rows] for rows in measured], bool)
     sizes = np.array(counts, np.int64)
-    holds: npt.NDArray[np.bool_] = np.logical_not(broken.any(axis=1))
+    satisfies: npt.NDArray[np.bool_] = np.logical_not(broken.any(axis=1))
     rejected_by = {rule: float(share) for (rule, _, _), share in zip(measured[0], broken.mean(axis=0), strict=True)}
-    return Survey(float(holds.mean()), rejected_by, _killer(measured, broken), holds, sizes[:, 0], sizes[:, 1])
+    return Survey(
+        float(satisfies.mean()), rejected_by, _unsatisfiable(measured, broken), satisfies, sizes[:, 0], sizes[:, 1]
+    )
 
 
-def _killer(measured: Sequence[Sequence[tuple[str, int, Range]]], broken: npt.NDArray[np.bool_]) -> str | None:
-    """A set of rules that together no sample keeps, and that gets kept once any of them is dropped."""
+def _unsatisfiable(measured: Sequence[Sequence[tuple[str, int, Range]]], broken: npt.NDArray[np.bool_]) -> str | None:
+    """The fewest rules that no sample satisfies together, with what the samples have; None if one satisfies all."""
     if not broken.any(axis=1).all():
         return None
     guilty = list(range(broken.shape[1]))
@@ -110,7 +114,7 @@ def _killer(measured: Sequence[Sequence[tuple[str, int, Range]]], broken: npt.ND
 def _draw_cell(
     generator: np.random.RandomState, rules: Constraints, cell: str, distinct: bool, attempts: Iterator[Any]
 ) -> tuple[Edge, ...] | None:
-    """A cell that keeps its own rules, or None if the attempts run out before."""
+    """A cell that satisfies its own rules, or None if the attempts run out before."""
     fixed = [(rules.fixed.get(f"{name}_op"), rules.fixed.get(name)) for name in edge_names(cell)]
     for _ in attempts:
         edges = draw_cell(generator, rules.operations, distinct, fixed)
@@ -120,7 +124,7 @@ def _draw_cell(
 
 
 def _check_twins(rules: Constraints, distinct_predecessors: bool) -> None:
-    """Fixed values are not checked against `distinct_predecessors` before one draws."""
+    """Raises ConfigError if fixed predecessors of one node are equal though they must differ."""
     pairs = [names[i : i + 2] for cell in CELLS for names in [edge_names(cell)] for i in range(0, 2 * NODES, 2)]
     twins = [pair for pair in pairs if rules.fixed.get(pair[0], pair[0]) == rules.fixed.get(pair[1], pair[1])]
     if distinct_predecessors and twins:

@@ -14,67 +14,42 @@ import contextlib
 import logging
 import math
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from determined import pytorch
 
 from cnn_nas import architecture
-from cnn_nas.architecture import Genotype
 from cnn_nas.constraints import Constraints
-from cnn_nas.counting import NetworkSize, count_size
-from cnn_nas.fast.network import FastNetwork, fused_sgd
-from cnn_nas.from_config import ArchitectureConfig, from_config
+from cnn_nas.counting import count_size
+from cnn_nas.fast.model import FastNetwork
 from cnn_nas.images.arrays import Images
 from cnn_nas.images.augmentation import Augmentation
 from cnn_nas.images.batches import ProcessImages, ShuffledBatches, in_order
-from cnn_nas.images.data import DataConfig, expected, load
+from cnn_nas.images.data import expected, load, training_images
 from cnn_nas.images.metrics import Classification, Regression
-from cnn_nas.model import DropPath, ModelConfig, Network
-from nas.core.downloads import DataError
-from nas.core.fields import ConfigError, ErrorCollector, field, read
+from cnn_nas.memory import estimate
+from cnn_nas.model import DropPath, Network
+from cnn_nas.settings import Settings, read_settings, sized
+from cnn_nas.survey import SIZES, survey_points, survey_seeds
+from nas.core.errors import ConfigError, DataError, ErrorCollector
+from nas.core.memory import MemoryEstimate
+from nas.core.optimizers import fused_sgd
 from nas.core.seeds import torch_generator
-from nas.trial import RunConfig, ShardedBatchLoader, Trial, WeightedMeans, main
+from nas.core.space import Size
+from nas.core.survey import SpaceSurvey
+from nas.trial import DataFacts, ShardedBatchLoader, Trial, WeightedMeans, main
 from nas.trial.callbacks import BroadcastBuffers
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """How the network is trained and evaluated."""
-
-    learning_rate: float = field(gt=0)  # at the start; falls to 0 along a cosine, batch by batch
-    momentum: float = field(ge=0, lt=1)
-    weight_decay: float = field(ge=0)
-    clip_gradients_l2_norm: float = field(gt=0)
-    global_batch_size: int = field(ge=2)  # images, over all processes
-    eval_batch_size: int = field(ge=1)  # images a process
-    crop_padding: int = field(ge=0)  # zeros around an image, out of which it is cropped again; 0: no crop
-    flip: bool = field()  # mirror half of the images
-    cutout_length: int = field(ge=0)  # side of the square that is cut out; 0: none
-    mixed_precision: bool | None = None  # bfloat16 where it is safe; null: on a GPU that can, not on a CPU
-    channels_last: bool | None = None  # memory format; null: true but on MPS
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything an image trial reads from its config."""
-
-    run: RunConfig
-    model: ModelConfig
-    optimizer: OptimizerConfig
-    genotype: Genotype
-    constraints: Constraints | None
-    data: DataConfig
-
-
 class ImageTrial(Trial):
     """One convolutional architecture, trained on one data set."""
 
-    larger_is_better = ("top1_accuracy", "top5_accuracy", "r2")
+    space = "cnn_nas"
 
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
         super().__init__(context)
@@ -84,7 +59,7 @@ class ImageTrial(Trial):
         if self.settings.run.evaluate_test and self.data.load_test is None:
             raise DataError(f"dataset {self.data.name} has no test split; add it, or leave evaluate_test out")
         self.validates = self.data.valid is not None
-        self.size = network_size(self.settings.model, self.data.outputs, self.data.train.shape)
+        self.size = sized(self.settings.model, self.data.outputs, self.data.train.shape)
         if self.settings.constraints and (broken := self.settings.constraints.broken(self.genotype, self.size)):
             raise ConfigError(f"hyperparameters: with the images as they are, constraints.{rule}" for rule in broken)
         total, size = self.settings.optimizer.global_batch_size, self.data.train.shape[1:]
@@ -127,32 +102,90 @@ class ImageTrial(Trial):
     @classmethod
     def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
         """See `Trial.check`."""
-        problems = ErrorCollector()
-        plain = dict(hparams) if isinstance(hparams, Mapping) else hparams
-        edges = architecture.edge_hparams(plain) if isinstance(plain, dict) else {}
-        rules = plain.pop("constraints", None) if isinstance(plain, dict) else None
-        rest = {name: value for name, value in plain.items() if name not in edges} if edges else plain
-        groups = problems.catch(read, rest, RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
-        sources = problems.catch(read, data, DataConfig, section="data")
-        constraints = problems.catch(Constraints.from_mapping, rules) if rules is not None else None
-        if groups:
-            problems.found += _fits_processes(groups[2], processes)
-        if isinstance(plain, dict):
-            size = network_size(groups[1], *expected(sources[0])) if groups and sources else _SOME_SIZE
-            genotype = problems.catch(from_config, plain, constraints if groups and sources else None, size)
-        problems.raise_any()
-        run, model, optimizer, _ = groups
-        return Settings(run, model, optimizer, genotype, constraints, sources[0])
+        return read_settings(hparams, data, processes)
 
     @classmethod
-    def metrics_for(cls, settings: Settings | None) -> tuple[str, ...]:
-        """See `Trial.metrics_for`."""
+    def metric_directions(cls, settings: Settings | None) -> dict[str, str]:
+        """See `Trial.metric_directions`."""
+        accuracies = {"top1_accuracy": "maximize", "top5_accuracy": "maximize"}
         if settings is None:
-            return ("loss", *cls.larger_is_better)
+            return {"loss": "minimize", **accuracies, "r2": "maximize"}
         if not settings.data.validation_fraction:
-            return ()
+            return {}
         outputs, _ = expected(settings.data)
-        return ("loss", "r2") if outputs == 1 else ("loss", "top1_accuracy", "top5_accuracy")
+        return {"loss": "minimize", **({"r2": "maximize"} if outputs == 1 else accuracies)}
+
+    @classmethod
+    def data_facts(cls, settings: Settings) -> DataFacts:
+        """See `Trial.data_facts`."""
+        data = settings.data
+        outputs, shape = expected(data)
+        head = "regression" if outputs == 1 else f"{outputs} classes"
+        assumed = ""
+        if data.dataset == "folder":
+            there = Path(data.data_dir or "", "train").expanduser().is_dir()
+            assumed = "" if there and data.image_size else ", partly assumed: no image is read"
+        text = f"{data.dataset} ({head}, images of {' x '.join(map(str, shape))}{assumed})"
+        return DataFacts(text, training_images(data), "images", None if outputs == 1 else outputs)
+
+    @classmethod
+    def network_size(cls, settings: Settings) -> Size:
+        """See `Trial.network_size`; without the auxiliary head, which only helps training."""
+        return count_size(settings.genotype, sized(settings.model, *expected(settings.data)))
+
+    @classmethod
+    def describe_size(cls, settings: Settings) -> str:
+        """See `Trial.describe_size`."""
+        size, whole = cls.network_size(settings), sized(settings.model, *expected(settings.data))
+        head = count_size(settings.genotype, whole, auxiliary=True).parameters - size.parameters
+        more = f" ({head:,} more in the auxiliary tower)" if settings.model.auxiliary else ""
+        return f"{size.parameters:,} parameters{more}, {size.macs:,} MACs an image"
+
+    @classmethod
+    def memory(
+        cls, settings: Settings, processes: int, global_batch_size: int | None = None, device: str = "meta"
+    ) -> MemoryEstimate:
+        """See `Trial.memory`; by the shapes that `expected` tells."""
+        optimizer = settings.optimizer
+        outputs, shape = expected(settings.data)
+        return estimate(
+            settings.model,
+            settings.genotype,
+            outputs,
+            shape,
+            (global_batch_size or optimizer.global_batch_size) // processes,
+            fast=settings.run.fast is not False,
+            momentum=optimizer.momentum > 0,
+            crop_padding=optimizer.crop_padding,
+            flip=optimizer.flip,
+            device=device,
+        )
+
+    @classmethod
+    def global_batch_size(cls, settings: Settings) -> int:
+        """See `Trial.global_batch_size`."""
+        return settings.optimizer.global_batch_size
+
+    @classmethod
+    def survey(
+        cls, config: Mapping[str, Any], first: Mapping[str, Any], searched: Sequence[str], processes: int, samples: int
+    ) -> SpaceSurvey | None:
+        """See `Trial.survey`. All but the architecture must make sense before."""
+        edges = architecture.edge_hparams(first)
+        section = first.get("constraints")
+        rest = {name: value for name, value in first.items() if name not in (*edges, "arch_seed", "constraints")}
+        problems = ErrorCollector()
+        settings = problems.catch(cls.check, {**rest, "arch_to_use": _ANY}, config.get("data") or {}, processes)
+        rules = problems.catch(Constraints.from_mapping, section) if section is not None else Constraints()
+        problems.raise_any()
+        shape = expected(settings.data)
+        if "arch_seed" in searched:
+            distinct = first.get("distinct_predecessors", True)
+            return survey_seeds(rules, sized(settings.model, *shape), samples, distinct)
+        if not {*edges, "arch_to_use", *SIZES} & {*searched} or not (edges or first.get("arch_to_use")):
+            return None
+        sizes = {name: getattr(settings.model, name) for name in SIZES}
+        return survey_points(config["hyperparameters"], rules, sizes, shape, samples)
 
     def build_training_data_loader(self) -> pytorch.DataLoader:
         """All images in a new order each epoch; this process's part of every batch."""
@@ -173,7 +206,7 @@ class ImageTrial(Trial):
         """Augment, step; the learning rate follows the batches, the drop path the epochs."""
         images, targets = batch
         optimizer, device = self.settings.optimizer, self.context.device
-        if index % self.context._epoch_len == 0:
+        if index % self.epoch_length == 0:
             self.train_means.start()
         self.lr = 0.5 * optimizer.learning_rate * (1 + math.cos(math.pi * index / self._batches))
         for group in self.sgd.param_groups:
@@ -183,7 +216,7 @@ class ImageTrial(Trial):
             torch_generator(device, self.seed, "augmentation", index), total, self.own, tuple(images.shape[2:])
         )
         inputs = self.augmentation.apply(images, draws).contiguous(memory_format=self.memory_format)
-        chance = self.settings.model.drop_path_prob * epoch * self.context._epoch_len / self._batches
+        chance = self.settings.model.drop_path_prob * epoch * self.epoch_length / self._batches
         drop = DropPath(torch_generator(device, self.seed, "drop path", index), total, self.own, chance)
         with self._precision():
             output = self.model(inputs, drop)
@@ -202,7 +235,7 @@ class ImageTrial(Trial):
     def _batches(self) -> int:
         """How many batches the schedules last."""
         unit, count = self.length
-        return count * self.context._epoch_len if unit == "epochs" else count
+        return count * self.epoch_length if unit == "epochs" else count
 
     def _training_report(self, means: dict[str, float]) -> dict[str, float]:
         """The learning rate is that of the last batch: a mean over the batches since a report would depend on stops."""
@@ -282,20 +315,7 @@ class ImageTrial(Trial):
         """See `shared_state`."""
 
 
-_SOME_SIZE = NetworkSize(36, 20, 10, (3, 32, 32))  # to check an architecture where the network's size is not known
-
-
-def network_size(model: ModelConfig, outputs: int, shape: tuple[int, int, int]) -> NetworkSize:
-    """The network that parameters and MACs are counted for; `shape` is channels, height and width of an image."""
-    return NetworkSize(model.init_channels, model.layers, outputs, shape)
-
-
-def _fits_processes(config: OptimizerConfig, processes: int) -> list[str]:
-    size = config.global_batch_size
-    if size % processes or size < 2 * processes:
-        rule = f"a multiple of the {processes} processes, with at least 2 images for each"
-        return [f"hyperparameters.global_batch_size must be {rule} (batch norm), got {size}"]
-    return []
+_ANY = "DARTS_V2"  # an architecture, where any would do
 
 
 if __name__ == "__main__":

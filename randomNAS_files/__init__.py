@@ -4,15 +4,16 @@ The folder has kept the name that users of the first release know (random-search
 
 - `architecture.py`: one cell as data (`Genotype`), its codecs, and random sampling.
 - `genotypes.py`: the cells known by name; add yours there.
-- `choice.py`: which cell a config means.
-- `drawing.py`: a cell as text.
+- `space.py`: what others may ask of the space (`SPACE`); `canonical.py`: one form for cells that are the same graph.
+- `from_config.py`: which cell a config means.
+- `drawing.py`: a cell as text and as a graph.
 - `model.py`: the cell and the language model around it, readable from top to bottom.
-- `plan.py`, `fused.py`, `kept.py`, `tied.py`, `many.py`: the same, fast: a cell as a few matrix products, a sequence as one
-  operation, no arithmetic for what dropout dropped, the decoder without all its logits, and many cells at once.
 - `dropout.py`: masks that do not depend on how many processes share a batch.
-- `slices.py`: a text stream cut into columns and slices for truncated backpropagation.
-- `evaluate.py`: how well a model predicts a stream.
 - `averaged_sgd.py`: SGD that can start to average its iterates.
+- `scoring.py`: how well a model predicts a stream, for one cell or for many with the same weights.
+- `fast/`: the model, its scoring and its optimiser, computed faster.
+- `slices.py`: a text stream cut into columns and slices for truncated backpropagation.
+- `tokens.py`: the words of a text as numbers.
 
 It knows torch and never Determined.
 """

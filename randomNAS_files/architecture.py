@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nas.core.fields import ConfigError, unknown
+from nas.core.errors import ConfigError, unknown
 from nas.core.genotype_text import named_arguments
 from nas.core.seeds import numpy_generator
 

@@ -15,8 +15,6 @@ import torch
 
 from nas.core.optimizers import Uncompiled
 
-_BLOCK = 1 << 16  # numbers at a time, on a CPU: few enough for its caches
-
 
 class AveragedSGD(Uncompiled):
     """SGD with weight decay; after `start_averaging()` it also keeps the mean of all iterates that follow.
@@ -28,7 +26,6 @@ class AveragedSGD(Uncompiled):
         weight_decay: L2 penalty, added to the gradient (after clipping).
         max_norm: before a step, all gradients together are scaled down to this L2 norm if theirs is larger, as
             `torch.nn.utils.clip_grad_norm_` does; None: they are taken as they are.
-        fast: compute the same with fewer passes over memory; `.grad` then stays as it was, without the scaling.
     """
 
     def __init__(
@@ -37,10 +34,9 @@ class AveragedSGD(Uncompiled):
         lr: float,
         weight_decay: float = 0.0,
         max_norm: float | None = None,
-        fast: bool = False,
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "averaging": False, "averaged_steps": 0})
-        self.max_norm, self.fast = max_norm, fast
+        self.max_norm = max_norm
 
     @property
     def averaging(self) -> bool:
@@ -57,52 +53,24 @@ class AveragedSGD(Uncompiled):
         """One step on every parameter that has a gradient."""
         if closure is not None:
             raise ValueError("AveragedSGD takes no closure: compute the gradients before step()")
-        if self.fast:
-            self._fast_step()
-            return
+        self._descend()
+        for group in self.param_groups:
+            if group["averaging"]:
+                group["averaged_steps"] += 1
+                self._average(group["params"], group["averaged_steps"])
+
+    def _descend(self) -> None:
+        """Clip all gradients together, then move every parameter that has one."""
         if self.max_norm is not None:
             torch.nn.utils.clip_grad_norm_([p for group in self.param_groups for p in group["params"]], self.max_norm)
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            if params:
-                self._descend(params, group["lr"], group["weight_decay"])
-            if group["averaging"]:
-                group["averaged_steps"] += 1
-                self._average(group["params"], group["averaged_steps"])
-
-    @staticmethod
-    def _descend(params: list[torch.Tensor], lr: float, weight_decay: float) -> None:
-        grads = [p.grad for p in params if p.grad is not None]
-        if weight_decay:
-            grads = list(torch._foreach_add(grads, params, alpha=weight_decay))
-        torch._foreach_add_(params, grads, alpha=-lr)
-
-    def _fast_step(self) -> None:
-        """One pass over the gradients for their norm, and one over everything for the rest."""
-        scale = self._scale()
-        for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            keep = 1.0 - group["lr"] * group["weight_decay"]
-            if isinstance(scale, torch.Tensor):
-                if keep != 1.0:
-                    torch._foreach_mul_(params, keep)
-                grads = torch._foreach_mul([p.grad for p in params if p.grad is not None], scale * -group["lr"])
-                torch._foreach_add_(params, list(grads))
-            else:
-                for p in params:
-                    _descend_in_blocks(p, p.grad, keep, -group["lr"] * scale)
-            if group["averaging"]:
-                group["averaged_steps"] += 1
-                self._average(group["params"], group["averaged_steps"])
-
-    def _scale(self) -> float | torch.Tensor:
-        """What the gradients are multiplied by: a number on a CPU, a tensor elsewhere, which nobody waits for."""
-        grads = [p.grad for group in self.param_groups for p in group["params"] if p.grad is not None]
-        if self.max_norm is None or not grads:
-            return 1.0
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad) for grad in grads]))
-        scale = (self.max_norm / (norm + 1e-6)).clamp(max=1.0)
-        return float(scale) if scale.device.type == "cpu" else scale
+            grads = [p.grad for p in params if p.grad is not None]
+            if not params:
+                continue
+            if group["weight_decay"]:
+                grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
+            torch._foreach_add_(params, grads, alpha=-group["lr"])
 
     def _average(self, params: list[torch.Tensor], steps: int) -> None:
         if steps == 1:
@@ -133,16 +101,3 @@ class AveragedSGD(Uncompiled):
             yield
         finally:
             self.exchange()
-
-
-def _descend_in_blocks(param: torch.Tensor, grad: torch.Tensor | None, keep: float, step: float) -> None:
-    """param = keep * param + step * grad, in place; both products of a block while it is in the cache."""
-    assert grad is not None
-    if keep == 1.0:
-        param.add_(grad, alpha=step)
-        return
-    if not (param.is_contiguous() and grad.is_contiguous()):
-        param.mul_(keep).add_(grad, alpha=step)
-        return
-    for weights, gradient in zip(param.view(-1).split(_BLOCK), grad.view(-1).split(_BLOCK), strict=True):
-        weights.mul_(keep).add_(gradient, alpha=step)

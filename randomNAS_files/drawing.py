@@ -1,4 +1,4 @@
-"""One recurrent cell as a picture of plain text, for terminals and logs. It never imports torch."""
+"""One recurrent cell as a picture of plain text, for terminals and logs, and as a graph for Graphviz."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ WIDTH = 100
 """No line is longer."""
 
 _DEEPEST = 24  # levels before a tree would get too wide
+_UNUSED = 'color="#aaaaaa", fontcolor="#888888"'
 
 
 def draw(genotype: Genotype) -> list[str]:
@@ -59,3 +60,29 @@ def _output(genotype: Genotype) -> list[str]:
     full = genotype.concat == tuple(range(1, count + 1)) and count > 1
     nodes = f"1-{count}" if full else ", ".join(map(str, genotype.concat))
     return textwrap.wrap(f"output: mean of {nodes}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def dot(genotype: Genotype) -> str:
+    """The cell as a graph in the DOT language; `dot -Tsvg` of Graphviz makes a picture of it.
+
+    The input x and the state h of the word before make the initial state s0; the output is the mean of what leads to it. Nodes
+    on which it does not depend, and the edges to them, are dashed and grey, and so are edges to `none`, which reads nothing.
+    """
+    unused = genotype.unused_nodes()
+    lines = [
+        "digraph cell {",
+        "  rankdir=LR;",
+        '  graph [fontname="sans-serif", fontsize=14, ranksep=0.6, nodesep=0.25];',
+        '  node [fontname="sans-serif", fontsize=12, shape=box, style="rounded,filled", fillcolor="#eef3fa"];',
+        '  edge [fontname="sans-serif", fontsize=10, arrowsize=0.7];',
+        *(f'  {name} [label="{name}", fillcolor="#dff0d8"];' for name in ("x", "h")),
+        '  s0 [label="s0"];',
+    ]
+    for i, (name, _) in enumerate(genotype.recurrent, start=1):
+        look = f', style="rounded,dashed", {_UNUSED}' if i in unused else ""
+        lines.append(f'  s{i} [label="{i} {name}"{look}];')
+    lines += ['  output [label="output: mean", fillcolor="#fdf0d5"];', "  x -> s0;", "  h -> s0;"]
+    for i, (_, pred) in enumerate(genotype.recurrent, start=1):
+        lines.append(f"  s{pred} -> s{i}{f' [style=dashed, {_UNUSED}]' if i in unused else ''};")
+    lines += [f"  s{i} -> output [arrowhead=empty];" for i in genotype.concat]
+    return "\n".join([*lines, "}", ""])

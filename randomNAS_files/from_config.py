@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nas.core.fields import ConfigError, exactly_one, field
-from randomNAS_files import architecture, genotypes
+from nas.core.errors import ConfigError
+from nas.core.fields import exactly_one, field
+from randomNAS_files import architecture
 from randomNAS_files.architecture import Genotype
+from randomNAS_files.space import SPACE
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def from_config(hparams: Mapping[str, Any]) -> Genotype:
     if nodes:
         return architecture.from_hparams(nodes)
     if seed is None:
-        return genotypes.by_name(str(name))
+        return SPACE.by_name(str(name))
     if type(seed) is not int:
         raise ConfigError([f"hyperparameters.arch_seed must be a whole number, got {seed!r}"])
     return architecture.sample(seed)

@@ -6,7 +6,6 @@ print one ready to paste.
 
 from __future__ import annotations
 
-from nas.core.fields import ConfigError, unknown
 from randomNAS_files.architecture import Genotype
 
 # Pham et al. 2018 (arXiv 1802.03268), as listed with DARTS.
@@ -40,17 +39,3 @@ DARTS = DARTS_V2
 ASHA = Genotype(
     (("relu", 0), ("relu", 0), ("sigmoid", 0), ("tanh", 0), ("relu", 1), ("tanh", 0), ("identity", 5), ("sigmoid", 0))
 )
-
-
-def names() -> list[str]:
-    """The names of all constants above, yours included."""
-    return [name for name, value in globals().items() if isinstance(value, Genotype)]
-
-
-def by_name(name: str) -> Genotype:
-    """The cell of that name. Raises ConfigError with the nearest known names if there is none; nothing is ever guessed."""
-    if name not in names():
-        raise ConfigError([unknown(f"genotype {name!r}", name, names(), "is not in randomNAS_files/genotypes.py")])
-    genotype = globals()[name]
-    assert isinstance(genotype, Genotype)
-    return genotype

@@ -18,10 +18,6 @@ from torch import nn
 from nas.core.fields import field
 from randomNAS_files.architecture import ACTIVATIONS, Genotype
 from randomNAS_files.dropout import Masks, apply
-from randomNAS_files.fast.column_sparse import masked_product
-from randomNAS_files.fast.decoder import Lookup, Tie, decoded_loss
-from randomNAS_files.fast.plan import plan_of
-from randomNAS_files.fast.sequence import CellSequence, Spares
 from randomNAS_files.slices import IGNORED
 
 INIT_RANGE = 0.04
@@ -65,15 +61,16 @@ class RecurrentCell(nn.Module):
     activation f has [c, g] = (s_p * mh) W_i and s_i = s_p + sigmoid(c) * (f(g) - s_p). The output, which is also the next
     h, is the mean of the states that the genotype concatenates. The masks mx, mh are fixed over time.
 
-    Set `fast` and the same is computed by `fused.py`.
+    Args:
+        genotype: the cell; node i has the weight W_i, `nodes[i - 1]`.
+        hidden: H.
+        init_op: activation of the initial state s_0.
     """
 
     def __init__(self, genotype: Genotype, hidden: int, init_op: str = "tanh") -> None:
         super().__init__()
         self.genotype = genotype
         self.init_op = init_op
-        self.fast = False
-        self._spares = Spares()
         self.w0 = nn.Parameter(torch.empty(2 * hidden, 2 * hidden))
         self.nodes = nn.ParameterList([nn.Parameter(torch.empty(hidden, 2 * hidden)) for _ in genotype.recurrent])
 
@@ -92,10 +89,6 @@ class RecurrentCell(nn.Module):
         genotype = genotype or self.genotype
         width = x.size(-1)
         from_inputs, from_state = self.w0[:width], self.w0[width:]
-        if self.fast:
-            plan, inputs = plan_of(genotype, self.init_op), masked_product(x, x_mask, from_inputs)
-            sequence = CellSequence.apply(self._spares, plan, inputs, h, h_mask, from_state, *self.nodes)
-            return sequence, sequence[-1].clone()
         outputs = []
         for gates in (apply(x, x_mask) @ from_inputs).unbind(0):  # (B, 2H) each, of one product for all time steps
             h = self._step(gates + apply(h, h_mask) @ from_state, h, h_mask, genotype)
@@ -134,31 +127,25 @@ class Output(NamedTuple):
 class LanguageModel(nn.Module):
     """Embedding, `depth` stacked cells of one genotype, and a decoder that shares the embedding's weights.
 
-    `use_fast` chooses between two forms of the same computation: the plain one in this file, and that of `fused.py`, `kept.py`
-    and `tied.py`.
-
     Args:
+        config: sizes and dropout rates.
+        genotype: the cell of all layers.
+        vocabulary: V.
         generator: draws the initial weights, on the CPU.
     """
+
+    cell_type: type[RecurrentCell] = RecurrentCell
 
     def __init__(self, config: ModelConfig, genotype: Genotype, vocabulary: int, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
         self.genotype = genotype
-        self.fast = False
         self.embedding = nn.Parameter(torch.empty(vocabulary, config.emsize))
         self.decoder_bias = nn.Parameter(torch.zeros(vocabulary))
-        self.cells = nn.ModuleList([RecurrentCell(genotype, config.nhid, config.init_op) for _ in range(config.depth)])
+        self.cells = nn.ModuleList([self.cell_type(genotype, config.nhid, config.init_op) for _ in range(config.depth)])
         for name, parameter in self.named_parameters():
             if name != "decoder_bias":
                 nn.init.uniform_(parameter, -INIT_RANGE, INIT_RANGE, generator=generator)
-
-    def use_fast(self, fast: bool) -> None:
-        """Compute in the fast form from now on, or in the plain one."""
-        self.fast = fast
-        for cell in self.cells:
-            assert isinstance(cell, RecurrentCell)
-            cell.fast = fast
 
     def initial_state(self, batch: int) -> list[torch.Tensor]:
         """Zeros, `(batch, H)` a layer."""
@@ -186,9 +173,27 @@ class LanguageModel(nn.Module):
             genotype: score another cell with the same weights.
             targets: the words that follow, `(T, B)`, IGNORED where none counts: sum the loss.
         """
-        config = self.config
-        tie = Tie()
-        x = Lookup.apply(tie, tokens, self.embedding) if self.fast else F.embedding(tokens, self.embedding)
+        embedded = F.embedding(tokens, self.embedding)
+        states, last = self.unroll(embedded, tokens, hidden, masks, genotype)
+        dropped = apply(states, self.output_mask(masks))
+        logits = F.linear(dropped, self.embedding, self.decoder_bias)
+        loss = None if targets is None else summed_loss(logits, targets)
+        return Output(logits, last, states, dropped, loss)
+
+    def unroll(
+        self,
+        embedded: torch.Tensor,
+        tokens: torch.Tensor,
+        hidden: list[torch.Tensor],
+        masks: Masks | None,
+        genotype: Genotype | None,
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Run the embeddings `(T, B, H)` of tokens `(T, B)` through all layers, with dropout before and within them.
+
+        Returns:
+            The outputs of the last layer, `(T, B, H)`, and the last state of each layer, `(B, H)`.
+        """
+        config, x = self.config, embedded
         if masks is not None:
             words = masks.per_row(config.dropoute, len(self.embedding))
             x = x if words is None else x * words[tokens]
@@ -199,14 +204,11 @@ class LanguageModel(nn.Module):
             h_mask = None if masks is None else masks.per_column(config.dropouth, config.nhid)
             x, h = cell(x, h, x_mask, h_mask, genotype)
             last.append(h)
-        mask = None if masks is None else masks.per_column(config.dropout, config.nhidlast)
-        dropped = apply(x, mask)
-        if targets is not None and self.fast:
-            decoder = self.embedding, self.decoder_bias
-            return Output(None, last, x, dropped, decoded_loss(tie, x, dropped, mask, *decoder, targets))
-        logits = F.linear(dropped, self.embedding, self.decoder_bias)
-        loss = None if targets is None else summed_loss(logits, targets)
-        return Output(logits, last, x, dropped, loss)
+        return x, last
+
+    def output_mask(self, masks: Masks | None) -> torch.Tensor | None:
+        """Draw the mask of the outputs, `(B, H)`, the last one of a step; None if nothing is dropped."""
+        return None if masks is None else masks.per_column(self.config.dropout, self.config.nhidlast)
 
 
 def summed_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

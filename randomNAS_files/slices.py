@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from nas.core.fields import ConfigError
+from nas.core.errors import ConfigError
 from nas.core.seeds import numpy_generator
 
 IGNORED = -100

@@ -20,7 +20,7 @@ import torch
 from support.http_server import FileServer, dead_url
 
 import data
-from data import SPLITS, Corpus, CorpusError, DataConfig, cache_folder, load_corpus
+from data import SPLITS, Corpus, CorpusError, DataConfig, load_corpus
 from nas.core import downloads
 from nas.core.downloads import DownloadError, MirrorError
 from randomNAS_files import tokens
@@ -374,19 +374,6 @@ def test_full_disk_leaves_no_half_of_a_cache(
     assert len(load_corpus(config).train) == 8
     assert "No space left" in caplog.text
     assert list((tmp_path / "c" / "tokens").iterdir()) == []
-
-
-def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert cache_folder("/x/y") == Path("/x/y")
-    assert cache_folder(None) == tmp_path / "user-cache" / "nas"
-    monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", "/home/me")
-    assert cache_folder(None) == Path("/home/me/.cache/nas")
-    monkeypatch.setenv("NAS_DATA", str(tmp_path))
-    assert cache_folder(None) == tmp_path
-    tmp_path.chmod(0o555)  # not even root should write there
-    assert cache_folder(None) == Path("/home/me/.cache/nas")
-    tmp_path.chmod(0o755)
 
 
 # --- Penn Treebank, with a tiny text in its place

@@ -7,20 +7,18 @@ import importlib.util
 import itertools
 import json
 import shlex
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pathspec
 import pytest
+from support.kirigami import sheets, strain
 from support.runs import IMAGES, RECURRENT, ROOT, Kind, Laptop, read_config
-from test_kirigami import sheets, strain
 
 from cnn_nas.images import kirigami
 from nas.config import load as configs
-from nas.config.search_space import trials
+from nas.config.search_space import trial_sampler
 
 YAMLS = sorted(
     path.relative_to(ROOT).as_posix() for folder in (ROOT, ROOT / "cnn_nas") for path in folder.glob("*.yaml")
@@ -110,12 +108,12 @@ def test_hyperparameters_make_sense_however_they_are_drawn(name: str) -> None:
     config = read_config(name)
     module, _, trial = kind_of(name).trial.partition(":")
     slots = config.get("resources", {}).get("slots_per_trial", 1)
-    for draw in itertools.islice(trials(config, configs.experiment_seed(config)), 5):
+    for draw in itertools.islice(trial_sampler(config, configs.experiment_seed(config)), 5):
         trial_class = getattr(importlib.import_module(module), trial)
         settings = trial_class.check(draw.hparams, config["data"], slots)
         unit, count = configs.training_length(config, settings.run.train_epochs)
         assert unit in ("epochs", "batches") and count > 0
-        configs.check_searcher(config, trial_class.metrics_for(settings))
+        configs.check_searcher(config, trial_class.metric_directions(settings))
 
 
 @pytest.fixture
@@ -178,18 +176,3 @@ def grid_points(spec: dict[str, Any]) -> list[Any]:
         low, high, count = spec["minval"], spec["maxval"], spec["count"]
         points = [round(low + i * (high - low) / (count - 1)) for i in range(count)]
     return points if len(set(points)) == count else []
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_the_context_is_small() -> None:
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    try:
-        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no clone, or no git")
-    ignored = pathspec.PathSpec.from_lines("gitwildmatch", (ROOT / ".detignore").read_text().splitlines())
-    names = [name for name in listed.stdout.split("\0") if name and not ignored.match_file(name)]
-    sizes = {name: (ROOT / name).stat().st_size for name in names if (ROOT / name).is_file()}
-    assert sum(sizes.values()) < 1_000_000, sorted(sizes.items(), key=lambda item: -item[1])[:5]
-    assert {"model_def.py", "startup-hook.sh", "training/entry.py", *YAMLS} <= set(sizes)
-    assert not any(name.startswith("tests/") for name in sizes)

@@ -1,1 +1,4 @@
-"""The fast form of the convolutional network: the same functions, faster; skip it on first reading."""
+"""The network computed faster, with the same result: skip it on first reading.
+
+- `model.py`: the network in a faster order of operations; `depthwise.py`: depthwise convolutions with a faster backward pass.
+"""

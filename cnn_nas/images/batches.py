@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Dataset, Sampler
 
 from cnn_nas.images.arrays import Images
-from nas.core.fields import ConfigError
+from nas.core.errors import ConfigError
 from nas.core.seeds import numpy_generator
 
 

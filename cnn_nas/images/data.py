@@ -1,7 +1,7 @@
 """The images that a trial trains on, validates on, and at the very end is tested on.
 
 Validation is held out of the training split by a seed; the official test split decides nothing and is not even read unless
-asked for (`ImageData.test`). `load` is the door: where the images come from is in `datasets.py` (CIFAR-10, MNIST,
+asked for (`ImageData.test`). `load` reads any data set; what differs between them is in `datasets.py` (CIFAR-10, MNIST,
 Fashion-MNIST, digits), `kirigami.py` and `folder_images.py`.
 """
 
@@ -19,9 +19,9 @@ import torch
 
 from cnn_nas.images import datasets, folder_images, kirigami
 from cnn_nas.images.arrays import Images, Source, held_out
-from data import cache_folder
-from nas.core.downloads import DataError
-from nas.core.fields import field, unknown
+from nas.core.errors import DataError, unknown
+from nas.core.fields import field
+from nas.core.files import cache_folder
 from nas.core.seeds import numpy_generator
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ _KNOWN = {
     "kirigami": (1, (1, 32, 80)),
     "digits": (10, (1, 8, 8)),
 }
+_TRAINING_IMAGES = {"cifar10": 50_000, "mnist": 60_000, "fashion_mnist": 60_000, "digits": 1_797 - 1_797 // 5}
 CHUNK = 4096  # images at a time, where all are looked at
 
 
@@ -46,7 +47,7 @@ class DataConfig:
             `folder_images.py`) or "digits" (1,797 small ones that scikit-learn brings along).
         data_dir: folder with the files, only read; required for folder, not allowed for digits. Without it, the folder of
             the data set's name in $NAS_DATA, if there is one.
-        download_dir: where fetched files and decoded images go; default: as for texts, see `data.cache_folder`.
+        download_dir: where fetched files and decoded images go; default: see `nas.core.files.cache_folder`.
         image_size: height and width to which the images of a folder are resized; without it they must have one size.
         validation_fraction: share of the training split that validates instead; 0 trains on all of it, and `valid` is None.
         split_seed: decides which images validate, the same everywhere.
@@ -120,6 +121,18 @@ def expected(config: DataConfig) -> tuple[int, tuple[int, int, int]]:
     classes = sum(path.is_dir() for path in train.iterdir()) if train.is_dir() else 0
     size = config.image_size or 32
     return classes or 10, (3, size, size)
+
+
+def training_images(config: DataConfig) -> int | None:
+    """How many images there are to train on, without reading any; None if only reading them would tell.
+
+    Of a folder, the files with the ending of an image count.
+    """
+    total = _TRAINING_IMAGES.get(config.dataset)
+    if config.dataset == "folder":
+        train = Path(config.data_dir or "").expanduser() / "train"
+        total = folder_images.count_images(train) if train.is_dir() else None
+    return None if total is None else total - round(config.validation_fraction * total)
 
 
 def load(config: DataConfig) -> ImageData:

@@ -20,7 +20,8 @@ import numpy as np
 import torch
 
 from cnn_nas.images.arrays import Images, Source, held_out
-from nas.core.downloads import DataError, extract_members, fetch, locked
+from nas.core.downloads import extract_members, fetch, locked
+from nas.core.errors import DataError
 from nas.core.seeds import numpy_generator
 
 log = logging.getLogger(__name__)

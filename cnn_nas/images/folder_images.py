@@ -29,8 +29,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from cnn_nas.images.arrays import Images, Source
-from nas.core.downloads import DataError, locked
-from nas.core.fields import unknown
+from nas.core.downloads import locked
+from nas.core.errors import DataError, unknown
 
 log = logging.getLogger(__name__)
 
@@ -95,6 +95,12 @@ def list_images(folder: Path) -> Listing:
         )
     labels = [label for label, name in enumerate(classes) for _ in images[name]]
     return Listing(folder, tuple(classes), tuple(path for name in classes for path in images[name]), tuple(labels))
+
+
+def count_images(folder: Path) -> int:
+    """Files with the ending of an image in the class folders below `folder`; none of them is opened."""
+    classes = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    return sum(_is_image(name) for path in classes for name in _walk(path))
 
 
 def _walk(folder: Path) -> list[str]:

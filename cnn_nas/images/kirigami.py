@@ -23,7 +23,7 @@ import numpy as np
 import torch
 
 from cnn_nas.images.arrays import Images, Source, held_out
-from nas.core.downloads import DataError
+from nas.core.errors import DataError
 from nas.core.seeds import numpy_generator
 
 TABLE, NETCDF = "15grid_shuffled.dat", "graphene_processed.nc"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from nas.core.fields import ConfigError, ErrorCollector, unknown
+from nas.core.errors import ConfigError, ErrorCollector, unknown
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def experiment_seed(config: Mapping[str, Any]) -> int:
     return seed
 
 
-def check_searcher(config: Mapping[str, Any], metrics: Sequence[str]) -> None:
+def check_searcher(config: Mapping[str, Any], metrics: Collection[str]) -> None:
     """Raises ConfigError if the searcher looks at something that the trial's validation does not report."""
     searcher = config.get("searcher") or {}
     metric, name = searcher.get("metric"), searcher.get("name")
@@ -134,7 +134,7 @@ def check(trial_class: Any, config: dict[str, Any], hparams: dict[str, Any], pro
     check_sections(config)
     problems = ErrorCollector()
     settings = problems.catch(trial_class.check, hparams, config.get("data") or {}, processes)
-    problems.catch(check_searcher, config, trial_class.metrics_for(settings))
+    problems.catch(check_searcher, config, trial_class.metric_directions(settings))
     length = problems.catch(training_length, config, settings.run.train_epochs) if settings else None
     problems.raise_any()
     assert length is not None

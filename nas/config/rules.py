@@ -13,7 +13,7 @@ from typing import Any, TypeGuard
 
 from nas.config.schema import EXPERIMENT, KINDS, REMOVED, SEARCHERS
 from nas.config.schema_cluster import SAVES, STORAGES
-from nas.core.fields import closest, unknown
+from nas.core.errors import closest, unknown
 
 _LONGEST = 60
 _IN_WORDS = {

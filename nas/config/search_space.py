@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.core.fields import ConfigError, ErrorCollector
+from nas.core.errors import ConfigError, ErrorCollector
 
 SEEDS = 2**31
 """Trial seeds are below this."""
@@ -46,7 +46,7 @@ class TrialSampler:
 
     def __init__(self, hyperparameters: Mapping[str, Any], seed: int, *, grid: bool = False) -> None:
         self._space = hyperparameters
-        self._searched = searched(hyperparameters)
+        self._searched = search_space(hyperparameters)
         self._random = np.random.RandomState(seed)
         self._left: int | None = None
         if grid:
@@ -77,7 +77,7 @@ class TrialSampler:
         return point
 
 
-def trials(config: Mapping[str, Any], seed: int) -> TrialSampler:
+def trial_sampler(config: Mapping[str, Any], seed: int) -> TrialSampler:
     """Those of an experiment's config."""
     grid = (config.get("searcher") or {}).get("name") == "grid"
     return TrialSampler(config["hyperparameters"], seed, grid=grid)
@@ -85,10 +85,10 @@ def trials(config: Mapping[str, Any], seed: int) -> TrialSampler:
 
 def grid_size(hyperparameters: Mapping[str, Any]) -> int:
     """How many points the grid has."""
-    return math.prod(map(len, _axes(searched(hyperparameters)).values()))
+    return math.prod(map(len, _axes(search_space(hyperparameters)).values()))
 
 
-def searched(hyperparameters: Mapping[str, Any], section: str = "") -> dict[str, Mapping[str, Any]]:
+def search_space(hyperparameters: Mapping[str, Any], section: str = "") -> dict[str, Mapping[str, Any]]:
     """The hyperparameters that a searcher chooses, by full name such as `head.width`, in the order of the config.
 
     Raises:
@@ -101,7 +101,7 @@ def searched(hyperparameters: Mapping[str, Any], section: str = "") -> dict[str,
         if not isinstance(spec, Mapping):
             continue
         if "type" not in spec:
-            found.update(problems.catch(searched, spec, f"{name}.") or {})
+            found.update(problems.catch(search_space, spec, f"{name}.") or {})
             continue
         problems.catch(_check, f"hyperparameters.{name}", spec)
         if spec["type"] != "const":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import logging
 import lzma
 import os
@@ -18,7 +17,6 @@ import sys
 import tarfile
 import tempfile
 import time
-import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,13 +25,12 @@ import filelock
 import requests
 from tqdm import tqdm
 
+from nas.core.errors import DataError
+from nas.core.files import sha256_of
+
 log = logging.getLogger(__name__)
 
 BACKOFF = 0.5  # seconds before the second attempt at a mirror; doubles with every further one
-
-
-class DataError(RuntimeError):
-    """Data cannot be had or is not what it should be: nothing that other hyperparameters would change."""
 
 
 class DownloadError(DataError):
@@ -149,30 +146,6 @@ def extract_members(archive: Path, members: Mapping[str, tuple[str, str | None]]
                     raise DownloadError(f"{archive}: {member} has SHA-256 {actual}, expected {sha256}; delete it")
             for name, _ in members.values():
                 Path(scratch, name).replace(folder / name)
-
-
-def sha256_of(path: Path) -> str:
-    """Hex SHA-256 digest of a file. Raises OSError if it cannot be read."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old content or the new, never a part. Raises OSError, leaving nothing."""
-    # Not tempfile: its files are private to the user, and a cache may be shared.
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with scratch.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        scratch.replace(path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
 
 
 def _already_there(target: Path, sha256: str | None, owned: bool) -> bool:

@@ -14,42 +14,15 @@ metadata. Rules over several fields live in an optional method `problems()` of t
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from nas.core.errors import ConfigError, unknown
+
 _MISSING = dataclasses.MISSING
-
-
-class ConfigError(ValueError):
-    """A config that makes no sense. `problems` holds one sentence a problem, each naming field, rule and value."""
-
-    def __init__(self, problems: Iterable[str]) -> None:
-        self.problems = list(problems)
-        super().__init__("\n".join(self.problems))
-
-
-class ErrorCollector:
-    """Collects what several readers complain of, so that a user sees all of it at once."""
-
-    def __init__(self) -> None:
-        self.found: list[str] = []
-
-    def catch(self, reader: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """What the reader returns, or None if it raised a ConfigError, whose problems are kept."""
-        try:
-            return reader(*arguments, **options)
-        except ConfigError as error:
-            self.found += error.problems
-            return None
-
-    def raise_any(self) -> None:
-        """Raises ConfigError with everything that was found, each problem once."""
-        if self.found:
-            raise ConfigError(dict.fromkeys(self.found))
 
 
 def field(
@@ -97,20 +70,6 @@ def exactly_one(given: Mapping[str, bool], ways: str) -> None:
     if len(used) != 1:
         got = " and ".join(used) or "none of them"
         raise ConfigError([f"hyperparameters: exactly one of {ways} must say the architecture, got {got}"])
-
-
-def unknown(what: str, name: str, known: Iterable[str], says: str = "is not known") -> str:
-    """The sentence for a name that is not among the known ones, with the nearest of them."""
-    known = list(known)
-    near = closest(name, known)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
-    return f"{what} {says}; {hint}"
-
-
-def closest(name: str, known: Iterable[str]) -> list[str]:
-    """At most three of the known names that look like `name`, the most alike first; case does not count."""
-    by_lower = {candidate.lower(): candidate for candidate in known}
-    return [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.55)]
 
 
 def _read_group(values: Mapping[str, Any], group: type, section: str) -> tuple[Any, list[str]]:

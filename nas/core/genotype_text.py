@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any
 
-from nas.core.fields import ConfigError
+from nas.core.errors import ConfigError
 
 _LONGEST_RANGE = 1000  # more than any cell has nodes; a longer one would only fill memory
 

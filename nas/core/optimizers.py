@@ -8,6 +8,8 @@ release of torch has none, they are simply the same.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch.optim import Optimizer
@@ -26,3 +28,12 @@ class SGD(Uncompiled, torch.optim.SGD):
     """torch's, never differentiated through."""
 
     step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+
+
+def fused_sgd(parameters: Iterable[torch.nn.Parameter], *arguments: Any, **named: Any) -> torch.optim.SGD:
+    """SGD that updates all weights in one operation, where this torch has one for their device."""
+    weights = list(parameters)
+    try:
+        return SGD(weights, *arguments, fused=True, **named)
+    except RuntimeError:  # torch 2.3 has none for CPUs
+        return SGD(weights, *arguments, **named)

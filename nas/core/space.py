@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from nas.core.fields import ConfigError, unknown
+from nas.core.errors import ConfigError, unknown
 
 
 class Genotype(Protocol):
@@ -38,6 +38,9 @@ class Size:
 
     parameters: int = 0
     macs: int = 0
+
+    def __add__(self, other: Size) -> Size:
+        return Size(self.parameters + other.parameters, self.macs + other.macs)
 
 
 class Space(ABC, Generic[G]):

@@ -128,7 +128,7 @@ _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 
 
 def validated(
-    standing: RungState,
+    state: RungState,
     bracket: Bracket,
     divisor: float,
     others: Mapping[int, Sequence[float]],
@@ -138,14 +138,14 @@ def validated(
     """Where a trial is after a validation.
 
     Args:
-        standing: where it was.
+        state: where it was.
         others: by rung, the sorted values of all trials that reached it before, this one's included.
         time: of the validation, in units of the time metric.
         metric: smaller is better; NaN is worse than any number.
     """
-    values = list(standing.values)
+    values = list(state.values)
     metric = NOT_FINITE if math.isnan(metric) else metric
-    for rung in range(standing.rung, len(bracket.rungs)):
+    for rung in range(state.rung, len(bracket.rungs)):
         if int(time) < bracket.rungs[rung]:
             return RungState(rung, values)
         place = bisect_left(others.get(rung, ()), metric)
@@ -156,13 +156,13 @@ def validated(
     raise AssertionError("a bracket has at least one rung")
 
 
-def failed(standing: RungState) -> RungState:
+def failed(state: RungState) -> RungState:
     """Where a trial is after an error."""
-    return RungState(standing.rung, [*standing.values, (standing.rung, FAILED_METRIC)], stopped=True)
+    return RungState(state.rung, [*state.values, (state.rung, FAILED_METRIC)], stopped=True)
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Decision:
     """What an event leads to: whether its trial stops, and the (trial, bracket) that is created in exchange."""
 
     stop: bool
@@ -177,47 +177,47 @@ class Asha:
         self.divisor = float(searcher.get("divisor") or DEFAULTS["divisor"])
         self._sign = 1 if searcher.get("smaller_is_better", True) is not False else -1
         self._values: list[dict[int, list[float]]] = [{} for _ in self.brackets]
-        self._standings: list[RungState] = []
+        self._states: list[RungState] = []
         self.bracket_of: list[int] = []
         for i, bracket in enumerate(self.brackets):
             for _ in range(bracket.initial):
                 self._create(i)
 
-    def validated(self, trial: int, time: float, metric: float) -> Outcome:
+    def validated(self, trial: int, time: float, metric: float) -> Decision:
         """A validation at `time`."""
         i = self.bracket_of[trial]
-        before = self._standings[trial]
+        before = self._states[trial]
         after = validated(before, self.brackets[i], self.divisor, self._values[i], time, self._sign * metric)
         return self._move(trial, before, after)
 
-    def failed(self, trial: int) -> Outcome:
+    def failed(self, trial: int) -> Decision:
         """An error after all restarts."""
-        before = self._standings[trial]
+        before = self._states[trial]
         return self._move(trial, before, failed(before))
 
-    def left(self, trial: int) -> Outcome:
+    def left(self, trial: int) -> Decision:
         """An end that nobody asked for: invalid hyperparameters, or less training than `max_time`. Nothing replaces it."""
-        return Outcome(stop=False, created=None)
+        return Decision(stop=False, created=None)
 
-    def _move(self, trial: int, before: RungState, after: RungState) -> Outcome:
+    def _move(self, trial: int, before: RungState, after: RungState) -> Decision:
         i = self.bracket_of[trial]
         for rung, value in after.values[len(before.values) :]:
             insort(self._values[i].setdefault(rung, []), value)
-        self._standings[trial] = after
+        self._states[trial] = after
         if not after.stopped or self.bracket_of.count(i) >= self.brackets[i].trials:
-            return Outcome(after.stopped, None)
-        return Outcome(after.stopped, (self._create(i), i))
+            return Decision(after.stopped, None)
+        return Decision(after.stopped, (self._create(i), i))
 
     def _create(self, bracket: int) -> int:
         self.bracket_of.append(bracket)
-        self._standings.append(RungState())
+        self._states.append(RungState())
         return len(self.bracket_of) - 1
 
 
 Event = tuple[int, float, float] | tuple[int, str]
 
 
-def replay(searcher: Mapping[str, Any], events: Iterable[Event]) -> list[Outcome]:
+def replay(searcher: Mapping[str, Any], events: Iterable[Event]) -> list[Decision]:
     """The decisions for a sequence of events.
 
     Args:
@@ -229,14 +229,14 @@ def replay(searcher: Mapping[str, Any], events: Iterable[Event]) -> list[Outcome
     Raises:
         ValueError: for an event that is none of these, or of a trial that does not exist at that point.
     """
-    search, outcomes = Asha(searcher), []
+    search, decisions = Asha(searcher), []
     for event in events:
         if len(event) != 3 and (len(event) != 2 or event[1] not in ("error", "left")):
             raise ValueError(f"event {event!r} must be (trial, time, metric), (trial, 'error') or (trial, 'left')")
         if not 0 <= event[0] < len(search.bracket_of):
             raise ValueError(f"event {event!r}: there is no trial {event[0]} at this point")
         if len(event) == 3:
-            outcomes.append(search.validated(*event))
+            decisions.append(search.validated(*event))
         else:
-            outcomes.append(search.failed(event[0]) if event[1] == "error" else search.left(event[0]))
-    return outcomes
+            decisions.append(search.failed(event[0]) if event[1] == "error" else search.left(event[0]))
+    return decisions

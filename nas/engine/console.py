@@ -14,7 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from nas.engine.time_left import TimeLeft
 from nas.runs.run_folder import RunFolder
+from nas.runs.study_schema import OUTCOME
 
 if TYPE_CHECKING:
     from nas.engine.engine import Engine, Running
@@ -24,7 +26,7 @@ LEADERS = 5
 
 
 class ConsoleReporter:
-    """Shows the events of a search, and keeps them in a log.
+    """Shows the events of a search, and writes them to a log.
 
     Args:
         console: where to.
@@ -38,8 +40,8 @@ class ConsoleReporter:
         self._log = log
         self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
         self._began = time.monotonic()
-        self._units_before: float | None = None
-        self._words: dict[int, str] = {}  # architectures
+        self._time_left = TimeLeft(length)
+        self._architectures: dict[int, str] = {}
         self._shown = 0.0
 
     def __enter__(self) -> ConsoleReporter:
@@ -52,7 +54,7 @@ class ConsoleReporter:
             self._live.stop()
 
     def say(self, line: str) -> None:
-        """A line that stays."""
+        """Print a line, and write it to the log."""
         self.console.print(escape(line), highlight=False, soft_wrap=True)
         with self._log.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
@@ -62,7 +64,7 @@ class ConsoleReporter:
         again = f" goes on from {self.unit[:-1]} {running.begun:g}" if running.begun else " starts"
         chosen = ", ".join(f"{name} {_short(value)}" for name, value in list(trial.params.items())[:3])
         more = ", ..." if len(trial.params) > 3 else ""
-        self.say(f"trial {running.number}{again} on {running.seat.name}" + (f": {chosen}{more}" if chosen else ""))
+        self.say(f"trial {running.number}{again} on {running.placement.name}" + (f": {chosen}{more}" if chosen else ""))
 
     def validated(self, running: Running, trial: FrozenTrial, stop: bool) -> None:
         """A trial reported a validation."""
@@ -74,84 +76,69 @@ class ConsoleReporter:
         """A trial's process failed."""
         self.say(f"trial {number} failed: {reason}; {then}")
 
-    def ended(self, trial: FrozenTrial, how: str, why: list[str]) -> None:
+    def ended(self, trial: FrozenTrial, outcome: str, errors: list[str]) -> None:
         """A trial is over."""
         words = {"pruned": "stopped early", "invalid": "has invalid hyperparameters", "error": "is given up"}.get(
-            how, how
+            outcome, outcome
         )
         step = f" after {_count(trial.last_step, self.unit)}" if trial.last_step is not None else ""
         last = f": {_short(trial.intermediate_values[trial.last_step])}" if trial.last_step is not None else ""
-        reason = f" ({'; '.join(why)})" if why and how == "invalid" else ""
+        reason = f" ({'; '.join(errors)})" if errors and outcome == "invalid" else ""
         self.say(f"trial {trial.number} {words}{step}{last}{reason}")
 
     def update(self, engine: Engine) -> None:
-        """Twice a second the table."""
+        """Redraw the table, twice a second at most."""
         if self._live is None or time.monotonic() - self._shown < 0.5:
             return
         self._shown = time.monotonic()
-        trials = engine.record.all()
+        trials = engine.store.trials()
         self._live.update(Group(self._running(engine), self._leaders(engine), Text(self._summary(engine, trials))))
 
     def _running(self, engine: Engine) -> Table:
         table = Table(expand=True, box=None, pad_edge=False)
-        for name in ("trial", "architecture", self.unit, engine.record.metric, "rung", "on", "time"):
+        for name in ("trial", "architecture", self.unit, engine.store.metric, "rung", "on", "time"):
             table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1 if name == "architecture" else None)
         for number, running in sorted(engine.running.items()):
-            trial = engine.record.trial(number)
+            trial = engine.store.trial(number)
             done = running.batches / running.total * self.length if running.total else running.time
             table.add_row(
                 str(number),
                 self._architecture(engine, number),
                 f"{done:.1f}" if self.unit == "epochs" else f"{done:.0f}",
                 "" if running.metric is None else _short(running.metric),
-                engine.record.searcher.rung(trial),
-                running.seat.name,
+                engine.store.searcher.rung(trial),
+                running.placement.name,
                 _duration(time.monotonic() - running.since),
             )
         return table
 
     def _leaders(self, engine: Engine) -> Table:
         table = Table(expand=True, box=None, pad_edge=False, title_justify="left")
-        for name in ("best", "architecture", self.unit, engine.record.metric, ""):
+        for name in ("best", "architecture", self.unit, engine.store.metric, ""):
             table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1 if name == "architecture" else None)
-        for trial in engine.record.leaderboard()[:LEADERS]:
-            value = engine.record.best_value(trial)
-            state = "" if trial.state == TrialState.RUNNING else str(trial.user_attrs.get("ended", ""))
+        for trial in engine.store.leaderboard()[:LEADERS]:
+            value = engine.store.best_value(trial)
+            state = "" if trial.state == TrialState.RUNNING else str(trial.user_attrs.get(OUTCOME, ""))
             architecture = self._architecture(engine, trial.number)
             table.add_row(str(trial.number), architecture, str(trial.last_step), _short(value), state)
         return table
 
     def _architecture(self, engine: Engine, number: int) -> str:
-        if number not in self._words:
+        if number not in self._architectures:
             try:
                 folder, _ = RunFolder.open(engine.path(number))
             except Exception:  # it is not there yet
                 return ""
             if "architecture" not in folder.run.get("metadata", {}):
                 return ""
-            self._words[number] = str(folder.run["metadata"]["architecture"])
-        return escape(self._words[number])
+            self._architectures[number] = str(folder.run["metadata"]["architecture"])
+        return escape(self._architectures[number])
 
     def _summary(self, engine: Engine, trials: list[FrozenTrial]) -> str:
         ended = sum(trial.state.is_finished() for trial in trials)
-        line = f"{ended} of {engine.record.searcher.trials} trials ended, {_duration(time.monotonic() - self._began)}"
-        left = self._left(engine, trials)
+        line = f"{ended} of {engine.store.searcher.trials} trials ended, {_duration(time.monotonic() - self._began)}"
+        left = self._time_left.seconds(engine, time.monotonic() - self._began)
         return f"{line}, about {_duration(left)} left at this pace" if left is not None else line
-
-    def _left(self, engine: Engine, trials: list[FrozenTrial]) -> float | None:
-        """Seconds until the end, at the pace of this session."""
-        done = float(sum(trial.last_step or 0 for trial in trials))
-        partial = sum(
-            max(0.0, running.batches / running.total * self.length - running.time)
-            for running in engine.running.values()
-            if running.total
-        )
-        if self._units_before is None:
-            self._units_before = done
-        pace = (done + partial - self._units_before) / max(time.monotonic() - self._began, 1e-9)
-        if pace <= 0 or done + partial <= self._units_before:
-            return None
-        return engine.left(self.length) / pace
 
 
 def _short(value: Any) -> str:

@@ -1,7 +1,7 @@
-"""The loop of a search on this machine: trials report, the record decides, places are filled.
+"""The loop of a search on this machine: trials report, the searcher decides, free placements get the next trials.
 
-All that matters is in the record (an Optuna study) and in the trials' folders before anybody acts on it, so the engine, or
-any of its trials, can be killed at any moment; `Engine.run` on the same record goes on.
+Every decision is in the study, or in a trial's folder, before anybody acts on it. So the engine, or any of its trials, can be
+killed at any moment; `Engine.run` on the same study goes on.
 """
 
 from __future__ import annotations
@@ -15,22 +15,27 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.core.fields import ConfigError
-from nas.engine.pruner import BRACKET, read
-from nas.engine.study_store import ENDED, Record
-from nas.engine.workers import Placement, WorkerPool
-from nas.runs.retention import CheckpointRetention
-from nas.runs.run_folder import RetentionPolicy, RunFolder, new_run
+from nas.core.errors import ConfigError
+from nas.engine.placement import Placement
+from nas.engine.searchers import rung_state
+from nas.engine.study_store import StudyStore
+from nas.engine.workers import WorkerPool
+from nas.runs.retention import CheckpointRetention, RetentionPolicy
+from nas.runs.run_folder import RunFolder, new_run
+from nas.runs.study_schema import ERRORS, HYPERPARAMETERS, METADATA, OUTCOME, RESTARTS, SEED
 
-RESTARTS = 5
+if TYPE_CHECKING:
+    from nas.engine.console import ConsoleReporter
+
+MAX_RESTARTS = 5
 """Of a failed trial, where the config does not say `max_restarts`; the master's default."""
 
 MIN_FREE_DISK_BYTES = 64 << 20
-"""Bytes free below which a failure is taken for one of the disk."""
+"""If fewer bytes are free after a failure, the disk is taken to be its cause."""
 
 
 @dataclass
@@ -38,15 +43,15 @@ class Running:
     """A trial at work."""
 
     number: int
-    seat: Placement
+    placement: Placement
     begun: float | None = None  # time of the checkpoint it goes on from
     since: float = field(default_factory=time.monotonic)
     batches: int = 0
     total: int = 0
     time: float = 0  # of its last validation, in units of the time metric
     metric: float | None = None  # of its last validation
-    how: str | None = None  # its last word
-    why: list[str] = field(default_factory=list)
+    outcome: str | None = None  # as the trial itself said at its end
+    errors: list[str] = field(default_factory=list)
 
 
 class Engine:
@@ -55,10 +60,10 @@ class Engine:
     Args:
         config: the experiment's.
         folder: the experiment's; trials are below it.
-        record: what is known of the experiment.
-        crew: starts the processes.
-        seats: where trials can run.
-        screen: who watches.
+        store: the experiment's study.
+        pool: starts the processes of trials; it is closed at the end.
+        placements: where trials can run, one at a time each.
+        reporter: is told of every event.
         versions: what goes to each trial's run.json.
     """
 
@@ -66,96 +71,98 @@ class Engine:
         self,
         config: Mapping[str, Any],
         folder: Path,
-        record: Record,
-        crew: WorkerPool,
+        store: StudyStore,
+        pool: WorkerPool,
         placements: list[Placement],
-        screen: Any,
+        reporter: ConsoleReporter,
         versions: Mapping[str, str | None],
     ) -> None:
-        self.config, self.record, self.running = dict(config), record, dict[int, Running]()
+        self.config, self.store, self.running = dict(config), store, dict[int, Running]()
         self.interrupted = False
-        self._trials, self._crew, self._screen, self._versions = folder / "trials", crew, screen, dict(versions)
+        self._trials, self._pool, self._reporter, self._versions = folder / "trials", pool, reporter, dict(versions)
         self._free = deque(placements)
         self._step = config["searcher"].get("time_metric") or "epochs"
         restarts = config.get("max_restarts")
-        self._max_restarts = RESTARTS if restarts is None else int(restarts)
-        self._shelf = CheckpointRetention(RetentionPolicy.of(config), smaller_is_better=record.smaller_is_better)
+        self._max_restarts = MAX_RESTARTS if restarts is None else int(restarts)
+        self._retention = CheckpointRetention(RetentionPolicy.of(config), smaller_is_better=store.smaller_is_better)
         self._fatal: list[str] = []
-        self._decided = True  # something since the last look at how many trials there should be
+        self._decided = (
+            True  # whether trials may be missing: the searcher has decided something since they were created
+        )
 
     def path(self, number: int) -> Path:
         """A trial's folder."""
         return self._trials / str(number)
 
     def run(self) -> bool:
-        """Until all trials have ended, or somebody interrupts it; returns whether they have.
+        """Run until all trials have ended or somebody interrupts it; returns whether all have ended.
 
         Raises:
-            ConfigError: for what no further trial would mend: data that is not there, a metric that no trial reports, a full
-                disk. Trials that run are asked for a checkpoint before.
+            ConfigError: for what would stop every other trial as well: data that is not there, a metric that no trial reports,
+                a full disk. Trials that run are asked for a checkpoint before.
         """
         with ExitStack() as stack:
-            stack.callback(self._crew.close)
+            stack.callback(self._pool.close)
             for number in (signal.SIGINT, signal.SIGTERM):
                 stack.callback(signal.signal, number, signal.signal(number, self._interrupt))
             waiting = self._recover()
             while True:
                 if self._decided:
-                    waiting += [trial.number for trial in self.record.create_missing_trials()]
+                    waiting += [trial.number for trial in self.store.create_missing_trials()]
                     self._decided = False
                 while waiting and self._free and not self.interrupted:
                     self._start(waiting.popleft())
                 if not self.running:
                     break
-                self._screen.update(self)
+                self._reporter.update(self)
                 waiting.extendleft(self._listen())
         if self._fatal:
             raise ConfigError(self._fatal)
         return not self.interrupted
 
     def _recover(self) -> deque[int]:
-        """Finish what an engine that was killed had decided; returns the trials to run: those begun first."""
+        """Finish trials whose end a killed engine had decided; returns those to run, the ones that had begun first."""
         begun, waiting = [], []
-        self.record.create_missing_trials()  # before any more have ended: what a sampler draws depends on those that have
-        for trial in self.record.all():
+        self.store.create_missing_trials()  # before any more have ended: what a sampler draws depends on those that have
+        for trial in self.store.trials():
             if trial.state == TrialState.RUNNING:
-                how = trial.user_attrs.get(ENDED) or self._written(trial.number)
-                if how is None and read(trial)[0].stopped and not self.record.searcher.complete(trial):
-                    how = "pruned"
-                if how is not None:
-                    self._end(trial.number, how)
+                outcome = trial.user_attrs.get(OUTCOME) or self._written_outcome(trial.number)
+                if outcome is None and rung_state(trial)[0].stopped and not self.store.searcher.complete(trial):
+                    outcome = "pruned"
+                if outcome is not None:
+                    self._end(trial.number, outcome)
                 else:
                     begun.append(trial.number)
             elif trial.state == TrialState.WAITING:
                 waiting.append(trial.number)
             elif self.path(trial.number).is_dir():
-                self._shelf.add(trial.number, self.path(trial.number))
+                self._retention.apply(trial.number, RunFolder.open(self.path(trial.number))[0])
         return deque([*begun, *waiting])
 
-    def _written(self, number: int) -> str | None:
-        """The last word of a trial that nobody heard; it is in its folder before it is said."""
+    def _written_outcome(self, number: int) -> str | None:
+        """How a trial ended that no engine listened to: a trial writes it to its folder before it reports it."""
         status = RunFolder.open(self.path(number))[0].run.get("status")
         return status if status in ("completed", "diverged") else None
 
     def _start(self, number: int) -> None:
-        trial, path, seat = self.record.trial(number), self.path(number), self._free.popleft()
+        trial, path, placement = self.store.trial(number), self.path(number), self._free.popleft()
         begun = None
         if (path / "run.json").exists():
             latest = RunFolder.open(path)[0].run.get("latest") or {}
             begun = latest.get("epochs" if self._step == "epochs" else "batches")
         else:
             path.mkdir(parents=True, exist_ok=True)
-            run = new_run(trial.user_attrs["hyperparameters"], trial.user_attrs["seed"], self._versions)
+            run = new_run(trial.user_attrs[HYPERPARAMETERS], trial.user_attrs[SEED], self._versions)
             RunFolder.fill(path, self.config, run)
-        self.record.started(number)
-        self.running[number] = Running(number, seat, begun=begun, metric=_last(trial), time=trial.last_step or 0)
-        self._crew.start(number, path, seat)
-        self._screen.started(self.running[number], trial)
+        self.store.started(number)
+        self.running[number] = Running(number, placement, begun=begun, metric=_last(trial), time=trial.last_step or 0)
+        self._pool.start(number, path, placement)
+        self._reporter.started(self.running[number], trial)
 
     def _listen(self) -> list[int]:
         """Handle one message; returns the trials to start once more."""
         try:
-            number, message = self._crew.messages.get(timeout=0.25)
+            number, message = self._pool.messages.get(timeout=0.25)
         except queue.Empty:
             return []
         running = self.running.get(number)
@@ -167,113 +174,93 @@ class Engine:
         elif say == "validation":
             self._validated(running, message["metrics"])
         elif say == "ended":
-            running.how, running.why = message["how"], message["why"]
+            running.outcome, running.errors = message["outcome"], message["errors"]
         elif say == "exit":
             return self._exited(running, message["code"])
         return []
 
     def _validated(self, running: Running, metrics: dict[str, Any]) -> None:
-        metric = self.record.metric
+        metric = self.store.metric
         reported = sorted(name for name in metrics if name not in ("epochs", "batches"))
         for name, field_name in ((metric, "metric"), (self._step, "time_metric")):
-            if isinstance(metrics.get(name), int | float) or not (reported or self.record.searcher.trials > 1):
+            if isinstance(metrics.get(name), int | float) or not (reported or self.store.searcher.trials > 1):
                 continue  # one trial may do without, where nothing is held out
             what = f"searcher.{field_name} {name!r} is not reported by the trial"
             self._give_up([f"{what}; it reports {', '.join(reported) or 'nothing'}"])
-            return self._crew.answer(running.number, stop=True)
+            return self._pool.answer(running.number, stop=True)
         stop = False
         if metric in metrics:
             running.time, running.metric = metrics[self._step], float(metrics[metric])
-            stop = self.record.validated(running.number, int(running.time), running.metric)
-            self._screen.validated(running, self.record.trial(running.number), stop)
+            stop = self.store.validated(running.number, int(running.time), running.metric)
+            self._reporter.validated(running, self.store.trial(running.number), stop)
         self._decided |= stop
-        self._crew.answer(running.number, stop=stop or self.interrupted)
+        self._pool.answer(running.number, stop=stop or self.interrupted)
 
     def _exited(self, running: Running, code: int) -> list[int]:
-        """A process has ended: the trial with it, or it starts again from its last checkpoint."""
+        """A process has ended: either the trial has, or it is returned, to start again from its last checkpoint."""
         number = running.number
         del self.running[number]
-        self._free.append(running.seat)
-        trial = self.record.trial(number)
-        how = running.how
-        if how in ("completed", "diverged", "invalid"):
-            self._end(number, how, running.why)
-        elif read(trial)[0].stopped and (how == "stopped" or not self.record.searcher.complete(trial)):
+        self._free.append(running.placement)
+        trial = self.store.trial(number)
+        outcome = running.outcome
+        if outcome in ("completed", "diverged", "invalid"):
+            self._end(number, outcome, running.errors)
+        elif rung_state(trial)[0].stopped and (outcome == "stopped" or not self.store.searcher.complete(trial)):
             self._end(number, "pruned")
-        elif how in ("data", "disk"):
-            self._give_up([f"trial {number}: {line}" for line in running.why])
+        elif outcome in ("data", "disk"):
+            self._give_up([f"trial {number}: {error}" for error in running.errors])
         elif self.interrupted:
             pass
         elif shutil.disk_usage(self._trials).free < MIN_FREE_DISK_BYTES:
             self._give_up([f"disk full: no space left in {self._trials}; free some"])
         else:
-            return self._failed(trial, running.why or ["stopped by a signal" if how == "stopped" else _describe(code)])
+            unsaid = "stopped by a signal" if outcome == "stopped" else _describe(code)
+            return self._failed(trial, running.errors or [unsaid])
         return []
 
-    def _failed(self, trial: FrozenTrial, why: list[str]) -> list[int]:
-        """Once more if it may."""
-        restarts = trial.user_attrs.get("restarts", 0)
-        reason = "; ".join(why)
+    def _failed(self, trial: FrozenTrial, errors: list[str]) -> list[int]:
+        """The trial, to start again, if it has restarts left; otherwise it ends."""
+        restarts = trial.user_attrs.get(RESTARTS, 0)
+        reason = "; ".join(errors)
         if restarts < self._max_restarts:
-            self.record.note(trial.number, restarts=restarts + 1)
-            self._screen.failed(trial.number, reason, f"restart {restarts + 1} of {self._max_restarts}")
+            self.store.set_attributes(trial.number, **{RESTARTS: restarts + 1})
+            self._reporter.failed(trial.number, reason, f"restart {restarts + 1} of {self._max_restarts}")
             return [trial.number]
-        self._screen.failed(trial.number, reason, f"no restarts left; see {self.path(trial.number) / 'log.txt'}")
-        self._end(trial.number, "error", why)
+        self._reporter.failed(trial.number, reason, f"no restarts left; see {self.path(trial.number) / 'log.txt'}")
+        self._end(trial.number, "error", errors)
         return []
 
-    def _end(self, number: int, how: str, why: list[str] | None = None) -> None:
+    def _end(self, number: int, outcome: str, errors: list[str] | None = None) -> None:
         path = self.path(number)
         if path.is_dir():
             folder, _ = RunFolder.open(path)
-            for name in ("architecture", "parameters"):
-                if name in folder.run.get("metadata", {}):
-                    self.record.note(number, **{name: folder.run["metadata"][name]})
-            folder.save(ended=how)
-            self._shelf.add(number, path)
-        if why:
-            self.record.note(number, why=why)
-        self.record.ended(number, how)
+            metadata = folder.run.get("metadata", {})
+            self.store.set_attributes(number, **{name: metadata[name] for name in METADATA if name in metadata})
+            folder.save(outcome=outcome)
+            self._retention.apply(number, folder)
+        if errors:
+            self.store.set_attributes(number, **{ERRORS: errors})
+        self.store.finish(number, outcome)
         self._decided = True
-        self._screen.ended(self.record.trial(number), how, why or [])
+        self._reporter.ended(self.store.trial(number), outcome, errors or [])
 
     def _give_up(self, problems: list[str]) -> None:
-        """What is wrong is wrong for all trials."""
+        """Stop the search: the same problems would stop every other trial."""
         self._fatal = self._fatal or problems
         self._stop_all()
 
     def _interrupt(self, sign: int, frame: Any) -> None:
         if self.interrupted:
-            for number in self._crew.numbers:
-                self._crew.signal(number, signal.SIGKILL)
+            for number in self._pool.numbers:
+                self._pool.signal(number, signal.SIGKILL)
             return
-        self._screen.say("stopping: each trial writes a checkpoint first (Ctrl-C again to leave at once)")
+        self._reporter.say("stopping: each trial writes a checkpoint first (Ctrl-C again to leave at once)")
         self._stop_all()
 
     def _stop_all(self) -> None:
         self.interrupted = True
-        for number in self._crew.numbers:
-            self._crew.signal(number, signal.SIGTERM)
-
-    def left(self, length: float) -> float:
-        """Units of the time metric that the search still takes, about.
-
-        In each bracket, the trials to come are taken to be like those that have ended; before any has, halving is taken to
-        be exact.
-        """
-        pruner, trials = self.record.searcher.pruner, self.record.all()
-        total = 0.0
-        for i, bracket in enumerate(self.record.searcher.brackets):
-            own = [trial for trial in trials if trial.user_attrs[BRACKET] == i]
-            ended = [trial.last_step or 0 for trial in own if trial.state.is_finished()]
-            steps = list(zip(bracket.rungs, (0, *bracket.rungs), strict=False))
-            halving = (
-                sum((rung - before) / pruner.divisor**k for k, (rung, before) in enumerate(steps)) if pruner else length
-            )
-            mean = sum(ended) / len(ended) if ended else halving
-            begun = [trial.last_step or 0 for trial in own if trial.state == TrialState.RUNNING]
-            total += mean * (bracket.trials - len(ended) - len(begun)) + sum(max(mean - done, 1) for done in begun)
-        return total
+        for number in self._pool.numbers:
+            self._pool.signal(number, signal.SIGTERM)
 
 
 def _last(trial: FrozenTrial) -> float | None:

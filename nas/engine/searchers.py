@@ -1,16 +1,21 @@
-"""What a Determined 0.38.1 master's searcher does: how many trials there are at each moment, and which of them stop."""
+"""What a Determined 0.38.1 master's searcher does: how many trials there are at each moment, and which of them stop.
+
+`Searcher` says how many; `AshaPruner` makes the decisions of `asha.py` an Optuna pruner. All they depend on lies in the study.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from nas.config.search_space import grid_size
-from nas.engine.asha import DEFAULTS, Bracket
-from nas.engine.pruner import BRACKET, AshaPruner, read
+from nas.engine import asha
+from nas.engine.asha import DEFAULTS, FAILED_METRIC, NOT_FINITE, Bracket, RungState
+from nas.runs.study_schema import BRACKET, RUNG_STATE
 
 ASHA = ("adaptive_asha", "async_halving")
 
@@ -18,7 +23,7 @@ ASHA = ("adaptive_asha", "async_halving")
 class Searcher:
     """single, random, grid, adaptive_asha or async_halving.
 
-    single, random and grid are one bracket without rungs, in which every end of a trial makes room for the next.
+    single, random and grid are one bracket without rungs: whenever a trial ends, however it ends, the next one is created.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
@@ -49,20 +54,99 @@ class Searcher:
         """Such as 2/3: the rungs that a trial has passed, and those of its bracket."""
         if self.pruner is None:
             return ""
-        passed = read(trial)[0].rung + self.complete(trial)
+        passed = rung_state(trial)[0].rung + self.complete(trial)
         return f"{passed}/{len(self.brackets[trial.user_attrs[BRACKET]].rungs)}"
 
     def missing(self, trials: Sequence[FrozenTrial]) -> list[int]:
         """The brackets of the trials that should be created now, in order."""
         wanted: list[int] = []
         for i, bracket in enumerate(self.brackets):
-            own = [trial for trial in trials if trial.user_attrs[BRACKET] == i]
-            wanted += [i] * (bracket.created(sum(map(self._departed, own))) - len(own))
+            members = [trial for trial in trials if trial.user_attrs[BRACKET] == i]
+            wanted += [i] * (bracket.created(sum(map(self._departed, members))) - len(members))
         return wanted
 
     def _departed(self, trial: FrozenTrial) -> bool:
-        """Under ASHA only a stop or an error makes room; leaving early (invalid hyperparameters) does not."""
-        return read(trial)[0].stopped if self.pruner else trial.state.is_finished()
+        """Whether another trial replaces it. Under ASHA only after a stop or an error, not after invalid hyperparameters."""
+        return rung_state(trial)[0].stopped if self.pruner else trial.state.is_finished()
+
+    @property
+    def initial(self) -> int:
+        """How many trials there are at most at once."""
+        return sum(bracket.initial for bracket in self.brackets)
+
+    @property
+    def rungs(self) -> list[int]:
+        """Times at which trials are compared, of all brackets."""
+        return sorted({rung for bracket in self.brackets for rung in bracket.rungs})
+
+
+class AshaPruner(optuna.pruners.BasePruner):
+    """Stops trials as a Determined 0.38.1 master does under adaptive_asha and async_halving.
+
+    A decision is written to the trial as an attribute before the trial hears of it. So the same validation is never counted
+    twice, and after a crash every later decision is what it would have been.
+
+    Args:
+        searcher: the config's section.
+
+    A trial must have its bracket as user attribute BRACKET; steps are units of the time metric. Non-finite metrics rank last
+    and never stop another trial.
+    """
+
+    def __init__(self, searcher: Mapping[str, Any]) -> None:
+        self.brackets: list[Bracket] = asha.brackets(searcher)
+        self.divisor = float(searcher.get("divisor") or DEFAULTS["divisor"])
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether the trial stops after its last intermediate value."""
+        step = trial.last_step
+        state, seen = rung_state(trial)
+        if step is None or step <= seen or state.stopped:
+            return state.stopped
+        value = trial.intermediate_values[step]
+        if study.direction == optuna.study.StudyDirection.MAXIMIZE:
+            value = -value
+        bracket = trial.user_attrs[BRACKET]
+        others = self._values(study.get_trials(deepcopy=False), bracket)
+        after = asha.validated(
+            state, self.brackets[bracket], self.divisor, others, step, value if math.isfinite(value) else NOT_FINITE
+        )
+        _write(study, trial, after, step)
+        return after.stopped
+
+    def fail(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """The trial failed after all its restarts."""
+        state, seen = rung_state(trial)
+        if not state.stopped:
+            _write(study, trial, asha.failed(state), seen)
+
+    def at_top(self, trial: FrozenTrial) -> bool:
+        """Whether the trial was stopped because it went all the way."""
+        state, _ = rung_state(trial)
+        rungs = self.brackets[trial.user_attrs[BRACKET]].rungs
+        return state.stopped and state.rung == len(rungs) - 1 and state.values[-1][1] != FAILED_METRIC
+
+    def _values(self, trials: Iterable[FrozenTrial], bracket: int) -> dict[int, list[float]]:
+        found: dict[int, list[float]] = {}
+        for trial in trials:
+            if trial.state != TrialState.WAITING and trial.user_attrs.get(BRACKET) == bracket:
+                for rung, value in rung_state(trial)[0].values:
+                    found.setdefault(rung, []).append(value)
+        return {rung: sorted(values) for rung, values in found.items()}
+
+
+def rung_state(trial: FrozenTrial) -> tuple[RungState, int]:
+    """Where a trial is in its bracket, and the step of the last validation that counted."""
+    stored = trial.user_attrs.get(RUNG_STATE)
+    if stored is None:
+        return RungState(), -1
+    values = [(int(rung), float(value)) for rung, value in stored["values"]]
+    return RungState(stored["rung"], values, stored["stopped"]), stored["seen"]
+
+
+def _write(study: optuna.Study, trial: FrozenTrial, state: RungState, seen: int) -> None:
+    stored = {"rung": state.rung, "values": state.values, "stopped": state.stopped, "seen": seen}
+    study._storage.set_trial_user_attr(trial._trial_id, RUNG_STATE, stored)
 
 
 def _plain(config: Mapping[str, Any]) -> Bracket:

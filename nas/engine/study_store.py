@@ -7,7 +7,6 @@ intermediate values; a decision is an attribute of it before anybody acts on it.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,21 +14,21 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas.config.search_space import SampledTrial, searched, substitute, trials
-from nas.core.fields import ConfigError
-from nas.engine.pruner import BRACKET
+from nas.config.search_space import SampledTrial, search_space, substitute, trial_sampler
+from nas.core.errors import ConfigError
 from nas.engine.searchers import Searcher
+from nas.runs.ranking import best_value, rank
+from nas.runs.study_schema import BRACKET, HYPERPARAMETERS, OUTCOME, SEED
 
-ENDED = "ended"
-"""User attribute of a trial: how it ended: completed, pruned, diverged, error or invalid."""
-
-ENDINGS = {
+STATES = {
     "completed": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
     "diverged": TrialState.COMPLETE,
     "error": TrialState.FAIL,
     "invalid": TrialState.FAIL,
 }
+"""The state in Optuna of each outcome."""
+
 SAMPLERS = {
     "tpe": "TPESampler",
     "random": "RandomSampler",
@@ -41,7 +40,7 @@ SAMPLERS = {
 """Samplers of Optuna by the name that `--sampler` takes."""
 
 
-class Record:
+class StudyStore:
     """The study of one experiment.
 
     Args:
@@ -62,9 +61,9 @@ class Record:
         self.smaller_is_better = section.get("smaller_is_better") is not False
         self.searcher = Searcher(config)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._space = searched(config["hyperparameters"])
+        self._space = search_space(config["hyperparameters"])
         self._distributions = {name: distribution(spec) for name, spec in self._space.items()}
-        self._trials = trials(config, seed)
+        self._sampled = trial_sampler(config, seed)
         self.storage = _open(url)
         self.study = optuna.create_study(
             storage=self.storage,
@@ -74,49 +73,50 @@ class Record:
             sampler=optuna.samplers.RandomSampler(seed),
             load_if_exists=True,
         )
-        for _ in self.all():  # the generator stands where the last trial left it
-            self._trials.next_trial()
+        for _ in self.trials():  # the generator stands where the last trial left it
+            self._sampled.next_trial()
 
-    def all(self) -> list[FrozenTrial]:
+    def trials(self) -> list[FrozenTrial]:
         """Every trial, by number."""
         return self.study.get_trials(deepcopy=False)
 
     def trial(self, number: int) -> FrozenTrial:
-        """One of them, as it is now."""
+        """The trial of that number, as it is now."""
         return self.storage.get_trial(
             self.storage.get_trial_id_from_study_id_trial_number(self.study._study_id, number)
         )
 
     def create_missing_trials(self) -> list[FrozenTrial]:
         """Create the trials that there should be by now, and return them."""
-        return [self._create(bracket) for bracket in self.searcher.missing(self.all())]
+        return [self._create(bracket) for bracket in self.searcher.missing(self.trials())]
 
     def started(self, number: int) -> None:
-        """A process works on the trial."""
+        """A process works on the trial: it is no longer waiting."""
         trial = self.trial(number)
         if trial.state == TrialState.WAITING:
             self.storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
 
     def validated(self, number: int, step: int, value: float) -> bool:
-        """A validation at `step`; returns whether the trial stops. One that was told before changes nothing."""
+        """Write a validation at `step`; returns whether the trial stops. One that is reported again changes nothing."""
         trial = self.trial(number)
         if trial.last_step is None or step > trial.last_step:
             self.storage.set_trial_intermediate_value(trial._trial_id, step, value)
         return self.searcher.prune(self.study, self.trial(number))
 
-    def note(self, number: int, **attributes: Any) -> None:
-        """Remember something about a trial that has not ended."""
+    def set_attributes(self, number: int, **attributes: Any) -> None:
+        """Set user attributes of a trial that has not ended."""
         trial = self.trial(number)
         for name, value in attributes.items():
             self.storage.set_trial_user_attr(trial._trial_id, name, value)
 
-    def ended(self, number: int, how: str) -> None:
-        """A trial is over: one of ENDINGS."""
+    def finish(self, number: int, outcome: str) -> None:
+        """A trial is over: one of OUTCOMES."""
         trial = self.trial(number)
         value = self.best_value(trial)
-        state = ENDINGS[how]
-        self.note(number, **{ENDED: how})  # first: an error that counts but is not noted would look like a stop
-        if how == "error":
+        state = STATES[outcome]
+        # The outcome is written first: an error that counts for the searcher but has no outcome would look like a stop.
+        self.set_attributes(number, **{OUTCOME: outcome})
+        if outcome == "error":
             self.searcher.fail(self.study, trial)
         if state == TrialState.COMPLETE and value is None:
             state = TrialState.PRUNED  # nothing was held out; Optuna has no complete trials without a value
@@ -126,18 +126,14 @@ class Record:
 
     def best_value(self, trial: FrozenTrial) -> float | None:
         """The best of its validations so far."""
-        values = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
-        best = min if self.smaller_is_better else max
-        return best(values) if values else None
+        return best_value(trial.intermediate_values.values(), smaller_is_better=self.smaller_is_better)
 
     def leaderboard(self) -> list[FrozenTrial]:
-        """All trials that were validated, best first."""
-        ranked = [(value, trial) for trial in self.all() if (value := self.best_value(trial)) is not None]
-        sign = 1 if self.smaller_is_better else -1
-        return [trial for value, trial in sorted(ranked, key=lambda pair: (sign * pair[0], pair[1].number))]
+        """All trials that were validated, best first; of equal ones the one with the smaller number."""
+        return rank(self.trials(), self.best_value, smaller_is_better=self.smaller_is_better)
 
     def _create(self, bracket: int) -> FrozenTrial:
-        draw = self._trials.next_trial()
+        draw = self._sampled.next_trial()
         if self.sampler is not None:
             draw = self._suggested(draw)
         params = {name: encode(self._space[name], value) for name, value in draw.chosen.items()}
@@ -145,7 +141,7 @@ class Record:
             state=TrialState.WAITING,
             params=params,
             distributions=self._distributions,
-            user_attrs={BRACKET: bracket, "seed": draw.seed, "hyperparameters": draw.hparams},
+            user_attrs={BRACKET: bracket, SEED: draw.seed, HYPERPARAMETERS: draw.hparams},
         )
         return self.storage.get_trial(self.storage.create_new_trial(self.study._study_id, template_trial=template))
 
@@ -154,7 +150,7 @@ class Record:
         name = SAMPLERS[self.sampler or ""]
         seeded = getattr(optuna.samplers, name)(seed=draw.seed)
         scratch = optuna.create_study(direction=self.study.direction, sampler=seeded)
-        scratch.add_trials([trial for trial in self.all() if trial.state != TrialState.WAITING])
+        scratch.add_trials([trial for trial in self.trials() if trial.state != TrialState.WAITING])
         try:
             asked = scratch.ask(dict(self._distributions)).params
         except ImportError as error:

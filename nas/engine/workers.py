@@ -1,4 +1,4 @@
-"""Trials in processes of their own: where they run, how they start, what they say, how they are stopped.
+"""Trials in processes of their own: how they start, what they say, how they are stopped.
 
 A trial of one slot is forked from a process that has imported torch already (multiprocessing's forkserver), which saves
 seconds a trial; one of several slots is started by torchrun. Each connects to the engine's socket and is known by its number.
@@ -13,7 +13,6 @@ import queue
 import secrets
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -23,62 +22,33 @@ from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from typing import Any
 
-from nas.engine import worker_main as child
+from nas.core.program import ROOT, command
+from nas.engine import worker_main
+from nas.engine.placement import Placement
 
-ROOT = Path(__file__).resolve().parents[2]
-KEY = "NAS_ENGINE_KEY"  # as in training.link, which the engine cannot import without torch
-
-
-@dataclass(frozen=True)
-class Placement:
-    """A place where one trial at a time can run: devices and CPU threads."""
-
-    name: str
-    device: str  # cpu, cuda or mps
-    visible: tuple[str, ...]  # CUDA devices, as CUDA_VISIBLE_DEVICES names them
-    threads: int
+KEY = "NAS_ENGINE_KEY"  # as in nas.trial.engine_client, which the engine cannot import without torch
 
 
-def placements(device: str, gpus: Sequence[str], slots: int, workers: int | None, most: int) -> list[Placement]:
-    """The places for trials: min(devices, most), or as many as `workers` says; they share CPU threads evenly.
-
-    Args:
-        device: cpu, cuda or mps.
-        gpus: the CUDA devices there are.
-        slots: GPUs, or processes, of one trial.
-        workers: how many trials at once, if the user says so; more than there are GPUs share them.
-        most: how many trials the searcher ever has at once.
-    """
-    groups = [tuple(gpus[i : i + slots]) for i in range(0, len(gpus) - slots + 1, slots)] if device == "cuda" else [()]
-    count = workers or min(len(groups), most)
-    threads = max(1, cpus() // count // slots)
-    places = [groups[i % len(groups)] for i in range(count)]
-    name = {"cuda": "GPU", "mps": "MPS", "cpu": "CPU"}[device]
-    names = [
-        f"{name} {','.join(place)}" if place else f"{name} {i}" if count > 1 else name for i, place in enumerate(places)
-    ]
-    return [Placement(each, device, place, threads) for each, place in zip(names, places, strict=True)]
-
-
-def cpus() -> int:
-    """CPUs that this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS
-        return os.cpu_count() or 1
-
-
-def warm_up(module: str | None) -> None:
+def warm_up(folder: Path, preload: str | None) -> None:
     """Start the process from which trials are forked; it takes seconds to import what they need, so begin early.
 
     Args:
-        module: of the trial; None for a trial of somebody's own, which imports itself.
+        folder: of the trial's program.
+        preload: module of the trial; None for a program that imports for itself.
     """
-    paths = [str(ROOT), *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(paths))  # for all processes below
-    # torch's own optimisers, which a trial of somebody's own may use, import torch._dynamo, which takes seconds
-    forkserver.set_forkserver_preload([module] if module else ["nas.trial", "torch._dynamo"])
-    forkserver.ensure_running()
+    # torch's own optimisers, which a program of somebody's own may use, import torch._dynamo, which takes seconds.
+    forkserver.set_forkserver_preload([preload] if preload else ["nas.trial", "torch._dynamo"])
+    known = os.environ.get("PYTHONPATH")
+    here = os.getcwd()
+    try:
+        others = [os.path.abspath(entry) for entry in (known or "").split(os.pathsep) if entry]
+        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(folder), str(ROOT), *others]))
+        os.chdir(folder)  # the process imports from the folder in which it starts before any other
+        forkserver.ensure_running()
+    finally:
+        os.chdir(here)
+        os.environ.pop("PYTHONPATH")
+        os.environ.update({} if known is None else {"PYTHONPATH": known})
 
 
 @dataclass
@@ -99,13 +69,16 @@ class WorkerPool:
     """The processes.
 
     Args:
+        folder: of the trial's program, which imports from it first.
         program: what runs a trial: `["-m", module]` or `[script]`.
         slots: processes of a trial.
+
+    A pool has an end: `close` it.
     """
 
-    def __init__(self, program: Sequence[str], slots: int) -> None:
+    def __init__(self, folder: Path, program: Sequence[str], slots: int) -> None:
         self.messages: queue.Queue[Message] = queue.Queue()
-        self._program, self._slots = list(program), slots
+        self._folder, self._program, self._slots = str(folder), list(program), slots
         self._processes: dict[int, Process] = {}
         self._key = secrets.token_bytes(32)
         self._listener = Listener(authkey=self._key)
@@ -117,14 +90,14 @@ class WorkerPool:
         """The trials whose processes have not ended."""
         return list(self._processes)
 
-    def start(self, number: int, folder: Path, seat: Placement) -> None:
+    def start(self, number: int, folder: Path, placement: Placement) -> None:
         """Start a trial's process, which goes on from what lies in its folder."""
         address = self._listener.address
         arguments = ["--resume", str(folder), "--engine", str(address)]
-        arguments += ["--device", seat.device, "--threads", str(seat.threads)]
+        arguments += ["--device", placement.device, "--threads", str(placement.threads)]
         environment = {KEY: self._key.hex(), "PYTHONUNBUFFERED": "1"}
-        if seat.visible:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(seat.visible)
+        if placement.visible:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(placement.visible)
         start = self._fork if self._slots == 1 else self._torchrun
         process = self._processes[number] = start(arguments, folder / "log.txt", environment)
         threading.Thread(target=self._wait, args=(number, process), name=f"trial {number}", daemon=True).start()
@@ -155,7 +128,9 @@ class WorkerPool:
             self._listener.close()
 
     def _fork(self, arguments: list[str], log: Path, environment: dict[str, str]) -> Process:
-        process = self._context.Process(target=child.run, args=(self._program, arguments, str(log), environment))
+        process = self._context.Process(
+            target=worker_main.run, args=(self._folder, self._program, arguments, str(log), environment)
+        )
         process.start()
 
         def wait() -> int:
@@ -166,11 +141,12 @@ class WorkerPool:
         return Process(process.pid, wait)
 
     def _torchrun(self, arguments: list[str], log: Path, environment: dict[str, str]) -> Process:
-        place = ["--standalone", "--nproc-per-node", str(self._slots)]  # on a free port
-        command = [sys.executable, "-m", "torch.distributed.run", *place, *self._program, *arguments]
+        launcher = command(ROOT, ["-m", "torch.distributed.run"])
+        launcher += ["--standalone", "--nproc-per-node", str(self._slots)]  # on a free port
+        program = command(self._folder, self._program)[1:]  # torchrun brings its own Python
         with log.open("ab") as output:
             process = subprocess.Popen(
-                command,
+                [*launcher, *program, *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -7,8 +7,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-PLACEHOLDER = 1e9
-"""A metric as large as this is no measurement, but what diverged trials report in place of NaN."""
+from nas.runs import ranking
+from nas.runs.ranking import NONFINITE_PLACEHOLDER
+
+NO_MEASUREMENT = NONFINITE_PLACEHOLDER / 10
+"""A metric as large as this is no measurement, but holds what diverged trials report in place of NaN."""
 
 _LINEAR_UP_TO = 8  # the largest time that is not drawn on a logarithmic axis
 _LINEAR_RATIO = 20  # of the largest to the smallest metric, likewise
@@ -21,12 +24,12 @@ class Curve:
     Args:
         number: of the trial.
         points: time and metric of each validation.
-        ended: completed, pruned, diverged, error, invalid, or "" while it runs.
+        outcome: completed, pruned, diverged, error, invalid, or "" while it runs.
     """
 
     number: int
     points: list[tuple[float, float]]
-    ended: str
+    outcome: str
 
 
 class Point(NamedTuple):
@@ -41,26 +44,25 @@ class Line(NamedTuple):
 
     number: int
     points: list[Point]
-    ended: str
+    outcome: str
     best: Point
 
 
-def measured(curves: Iterable[Curve], smaller_is_better: bool) -> list[Line]:
+def drawable(curves: Iterable[Curve], smaller_is_better: bool) -> list[Line]:
     """What can be drawn of the trials, by number; those that measured nothing are left out."""
-    sign = 1 if smaller_is_better else -1
     lines = []
     for curve in sorted(curves, key=lambda curve: curve.number):
         finite = [Point(*point) for point in curve.points if math.isfinite(point[0]) and math.isfinite(point[1])]
-        if points := sorted(point for point in finite if abs(point.value) < PLACEHOLDER):
-            first_best = min(points, key=lambda point: (sign * point.value, point.time))
-            lines.append(Line(curve.number, points, curve.ended, first_best))
+        if points := sorted(point for point in finite if abs(point.value) < NO_MEASUREMENT):
+            first_best = ranking.rank(points, lambda point: point.value, smaller_is_better=smaller_is_better)[0]
+            lines.append(Line(curve.number, points, curve.outcome, first_best))
     return lines
 
 
 def best(lines: Sequence[Line], smaller_is_better: bool) -> Line | None:
     """The trial with the best validation, however it ended; of equal ones the one with the smallest number."""
-    sign = 1 if smaller_is_better else -1
-    return min(lines, key=lambda line: (sign * line.best.value, line.number), default=None)
+    by_number = sorted(lines, key=lambda line: line.number)
+    return ranking.best(by_number, lambda line: line.best.value, smaller_is_better=smaller_is_better)
 
 
 def best_so_far(lines: Sequence[Line], smaller_is_better: bool) -> list[tuple[int, float]]:
@@ -86,7 +88,7 @@ def logarithmic_metric(points: Sequence[Point], smaller_is_better: bool) -> bool
 
 def caption(curves: Sequence[Curve], *, metric: str, time_metric: str, smaller_is_better: bool) -> str:
     """Which trial is the best, and what the picture leaves out."""
-    lines = measured(curves, smaller_is_better)
+    lines = drawable(curves, smaller_is_better)
     drawn = {line.number: len(line.points) for line in lines}
     left_out = [count for curve in curves if (count := len(curve.points) - drawn.get(curve.number, 0))]
     silent = sum(not curve.points for curve in curves)

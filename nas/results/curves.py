@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nas.core.downloads import write_atomically
+from nas.core.files import write_atomically
 from nas.results.curve_data import (
     Curve,
     Line,
@@ -17,9 +17,9 @@ from nas.results.curve_data import (
     best,
     best_so_far,
     caption,
+    drawable,
     logarithmic_metric,
     logarithmic_time,
-    measured,
     plain,
 )
 
@@ -81,7 +81,7 @@ def draw(
         from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
         return False
-    lines = measured(curves, smaller_is_better)
+    lines = drawable(curves, smaller_is_better)
     points = [point for line in lines for point in line.points]
     reached = [rung for rung in rungs if 0 < rung <= max((point.time for point in points), default=0)]
     layout = ConstrainedLayoutEngine(w_pad=0.14, h_pad=0.09)
@@ -161,7 +161,7 @@ def _lines(axes: Any, lines: Sequence[Line], winner: Line) -> None:
     from matplotlib.collections import LineCollection
 
     for z, look in enumerate(_LOOKS, start=2):
-        own = [line for line in lines if line.ended in look.endings and line is not winner]
+        own = [line for line in lines if line.outcome in look.endings and line is not winner]
         faint = min(0.9, 5 / math.sqrt(len(own) or 1))
         style: dict[str, Any] = {"alpha": faint, "zorder": z}
         axes.add_collection(
@@ -207,7 +207,7 @@ def _progress(axes: Any, lines: Sequence[Line], winner: Line | None, smaller_is_
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: plain(number)))
     axes.tick_params(labelleft=False, left=False)
     for z, look in enumerate(_LOOKS, start=2):
-        own = [(line.number, line.best.value) for line in lines if line.ended in look.endings and line is not winner]
+        own = [(line.number, line.best.value) for line in lines if line.outcome in look.endings and line is not winner]
         axes.plot(*_columns(own), **look.dots(_size(lines)), alpha=0.7, zorder=z)
     axes.step(*_columns(best_so_far(lines, smaller_is_better)), where="post", color=_INK, linewidth=2, zorder=8)
     if winner:
@@ -217,11 +217,11 @@ def _progress(axes: Any, lines: Sequence[Line], winner: Line | None, smaller_is_
 def _legend(figure: Any, curves: Sequence[Curve], winner: Line | None, rungs: bool, progress: bool) -> None:
     from matplotlib.lines import Line2D
 
-    counts = Counter(curve.ended for curve in curves)
-    others = Counter(curve.ended for curve in curves if winner is None or curve.number != winner.number)
+    counts = Counter(curve.outcome for curve in curves)
+    others = Counter(curve.outcome for curve in curves if winner is None or curve.number != winner.number)
     entries: list[dict[str, Any]] = []
     if winner:
-        line = {"label": f"best trial ({_ending(winner.ended)})", "linestyle": "-", "linewidth": _THICK}
+        line = {"label": f"best trial ({_ending(winner.outcome)})", "linestyle": "-", "linewidth": _THICK}
         entries.append(_look(winner).dots(8, _ORANGE) | line)
     for look in _LOOKS:
         if any(others[ending] for ending in look.endings):
@@ -238,11 +238,11 @@ def _legend(figure: Any, curves: Sequence[Curve], winner: Line | None, rungs: bo
 
 
 def _look(line: Line) -> _Look:
-    return next(look for look in _LOOKS if line.ended in look.endings)
+    return next(look for look in _LOOKS if line.outcome in look.endings)
 
 
-def _ending(ended: str) -> str:
-    return ended or "running"
+def _ending(outcome: str) -> str:
+    return outcome or "running"
 
 
 def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:

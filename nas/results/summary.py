@@ -5,110 +5,94 @@ from __future__ import annotations
 import json
 import shlex
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from optuna.trial import FrozenTrial
 from rich.console import Console
-from rich.table import Table
 
-import cnn_nas.architecture
-import cnn_nas.drawing
-import randomNAS_files.architecture
-import randomNAS_files.drawing
 from nas.config import load as configs
-from nas.config.entrypoint import TRIALS, find_program
-from nas.core.downloads import write_atomically
-from nas.core.fields import ConfigError
-from nas.engine.study_store import ENDED, Record
+from nas.core.errors import ConfigError
+from nas.core.files import write_atomically
+from nas.core.program import importing_from
+from nas.core.space import load_space
 from nas.results import curves
 from nas.results.curve_data import Curve
+from nas.results.experiment import ExperimentResult, TrialResult
+from nas.results.leaderboard import leaderboard, table
 from nas.runs.run_folder import RunFolder
 
 SHOWN = 5
 """Trials of the leaderboard."""
 
 
-def close(console: Console, config: Mapping[str, Any], folder: Path, record: Record, unit: str, length: int) -> None:
+def print_summary(console: Console, experiment: ExperimentResult) -> None:
     """Print the result of an experiment; leaves `curves.png` in its folder, and after a search `best.yaml`."""
 
     def say(*lines: str) -> None:
         for line in lines:
             console.print(line, highlight=False, markup=False, soft_wrap=True)
 
-    say(summary(record))
-    trials, leaders = record.all(), record.leaderboard()
-    best = leaders[0] if leaders else trials[0] if trials else None
-    if best is None or not (folder / "trials" / str(best.number)).is_dir():
+    folder = Path(experiment.folder)
+    say(outcomes(experiment))
+    leaders = leaderboard(experiment)
+    best = next(iter([*leaders, *experiment.trials]), None)
+    if best is None or not Path(best.folder).is_dir():
         return
     if leaders:
-        console.print(leaderboard(record, leaders[:SHOWN], unit))
-    trial = folder / "trials" / str(best.number)
-    say(*drawing(trial), *scores(trial))
-    if leaders and _curves(config, folder, record, unit):
+        console.print(table(experiment, leaders[:SHOWN]))
+    say(*drawing(Path(best.folder), experiment.program_folder), *scores_on_test(Path(best.folder)))
+    if leaders and draw_curves(experiment, folder / "curves.png"):
         say(f"{'curves':<12} {folder / 'curves.png'}")
     say(f"{'trials':<12} {folder / 'trials'}")
-    if leaders and record.searcher.name != "single":
-        again = retraining(config, best, _epochs(trial, unit, length))
-        write_atomically(folder / "best.yaml", configs.dump(again).encode())
+    if leaders and experiment.config["searcher"]["name"] != "single":
+        write_atomically(folder / "best.yaml", configs.dump(retraining(experiment, best)).encode())
         say(f"{'retrain':<12} nas run {shlex.quote(str(folder / 'best.yaml'))}")
-    say(f"{'dashboard':<12} {dashboard(record.url)}")
+    say(f"{'dashboard':<12} optuna-dashboard {shlex.quote(experiment.storage)}")
 
 
-def _curves(config: Mapping[str, Any], folder: Path, record: Record, unit: str) -> bool:
-    pruner = record.searcher.pruner
-    return curves.draw(
-        [Curve(trial.number, list(trial.intermediate_values.items()), _how(trial)) for trial in record.all()],
-        folder / "curves.png",
-        title=str(config.get("name", folder.name)),
-        metric=record.metric,
-        time_metric=unit,
-        smaller_is_better=record.smaller_is_better,
-        rungs=sorted({rung for bracket in pruner.brackets for rung in bracket.rungs}) if pruner else (),
-    )
-
-
-def summary(record: Record) -> str:
-    """How the trials ended."""
-    trials = record.all()
-    counts = Counter(map(_how, trials))
+def outcomes(experiment: ExperimentResult) -> str:
+    """How the trials ended, in a line."""
+    counts = Counter(trial.outcome for trial in experiment.trials)
     words = {
         "pruned": "stopped early",
         "invalid": "with invalid hyperparameters",
         "error": "failed",
         "": "not finished",
     }
-    parts = ", ".join(f"{count} {words.get(how, how)}" for how, count in counts.most_common())
-    return f"{len(trials)} {'trial' if len(trials) == 1 else 'trials'}: {parts}" if trials else "no trials"
+    parts = ", ".join(f"{count} {words.get(outcome, outcome)}" for outcome, count in counts.most_common())
+    total = len(experiment.trials)
+    return f"{total} {'trial' if total == 1 else 'trials'}: {parts}" if total else "no trials"
 
 
-def leaderboard(record: Record, leaders: list[FrozenTrial], unit: str) -> Table:
-    """The best trials."""
-    table = Table(title_justify="left")
-    for name in ("rank", "trial", f"best {record.metric}", unit, "ended", "hyperparameters"):
-        table.add_column(name)
-    for rank, trial in enumerate(leaders, start=1):
-        value = record.best_value(trial)
-        chosen = ", ".join(f"{name} {value}" for name, value in trial.params.items())
-        cells = [str(rank), str(trial.number), f"{value:.6g}", str(trial.last_step), _how(trial) or "running"]
-        table.add_row(*cells, chosen if len(chosen) <= 60 else f"{chosen[:57]}...")
-    return table
+def draw_curves(experiment: ExperimentResult, path: Path) -> bool:
+    """Draw the learning curves of all trials; False if matplotlib is not installed."""
+    return curves.draw(
+        [Curve(trial.number, trial.validations, trial.outcome) for trial in experiment.trials],
+        path,
+        title=experiment.name,
+        metric=experiment.metric,
+        time_metric=experiment.time_metric,
+        smaller_is_better=experiment.smaller_is_better,
+        rungs=experiment.rungs,
+    )
 
 
-def drawing(trial: Path) -> list[str]:
-    """The architecture of a trial, from what it left in its folder."""
+def drawing(trial: Path, program_folder: str | None = None) -> list[str]:
+    """The architecture of a trial, drawn by the search space that it names; no lines if it names none."""
     try:
+        name = RunFolder.open(trial)[0].run.get("metadata", {}).get("space")
+        if name is None:
+            return []
         genotype = json.loads((trial / "genotype.json").read_text(encoding="utf-8"))
-        if "recurrent" in genotype:
-            return randomNAS_files.drawing.draw(randomNAS_files.architecture.from_json(genotype))
-        return cnn_nas.drawing.draw(cnn_nas.architecture.from_json(genotype))
-    except (OSError, ValueError, ConfigError):  # a trial of somebody's own leaves what it likes
+        with importing_from(program_folder):
+            space = load_space(str(name))
+            return space.draw(space.from_json(genotype))
+    except (OSError, ValueError, ImportError, ConfigError):  # a trial of somebody's own leaves what it likes
         return []
 
 
-def scores(trial: Path) -> list[str]:
-    """On the test split, where the trial was asked for them."""
+def scores_on_test(trial: Path) -> list[str]:
+    """A line with the scores on the test split, where the trial was asked for them."""
     folder, _ = RunFolder.open(trial)
     names = ("group", "step", "batches", "epochs")
     return [
@@ -117,29 +101,23 @@ def scores(trial: Path) -> list[str]:
     ]
 
 
-def retraining(config: Mapping[str, Any], trial: FrozenTrial, epochs: int) -> dict[str, Any]:
-    """A config that trains the trial's architecture once more, for so many epochs, and scores it on the test split."""
-    kept = {name: value for name, value in config["searcher"].items() if name in ("metric", "smaller_is_better")}
-    hparams = {**trial.user_attrs["hyperparameters"], "train_epochs": epochs}
-    if find_program(config["entrypoint"]).module in TRIALS:  # a trial of somebody's own may not know it
+def retraining(experiment: ExperimentResult, trial: TrialResult) -> dict[str, Any]:
+    """A config that trains the trial's architecture once more at full length, and scores it on the test split.
+
+    A program that does not follow the contract of trials may not know `evaluate_test`; it is not asked for it.
+    """
+    section = experiment.config["searcher"]
+    searcher = {name: value for name, value in section.items() if name in ("metric", "smaller_is_better")}
+    hparams = {**trial.hyperparameters, "train_epochs": _epochs(experiment, Path(trial.folder))}
+    if experiment.trial is not None:
         hparams["evaluate_test"] = True
-    name = f"{config.get('name', 'search')}-best"
-    return {**config, "name": name, "searcher": {"name": "single", **kept}, "hyperparameters": hparams}
+    name = f"{experiment.config.get('name', 'search')}-best"
+    return {**experiment.config, "name": name, "searcher": {"name": "single", **searcher}, "hyperparameters": hparams}
 
 
-def _epochs(trial: Path, unit: str, length: int) -> int:
+def _epochs(experiment: ExperimentResult, trial: Path) -> int:
     """The length of a full training; one in batches is rounded to whole epochs."""
-    if unit == "epochs":
-        return length
-    folder, _ = RunFolder.open(trial)
-    latest = folder.run.get("latest") or {"epochs": 1, "batches": 1}
-    return max(1, round(float(length * latest["epochs"] / latest["batches"])))
-
-
-def dashboard(url: str) -> str:
-    """The command that opens Optuna's dashboard."""
-    return f"optuna-dashboard {shlex.quote(url)}"
-
-
-def _how(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs.get(ENDED, "")) if trial.state.is_finished() else ""
+    if experiment.time_metric == "epochs":
+        return experiment.length
+    latest = RunFolder.open(trial)[0].run.get("latest") or {"epochs": 1, "batches": 1}
+    return max(1, round(float(experiment.length * latest["epochs"] / latest["batches"])))

@@ -1,55 +1,84 @@
-"""Which checkpoints of ended trials stay, by `checkpoint_storage`: save_trial_best, save_trial_latest, save_experiment_best."""
+"""Which checkpoints stay, by `checkpoint_storage`: save_trial_best, save_trial_latest, save_experiment_best."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from nas.runs.run_folder import RetentionPolicy, RunFolder
+from nas.runs.ranking import rank
 
-Entries = Mapping[int, list[dict[str, Any]]]
+if TYPE_CHECKING:
+    from nas.runs.run_folder import RunFolder
+
+Entry = dict[str, Any]
+"""A checkpoint as `run.json` lists it: uuid, batches, epochs, and the value of the searcher's metric."""
 
 
-def retained(entries: Entries, keep: RetentionPolicy, *, smaller_is_better: bool) -> dict[int, set[str]]:
-    """Of each trial's checkpoints, oldest first, the ids of those that stay."""
-    sign = 1 if smaller_is_better else -1
+@dataclass(frozen=True)
+class RetentionPolicy:
+    """How many checkpoints stay, as `checkpoint_storage` says: those with the best metric, and the newest."""
 
-    def best(candidates: list[tuple[int, dict[str, Any]]], count: int) -> list[tuple[int, dict[str, Any]]]:
-        scored = [
-            pair for pair in candidates if math.isfinite(math.nan if pair[1]["value"] is None else pair[1]["value"])
-        ]
-        return sorted(scored, key=lambda pair: sign * pair[1]["value"])[:count]
+    best: int = 1  # save_trial_best
+    latest: int = 1  # save_trial_latest
+    experiment_best: int = 0  # save_experiment_best: of all trials together
 
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> RetentionPolicy:
+        """What an experiment's config says."""
+        storage = config.get("checkpoint_storage") or {}
+        names = {"best": "save_trial_best", "latest": "save_trial_latest", "experiment_best": "save_experiment_best"}
+        return cls(**{field: int(storage[name]) for field, name in names.items() if storage.get(name) is not None})
+
+    def while_training(self, entries: list[Entry], *, smaller_is_better: bool) -> list[Entry]:
+        """The checkpoints, oldest first, that stay while their trial trains; the newest always does, to go on from."""
+        ranked = rank(entries, _value, smaller_is_better=smaller_is_better)
+        kept = [*ranked[: max(self.best, self.experiment_best)], *entries[-max(self.latest, 1) :]]
+        return [entry for entry in entries if entry in kept]
+
+
+def retained(
+    entries: Mapping[int, list[Entry]], policy: RetentionPolicy, *, smaller_is_better: bool
+) -> dict[int, set[str]]:
+    """The ids of the checkpoints that stay when all these trials have ended; `entries` has each trial's, oldest first."""
     stay: dict[int, set[str]] = {}
     for number, own in entries.items():
-        pairs = [(number, entry) for entry in own]
-        latest = pairs[len(pairs) - keep.latest :] if keep.latest < len(pairs) else pairs
-        stay[number] = {entry["uuid"] for _, entry in [*best(pairs, keep.best), *latest]}
+        latest = own[len(own) - policy.latest :] if policy.latest < len(own) else own
+        ranked = rank(own, _value, smaller_is_better=smaller_is_better)
+        stay[number] = {entry["uuid"] for entry in [*ranked[: policy.best], *latest]}
     everything = [(number, entry) for number, own in sorted(entries.items()) for entry in own]
-    for number, entry in best(everything, keep.experiment_best):
+    ranked_all = rank(everything, lambda pair: _value(pair[1]), smaller_is_better=smaller_is_better)
+    for number, entry in ranked_all[: policy.experiment_best]:
         stay[number].add(entry["uuid"])
     return stay
 
 
 class CheckpointRetention:
-    """The checkpoints of an experiment's ended trials on disk."""
+    """Deletes checkpoints of an experiment's ended trials.
 
-    def __init__(self, keep: RetentionPolicy, *, smaller_is_better: bool) -> None:
-        self._keep, self._smaller = keep, smaller_is_better
+    Args:
+        policy: which stay.
+        smaller_is_better: direction of the searcher's metric.
+    """
+
+    def __init__(self, policy: RetentionPolicy, *, smaller_is_better: bool) -> None:
+        self._policy, self._smaller = policy, smaller_is_better
         self._folders: dict[int, RunFolder] = {}
         self._stay: dict[int, set[str]] = {}
 
-    def add(self, number: int, path: Path) -> None:
-        """A trial has ended: delete what need not stay, of it and of those before."""
-        folder, _ = RunFolder.open(path)
-        if not self._keep.experiment_best:  # then no trial matters to another
+    def apply(self, number: int, folder: RunFolder) -> None:
+        """Apply the retention policy after a trial ends; this may delete checkpoints of trials that ended before."""
+        if not self._policy.experiment_best:  # then no trial matters to another
             self._folders.clear()
         self._folders[number] = folder
-        entries = {each: folder.run.get("checkpoints", []) for each, folder in self._folders.items()}
-        stay = retained(entries, self._keep, smaller_is_better=self._smaller)
-        for each, folder in self._folders.items():
+        entries = {each: known.run.get("checkpoints", []) for each, known in self._folders.items()}
+        stay = retained(entries, self._policy, smaller_is_better=self._smaller)
+        for each, known in self._folders.items():
             if self._stay.get(each) != stay[each]:
-                folder.retain(stay[each])
+                known.retain(stay[each])
         self._stay = stay
+
+
+def _value(entry: Entry) -> float | None:
+    value: float | None = entry["value"]
+    return value

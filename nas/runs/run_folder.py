@@ -19,7 +19,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,48 +28,24 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from nas.config.load import dump
-from nas.core.downloads import write_atomically
-from nas.core.fields import ConfigError
-
-ROOT = Path(__file__).resolve().parents[2]
+from nas.core.errors import ConfigError
+from nas.core.files import write_atomically
+from nas.core.program import ROOT
+from nas.runs.ranking import best
+from nas.runs.retention import RetentionPolicy
 
 
 class FolderBusyError(ConfigError):
     """Another process is at work in the folder."""
 
 
-@dataclass(frozen=True)
-class RetentionPolicy:
-    """How many checkpoints stay, as `checkpoint_storage` says: those with the best metric, and the newest."""
-
-    best: int = 1  # save_trial_best
-    latest: int = 1  # save_trial_latest
-    experiment_best: int = 0  # save_experiment_best: of all trials together
-
-    @classmethod
-    def of(cls, config: Mapping[str, Any]) -> RetentionPolicy:
-        """What an experiment's config says."""
-        storage = config.get("checkpoint_storage") or {}
-        names = {"best": "save_trial_best", "latest": "save_trial_latest", "experiment_best": "save_experiment_best"}
-        return cls(**{field: int(storage[name]) for field, name in names.items() if storage.get(name) is not None})
-
-    def chosen(self, entries: list[dict[str, Any]], *, smaller_is_better: bool) -> list[dict[str, Any]]:
-        """Those of a trial's checkpoints that stay while it trains; the newest always does, to go on from."""
-        sign = 1 if smaller_is_better else -1
-        scored = sorted(
-            (entry for entry in entries if entry["value"] is not None), key=lambda entry: sign * entry["value"]
-        )
-        kept = [*scored[: max(self.best, self.experiment_best)], *entries[-max(self.latest, 1) :]]
-        return [entry for entry in entries if entry in kept]
-
-
 class RunFolder:
     """A run's folder. `run` is the content of `run.json`; `save()` writes it back."""
 
-    def __init__(self, path: Path, run: dict[str, Any], keep: RetentionPolicy | None = None) -> None:
+    def __init__(self, path: Path, run: dict[str, Any], policy: RetentionPolicy | None = None) -> None:
         self.path, self.run = path, run
         self.checkpoints = path / "checkpoints"
-        self.keep = keep or RetentionPolicy()
+        self.policy = policy or RetentionPolicy()
 
     @classmethod
     def create(cls, parent: Path, name: str, config: dict[str, Any], run: dict[str, Any]) -> RunFolder:
@@ -172,15 +147,12 @@ class RunFolder:
         self, uuid: str, batches: int, epochs: float, value: float | None, *, smaller_is_better: bool
     ) -> None:
         """Make a complete checkpoint the latest, and the best if its metric is; delete those that need not stay."""
-        entry = {"uuid": uuid, "batches": batches, "epochs": epochs, "value": value}
-        best = self.run.get("best")
-        if value is not None and (
-            best is None or (value < best["value"] if smaller_is_better else value > best["value"])
-        ):
-            best = entry
+        entry: dict[str, Any] = {"uuid": uuid, "batches": batches, "epochs": epochs, "value": value}
+        candidates = [each for each in (self.run.get("best"), entry) if each is not None]
+        winner = best(candidates, lambda each: each["value"], smaller_is_better=smaller_is_better)
         known = [each for each in self.run.get("checkpoints", []) if each["uuid"] != uuid]
-        kept = self.keep.chosen([*known, entry], smaller_is_better=smaller_is_better)
-        self.save(latest=entry, best=best, checkpoints=kept)
+        kept = self.policy.while_training([*known, entry], smaller_is_better=smaller_is_better)
+        self.save(latest=entry, best=winner, checkpoints=kept)
         self._prune()
 
     def retain(self, uuids: set[str]) -> None:

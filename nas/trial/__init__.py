@@ -1,20 +1,24 @@
 """From an experiment config to a trained trial: laptop, `torchrun`, and a Determined cluster, through one door.
 
     if __name__ == "__main__":
-        sys.exit(training.main("model_def:RecurrentTrial"))
+        sys.exit(main("model_def:RecurrentTrial"))
 
 - `trial.py`: `Trial`, what every trial of this project inherits: resume, honest metrics, the architecture's report.
 - `metrics.py`: means that weigh every sample equally and are read from the device only when they are reported.
 - `callbacks.py`: what has to happen around a validation.
 - `loader.py`: batches of which each process takes its own part.
+- `inspection.py`: what a trial says of a config before anything runs.
 - `entry.py`: the command line, and the choice between here and a cluster.
 - `cluster.py`: a trial in its container on a cluster.
-- `here.py`: one trial on this machine, without a master.
+- `local.py`: one trial on this machine, without a master.
+- `determined_private.py`: the private parts of Determined that are used here, checked at import.
+- `engine_client.py`: what a trial tells the local engine; `progress.py`: what a person sees; `allocator.py`: freed memory.
 """
 
-from nas.trial.base import RunConfig, Trial
+from nas.core.run_config import RunConfig
+from nas.trial.base import DataFacts, Trial
 from nas.trial.entry import main
 from nas.trial.loader import ShardedBatchLoader
 from nas.trial.metrics import WeightedMeans
 
-__all__ = ["RunConfig", "ShardedBatchLoader", "Trial", "WeightedMeans", "main"]
+__all__ = ["DataFacts", "RunConfig", "ShardedBatchLoader", "Trial", "WeightedMeans", "main"]

@@ -7,44 +7,64 @@ names the state that a resumed run needs. The rest is here: what survives a chec
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
-import numpy as np
 import torch
 from determined import pytorch
 
-from nas.core.fields import field
+from nas.core.memory import MemoryEstimate
+from nas.core.run_config import RunConfig
+from nas.core.space import Size
+from nas.core.survey import SpaceSurvey
+from nas.runs.ranking import NONFINITE_PLACEHOLDER
+from nas.trial import determined_private as private
 from nas.trial.allocator import keep_freed_memory
-from nas.trial.metrics import NONFINITE_PLACEHOLDER, replace_nonfinite
+from nas.trial.metrics import replace_nonfinite
 
 logger = logging.getLogger(__name__)
 
 
+class Settings(Protocol):
+    """What a trial reads from its config: a frozen dataclass with at least these fields."""
+
+    @property
+    def run(self) -> RunConfig:
+        """The hyperparameters that every trial has."""
+
+    @property
+    def genotype(self) -> Any:
+        """The architecture, a `nas.core.space.Genotype`."""
+
+
 @dataclass(frozen=True)
-class RunConfig:
-    """Hyperparameters that every trial has."""
+class DataFacts:
+    """What is known of a trial's data before any of it is read.
 
-    train_epochs: int | None = field(None, ge=1)  # length of training where the searcher does not say it
-    evaluate_test: bool = False  # score the test split, once, at the end
-    fast: bool | None = None  # the fast form of the same computation; null: true but on MPS, where it was never tried
+    Attributes:
+        text: the data in words, such as `cifar10 (10 classes, images of 3 x 32 x 32)`.
+        samples: how many there are to train on; None if only reading would tell.
+        unit: what a sample is, such as `images`.
+        classes: how many the network tells apart; None for a regression, or if only reading would tell.
+    """
 
-    def fast_on(self, device: torch.device) -> bool:
-        """Whether to compute in the fast form on a device."""
-        return device.type != "mps" if self.fast is None else self.fast
+    text: str
+    samples: int | None
+    unit: str
+    classes: int | None = None
 
 
 class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
-    """Base class of the trials. A subclass defines what is abstract here and the loaders and evaluation of Determined."""
+    """Base class of the trials. A subclass defines what is abstract here and the loaders and evaluation of Determined.
 
-    larger_is_better: tuple[str, ...] = ()
-    """Metrics whose worst value is small, such as an accuracy."""
+    Class methods answer before any data is read, and for whoever asks: `nas check`, the local engine, the report.
+    """
+
+    space: ClassVar[str] = ""
+    """Package of the search space, see `nas.core.space.load_space`; empty if the trial trains no architecture of one."""
 
     validates = True
     """False if nothing is held out to validate on: the trial then reports no validation metrics."""
@@ -54,7 +74,7 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
 
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
         self.context = context
-        self.seed = int(context._trial_seed or 0)
+        self.seed = private.trial_seed(context)
         self.rank, self.processes = context.distributed.rank, context.distributed.size
         self.batches_trained = 0
         if context.device.type == "cpu":
@@ -64,21 +84,79 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
 
     @classmethod
     def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Any:
-        """The settings that the config means. Reads no data; raises ConfigError with every problem."""
+        """The `Settings` that the config means. Raises ConfigError with every problem."""
         raise NotImplementedError
 
     @classmethod
-    def metrics_for(cls, settings: Any) -> tuple[str, ...]:
-        """What validation reports, and a searcher may look at; nothing if no data is held out. For None: all it may report."""
+    def metric_directions(cls, settings: Any) -> dict[str, str]:
+        """What validation reports, and whether a searcher should "minimize" or "maximize" it.
+
+        Empty if no data is held out. For None: all that the trial may report.
+        """
         raise NotImplementedError
+
+    @classmethod
+    def data_facts(cls, settings: Any) -> DataFacts:
+        """What is known of the data."""
+        raise NotImplementedError
+
+    @classmethod
+    def network_size(cls, settings: Any) -> Size:
+        """Parameters of the network, and multiply-accumulates for one input."""
+        raise NotImplementedError
+
+    @classmethod
+    def describe_size(cls, settings: Any) -> str:
+        """The network's size in words."""
+        size = cls.network_size(settings)
+        macs = f", {size.macs:,} MACs" if size.macs else ""
+        return f"{size.parameters:,} parameters{macs}"
+
+    @classmethod
+    def memory(
+        cls, settings: Any, processes: int, global_batch_size: int | None = None, device: str = "meta"
+    ) -> MemoryEstimate | None:
+        """What one process needs in training; None if the trial does not estimate it.
+
+        Args:
+            global_batch_size: another one than that of the settings.
+            device: where a step is run to find out; on the meta device it takes neither time nor memory.
+        """
+        return None
+
+    @classmethod
+    def global_batch_size(cls, settings: Any) -> int | None:
+        """Of the settings; None if the trial has none to vary."""
+        return None
+
+    @classmethod
+    def survey(
+        cls, config: Mapping[str, Any], first: Mapping[str, Any], searched: Sequence[str], processes: int, samples: int
+    ) -> SpaceSurvey | None:
+        """Random samples of the search space that the config describes; None if the trial has nothing to say of it.
+
+        Args:
+            config: the experiment's.
+            first: the hyperparameters of its first trial.
+            searched: full names of those that the searcher chooses.
+            samples: how many to draw.
+
+        Raises:
+            ConfigError: for settings that no trial can have, or constraints that no architecture satisfies.
+        """
+        return None
 
     def train_step(self, batch: Any, epoch: int, index: int) -> dict[str, float]:
         """Train on one batch, the one of that index over the whole run; returns host numbers only."""
         raise NotImplementedError
 
     def summary(self) -> dict[str, str | int | float]:
-        """The architecture in words, for the run's metadata, the log and the reader."""
+        """The architecture in words, for the run's metadata, the log and the reader; `describe` adds the space."""
         raise NotImplementedError
+
+    def describe(self) -> dict[str, str | int | float]:
+        """The run's metadata: the summary, and where the architecture belongs."""
+        return {**self.summary(), **({"space": self.space} if self.space else {})}
 
     def files(self) -> dict[str, Any]:
         """JSON to be written beside the weights of every checkpoint, by file name."""
@@ -117,19 +195,32 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
         """The bookkeeping that this class promises."""
+        from nas.trial.bookkeeping import Bookkeeping  # which knows this class
+
         return {"bookkeeping": Bookkeeping(self)}
 
     @property
     def complete(self) -> bool:
         """Whether the trial has trained as long as it should."""
         unit, count = self.length
-        batches = count * (self.context._epoch_len or 0) if unit == "epochs" else count
+        batches = count * self.epoch_length if unit == "epochs" else count
         return self.batches_trained >= batches > 0
+
+    @property
+    def epoch_length(self) -> int:
+        """Batches of an epoch; 0 before the loaders are there."""
+        return private.epoch_length(self.context)
 
     @property
     def finished(self) -> bool:
         """Whether it is complete and validated: a stop can fall between the last batch and its validation."""
         return self.complete and self.validated_at == self.batches_trained
+
+    @classmethod
+    def worst_values(cls) -> dict[str, float]:
+        """What is reported in place of NaN for each metric whose worst value is small, such as an accuracy."""
+        directions = cls.metric_directions(None)
+        return {name: -NONFINITE_PLACEHOLDER for name, direction in directions.items() if direction == "maximize"}
 
     def report(self, group: str, metrics: dict[str, float], step: int | None = None) -> None:
         """Report metrics of a group of their own, such as "test", from the first process.
@@ -137,86 +228,12 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         With a `step` of their own they also say how many batches were trained.
         """
         if self.rank == 0:
-            replace_nonfinite(metrics, {f"{group}_{name}": -NONFINITE_PLACEHOLDER for name in self.larger_is_better})
+            worst = {f"{group}_{name}": value for name, value in self.worst_values().items()}
+            replace_nonfinite(metrics, worst)
             counted = metrics if step is None else {**metrics, "batches": self.batches_trained}
-            self.context._core.train.report_metrics(group, self.batches_trained if step is None else step, counted)
-
-
-class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
-    """Saves and restores what a trial carries, guards its metrics and writes its architecture beside the weights."""
-
-    def __init__(self, trial: Trial) -> None:
-        self._trial = trial
-        self._ranks: list[Any] = []
-        self._told = False
-
-    @property
-    def _trial_id(self) -> int:
-        return int(getattr(self._trial.context._core.train, "_trial_id", 0))
-
-    def on_training_start(self) -> None:
-        """The master may know of a validation that was made after the checkpoint; Determined does not repeat it."""
-        if self._trial.context._core.train._get_last_validation() == self._trial.batches_trained:
-            self._trial.validated_at = self._trial.batches_trained
-
-    def on_training_workload_end(self, avg_metrics: dict[str, Any], batch_metrics: Any) -> None:
-        """Every checkpoint follows a stretch of training, and only here all processes meet."""
-        gathered = self._trial.context.distributed.gather(self._trial.rank_state())
-        self._ranks = gathered or []
-
-    def state_dict(self) -> dict[str, Any]:
-        trial = self._trial
-        progress = {"batches_trained": trial.batches_trained, "validated_at": trial.validated_at}
-        shared = {**progress, "trial": trial.shared_state()}
-        return {"trial_id": self._trial_id, "ranks": self._ranks, "shared": shared}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        if state_dict["trial_id"] != self._trial_id:
-            self._trial.on_warm_start()
-            return
-        self._ranks = state_dict["ranks"]
-        self._trial.batches_trained = state_dict["shared"]["batches_trained"]
-        self._trial.validated_at = state_dict["shared"]["validated_at"]
-        self._trial.load_shared_state(state_dict["shared"]["trial"])
-        self._trial.load_rank_states(self._ranks)
-
-    def on_checkpoint_save_start(self, checkpoint: dict[str, Any]) -> None:
-        # torch.load reads plain types and tensors only, and NumPy's state holds an array.
-        name, keys, *rest = np.random.get_state()
-        checkpoint["rng_state"]["np_rng_state"] = (name, np.asarray(keys).tolist(), *rest)
-        checkpoint["rng_state"]["random_rng_state"] = random.getstate()
-
-    def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
-        for name, content in self._trial.files().items():
-            Path(checkpoint_dir, name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-    def on_validation_end(self, metrics: dict[str, Any]) -> None:
-        bad = replace_nonfinite(metrics, self._worst())
-        if bad:
-            self._diverged(bad)
-        self._trial.validated_at = self._trial.batches_trained
-        self._trial.on_validation(metrics)
-
-    def _searcher(self) -> dict[str, Any]:
-        searcher: dict[str, Any] = (self._trial.context._exp_conf or {}).get("searcher") or {}
-        return searcher
-
-    def _worst(self) -> dict[str, float]:
-        searcher = self._searcher()
-        searched = () if searcher.get("smaller_is_better", True) else (str(searcher.get("metric")),)
-        return dict.fromkeys((*self._trial.larger_is_better, *searched), -NONFINITE_PLACEHOLDER)
-
-    def _diverged(self, bad: list[str]) -> None:
-        what = f"validation {', '.join(bad)} not finite (NaN or infinity)"
-        message = f"{what}: reported as {NONFINITE_PLACEHOLDER:g}; lower learning_rate"
-        if "max_time" in self._searcher():  # ASHA stops the trial at its rung, and replaces it only then
-            if not self._told:
-                logger.warning(message)
-        else:
-            logger.warning("%s. Nothing recovers from this, so training stops here", message)
-            self._trial.diverged = True
-            self._trial.context.set_stop_requested(True)
-        self._told = True
+            private.train_context(self.context).report_metrics(
+                group, self.batches_trained if step is None else step, counted
+            )
 
 
 def perplexity(loss: float) -> float:

@@ -10,8 +10,9 @@ from determined import pytorch
 from determined.common.api.errors import APIException
 
 from nas.config import load as configs
-from nas.core.fields import ConfigError
-from nas.trial import local as here
+from nas.core.errors import ConfigError
+from nas.trial import determined_private as private
+from nas.trial import local
 from nas.trial.base import Trial
 
 logger = logging.getLogger(__name__)
@@ -20,10 +21,10 @@ logger = logging.getLogger(__name__)
 def on_cluster(trial_class: type[Trial], info: det.ClusterInfo) -> None:
     """A trial of a Determined experiment. Hyperparameters that make no sense are reported as such, without a restart."""
     logging.basicConfig(level=logging.INFO, format=det.LOG_FORMAT)
-    config, hparams = info.trial._config, info.trial.hparams
+    config, hparams = private.config_of(info), info.trial.hparams
     problem, length = None, ("epochs", 0)
     try:
-        length = configs.check(trial_class, config, hparams, here.processes())
+        length = configs.check(trial_class, config, hparams, local.processes())
     except ConfigError as error:
         problem = error
     tensorboard = importlib.util.find_spec("tensorboard") is not None
@@ -44,7 +45,7 @@ def _fit_on_cluster(
     trial = trial_class(context)
     trial.length = length
     if trial.rank == 0:
-        logger.info("%s", trial.summary())
+        logger.info("%s", trial.describe())
         _describe_run(context, trial)
     unit, count = length
     pytorch.Trainer(trial, context).fit(
@@ -60,6 +61,6 @@ def _fit_on_cluster(
 
 def _describe_run(context: pytorch.PyTorchTrialContext, trial: Trial) -> None:
     try:
-        context._core.train.set_metadata(trial.summary())
+        private.train_context(context).set_metadata(trial.describe())
     except APIException as error:  # the log has it too; no reason to lose a training
         logger.warning("the master took no metadata: %s", error)

@@ -1,4 +1,4 @@
-"""A trial's line to the local engine: what it reports, and whether it should stop.
+"""A trial's connection to the local engine: what it reports, and whether it should stop.
 
 Messages are JSON. The trial says `started`, `progress`, `validation` and `ended`; the engine answers a validation
 with {"stop": true or false} and says nothing else. If the engine dies, so does the trial: its folder is all that counts.
@@ -22,7 +22,7 @@ ORPHANED = 4
 
 
 class EngineClient:
-    """One end of the line.
+    """The trial's end of the connection.
 
     Args:
         address: of the engine's socket.
@@ -50,9 +50,9 @@ class EngineClient:
         self.stopped = bool(self._answers.get()["stop"])
         return self.stopped
 
-    def ended(self, how: str, why: list[str] | None = None) -> None:
-        """The last word: completed, diverged, stopped, invalid, data, disk or error."""
-        self._say("ended", how=how, why=why or [])
+    def ended(self, outcome: str, errors: list[str] | None = None) -> None:
+        """Say how the trial ended: completed, diverged, stopped, invalid, data, disk or error. Nothing comes after it."""
+        self._say("ended", outcome=outcome, errors=errors or [])
 
     def _say(self, what: str, **content: Any) -> None:
         try:

@@ -25,12 +25,10 @@ import torch
 from determined import core, pytorch
 
 from nas.config import load as configs
-from nas.config.search_space import trials
-from nas.core.downloads import DataError
-from nas.core.fields import ConfigError
+from nas.config.search_space import trial_sampler
+from nas.core.errors import ConfigError, DataError
 from nas.runs.run_folder import FolderBusyError, RunFolder, new_run, versions
-from nas.trial import cluster
-from nas.trial import local as here
+from nas.trial import cluster, local
 from nas.trial.base import Trial
 from nas.trial.engine_client import EngineClient
 from nas.trial.progress import TOLD, describe
@@ -53,33 +51,33 @@ def main(trial: str, argv: Sequence[str] | None = None) -> int:
     logging.getLogger().handlers[0].addFilter(lambda record: record.name != TOLD.name)
     for noisy, level in (("determined", "WARNING"), ("determined.common.storage", "ERROR"), ("filelock", "WARNING")):
         logging.getLogger(noisy).setLevel(level)
-    link = None
+    engine = None
     if arguments.engine and os.environ.get("RANK", "0") == "0":
-        link = EngineClient(arguments.engine, int(Path(arguments.resume).name))
+        engine = EngineClient(arguments.engine, int(Path(arguments.resume).name))
     try:
-        return on_this_machine(trial_class, arguments, link)
+        return on_this_machine(trial_class, arguments, engine)
     except ConfigError as error:
-        problems, how = error.problems, "error" if isinstance(error, FolderBusyError) else "invalid"
+        errors, outcome = error.problems, "error" if isinstance(error, FolderBusyError) else "invalid"
     except (DataError, OSError) as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-        problems, how = [str(error)], "disk" if full else "data" if isinstance(error, DataError) else "error"
+        errors, outcome = [str(error)], "disk" if full else "data" if isinstance(error, DataError) else "error"
     except KeyboardInterrupt:
         print("left at once; the latest checkpoint is the last one that was announced", file=sys.stderr)
         return 130
-    print(*(f"error: {problem}" for problem in problems), sep="\n", file=sys.stderr)
-    if link is not None:
-        link.ended(how, problems)
+    print(*(f"error: {each}" for each in errors), sep="\n", file=sys.stderr)
+    if engine is not None:
+        engine.ended(outcome, errors)
     return 2
 
 
-def on_this_machine(trial_class: type[Trial], arguments: argparse.Namespace, link: EngineClient | None) -> int:
+def on_this_machine(trial_class: type[Trial], arguments: argparse.Namespace, engine: EngineClient | None) -> int:
     """One trial without a master. Returns 0 when it is complete or stopped on demand."""
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
-    device = here.choose_device(arguments.device)
-    distributed = here.join(device)
+    device = local.choose_device(arguments.device)
+    distributed = local.join(device)
     try:
-        return _run_here(trial_class, arguments, device, distributed, link)
+        return _run_here(trial_class, arguments, device, distributed, engine)
     finally:
         distributed.close()
         if torch.distributed.is_initialized():
@@ -91,25 +89,25 @@ def _run_here(
     arguments: argparse.Namespace,
     device: torch.device,
     distributed: core.DistributedContext,
-    link: EngineClient | None,
+    engine: EngineClient | None,
 ) -> int:
     folder, config, hparams, seed, notes = _open_or_plan(arguments)
-    plan = here.Plan(config, hparams, seed, configs.check(trial_class, config, hparams, distributed.size))
+    plan = local.TrialPlan(config, hparams, seed, configs.check(trial_class, config, hparams, distributed.size))
     with ExitStack() as stack:
         if distributed.rank == 0:
             folder = folder or _new_folder(arguments, config, hparams, seed)
-            stack.enter_context(folder.held(wait=ORPHANS_LEAVE if link else 0))
+            stack.enter_context(folder.held(wait=ORPHANS_LEAVE if engine else 0))
         folder = distributed.broadcast(folder)
         if folder.run.get("status") == "completed":
             _say(distributed, f"{folder.path} is complete; nothing to do")
-            if link is not None:
-                link.ended("completed")
+            if engine is not None:
+                engine.ended("completed")
             return 0
-        if distributed.rank == 0 and link is None:  # the engine sends all output to that file
+        if distributed.rank == 0 and engine is None:  # the engine sends all output to that file
             stack.enter_context(_LogFile(folder.path / "log.txt"))
         for note in notes:
             _say(distributed, note)
-        return _train(trial_class, folder, plan, device, distributed, link)
+        return _train(trial_class, folder, plan, device, distributed, engine)
 
 
 def _new_folder(arguments: argparse.Namespace, config: dict[str, Any], hparams: dict[str, Any], seed: int) -> RunFolder:
@@ -135,7 +133,7 @@ def _open_or_plan(
     config = configs.override(configs.load(Path(arguments.config)), arguments.set)
     configs.check_sections(config)
     config = configs.with_absolute_folders(config)
-    first = trials(config, configs.experiment_seed(config)).next_trial()
+    first = trial_sampler(config, configs.experiment_seed(config)).next_trial()
     notes = [
         f"{name} = {value}, drawn for this one trial; the config searches over it"
         for name, value in first.chosen.items()
@@ -146,42 +144,42 @@ def _open_or_plan(
 def _train(
     trial_class: type[Trial],
     folder: RunFolder,
-    plan: here.Plan,
+    plan: local.TrialPlan,
     device: torch.device,
     distributed: core.DistributedContext,
-    link: EngineClient | None,
+    engine: EngineClient | None,
 ) -> int:
     def build(context: pytorch.PyTorchTrialContext) -> Trial:
         trial = trial_class(context)
         _say(distributed, f"run folder   {folder.path}\ndevice       {device}, {distributed.size} process(es)")
-        _say(distributed, "\n".join(f"{name:<12} {value}" for name, value in trial.summary().items()))
+        _say(distributed, "\n".join(f"{name:<12} {value}" for name, value in trial.describe().items()))
         return trial
 
     chief = distributed.rank == 0
     try:
-        trial = here.train(build, plan, device, distributed, folder, link)
+        trial = local.train(build, plan, device, distributed, folder, engine)
     except BaseException:
         if chief:
             folder.save(status="failed")
-        if chief and link is None:
+        if chief and engine is None:
             folder.discard()
         raise
     if not chief:
         return 0
-    how = "completed" if trial.finished else "diverged" if trial.diverged else "stopped"
-    folder.save(status="pruned" if how == "stopped" and link and link.stopped else how)
-    _say(distributed, _last_word(how, folder, trial, link))
-    if link is not None:
-        link.ended(how)
-    return 1 if how == "diverged" else 0
+    outcome = "completed" if trial.finished else "diverged" if trial.diverged else "stopped"
+    folder.save(status="pruned" if outcome == "stopped" and engine and engine.stopped else outcome)
+    _say(distributed, _last_word(outcome, folder, trial, engine))
+    if engine is not None:
+        engine.ended(outcome)
+    return 1 if outcome == "diverged" else 0
 
 
-def _last_word(how: str, folder: RunFolder, trial: Trial, link: EngineClient | None) -> str:
-    if how == "completed":
+def _last_word(outcome: str, folder: RunFolder, trial: Trial, engine: EngineClient | None) -> str:
+    if outcome == "completed":
         return _closing(folder)
-    if how == "diverged":
+    if outcome == "diverged":
         return f"diverged after {trial.batches_trained} batches; {folder.path} has what happened until then"
-    if link and link.stopped:
+    if engine and engine.stopped:
         return f"stopped by the searcher after {trial.batches_trained} batches"
     return f"stopped after {trial.batches_trained} batches; go on with: {_go_on(folder)}"
 

@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
-from unittest import mock
 
 import torch
 from determined import core, pytorch
-from determined.common import storage
 
-from nas.core.fields import ConfigError
+from nas.core.errors import ConfigError
 from nas.runs.run_folder import RunFolder
+from nas.trial import determined_private as private
 from nas.trial.base import Trial
 from nas.trial.engine_client import EngineClient
 from nas.trial.progress import Progress, ReportingSteps
@@ -30,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrialPlan:
     """What one trial on this machine is to do."""
 
     config: dict[str, Any]  # the experiment's config, overrides included
@@ -39,7 +38,7 @@ class Plan:
     length: tuple[str, int]  # see Trial.length
 
 
-class Stop:
+class StopRequest:
     """Whether somebody asked the run to stop (Ctrl-C, SIGTERM); it then ends with a checkpoint. A second Ctrl-C cuts it."""
 
     def __init__(self) -> None:
@@ -65,12 +64,14 @@ class Stop:
                 signal.signal(number, handler)
 
 
-class FolderTrain(core.DummyTrainContext):  # type: ignore[misc]
+class FolderTrainContext(private.DummyTrainContext):  # type: ignore[misc]
     """Takes what a trial reports and writes it to the folder."""
 
-    def __init__(self, folder: RunFolder | None, progress: Progress, stop: Stop, link: EngineClient | None) -> None:
+    def __init__(
+        self, folder: RunFolder | None, progress: Progress, stop: StopRequest, engine: EngineClient | None
+    ) -> None:
         super().__init__()
-        self._folder, self._progress, self._stop, self._link = folder, progress, stop, link
+        self._folder, self._progress, self._stop, self._engine = folder, progress, stop, engine
         self.validation: dict[str, Any] = {}
 
     def set_status(self, status: str) -> None:
@@ -95,14 +96,14 @@ class FolderTrain(core.DummyTrainContext):  # type: ignore[misc]
         elif group == "validation":
             self.validation = plain
             self._progress.validation(plain)
-            if self._link is not None and self._link.validation(plain):
+            if self._engine is not None and self._engine.validation(plain):
                 self._stop.wanted = True
 
 
-class SignalPreempt(core.DummyPreemptContext):  # type: ignore[misc]
-    """Answers "should this run stop?" from the first process's `Stop`, the same on all processes."""
+class SignalPreemptContext(private.DummyPreemptContext):  # type: ignore[misc]
+    """Answers "should this run stop?" from the first process's `StopRequest`, the same on all processes."""
 
-    def __init__(self, distributed: core.DistributedContext, stop: Stop) -> None:
+    def __init__(self, distributed: core.DistributedContext, stop: StopRequest) -> None:
         super().__init__(distributed)
         self._stop = stop
 
@@ -113,7 +114,7 @@ class SignalPreempt(core.DummyPreemptContext):  # type: ignore[misc]
 class CheckpointRecorder(pytorch.PyTorchCallback):  # type: ignore[misc]
     """Tells the folder about each complete checkpoint, so that it keeps the latest and the best."""
 
-    def __init__(self, folder: RunFolder, trial: Trial, train: FolderTrain) -> None:
+    def __init__(self, folder: RunFolder, trial: Trial, train: FolderTrainContext) -> None:
         self._folder, self._trial, self._train = folder, trial, train
 
     def on_checkpoint_upload_end(self, uuid: str) -> None:
@@ -125,7 +126,7 @@ class CheckpointRecorder(pytorch.PyTorchCallback):  # type: ignore[misc]
         validation = self._train.validation
         current = validation.get("batches") == trial.batches_trained
         value = validation.get(searcher.get("metric", "loss")) if current else None
-        epochs = trial.batches_trained / (trial.context._epoch_len or 1)
+        epochs = trial.batches_trained / (trial.epoch_length or 1)
         better = bool(searcher.get("smaller_is_better", True))
         self._folder.checkpoint_saved(uuid, trial.batches_trained, epochs, value, smaller_is_better=better)
 
@@ -138,7 +139,7 @@ def processes() -> int:
 def join(device: torch.device) -> core.DistributedContext:
     """Meet the other processes of a `torchrun`; on its own a process needs nobody."""
     if processes() == 1:
-        return core.DummyDistributedContext()
+        return private.DummyDistributedContext()
     os.environ["USE_TORCH_DISTRIBUTED"] = "True"
     if device.type == "cuda":
         torch.cuda.set_device(device)  # NCCL talks through the current device
@@ -190,63 +191,48 @@ def choose_device(name: str) -> torch.device:
 
 def train(
     build: Callable[[pytorch.PyTorchTrialContext], Trial],
-    plan: Plan,
+    plan: TrialPlan,
     device: torch.device,
     distributed: core.DistributedContext,
     folder: RunFolder,
-    link: EngineClient | None = None,
+    engine: EngineClient | None = None,
 ) -> Trial:
     """Train a trial from the folder's latest checkpoint, or from the start.
 
-    Until it is complete, or a signal stops it, or the engine at the other end of the link.
+    Until it is complete, or a signal stops it, or the engine asks it to stop.
     """
     chief = distributed.rank == 0
     latest, batches = distributed.broadcast(folder.rewind() if chief else None)
-    progress, stop = Progress(show=chief, tell=link.progress if link else None), Stop()
-    train_context = FolderTrain(folder if chief else None, progress, stop, link)
-    context_parts = core.Context(
-        checkpoint=core.DummyCheckpointContext(distributed, storage.SharedFSStorageManager(str(folder.checkpoints))),
-        distributed=distributed,
-        preempt=SignalPreempt(distributed, stop),
-        train=train_context,
-        searcher=core.DummySearcherContext(distributed),
-        profiler=core.DummyProfilerContext(),
-    )
+    progress, stop = Progress(show=chief, tell=engine.progress if engine else None), StopRequest()
+    train_context = FolderTrainContext(folder if chief else None, progress, stop, engine)
+    preempt = SignalPreemptContext(distributed, stop)
+    context_parts = private.local_core_context(distributed, str(folder.checkpoints), preempt, train_context)
     with context_parts as core_context, stop.on_signals():
         context = _trial_context(core_context, plan, device, batches)
         trial = build(context)
         trial.length = plan.length
         if chief:
             folder.save(status="running")
-            core_context.train.set_metadata(trial.summary())
-        keep_best = CheckpointRecorder(folder, trial, train_context) if chief else None
+            core_context.train.set_metadata(trial.describe())
+        recorder = CheckpointRecorder(folder, trial, train_context) if chief else None
         try:
-            _fit(trial, context, keep_best, progress, stop, latest, batches)
+            _fit(trial, context, recorder, progress, stop, latest, batches)
         finally:
             progress.close()
         if trial.finished:
-            if keep_best is not None and train_context.validation:
-                keep_best.on_checkpoint_upload_end(folder.run["latest"]["uuid"])
+            if recorder is not None and train_context.validation:
+                recorder.on_checkpoint_upload_end(folder.run["latest"]["uuid"])
             trial.conclude()
     return trial
 
 
 def _trial_context(
-    core_context: core.Context, plan: Plan, device: torch.device, batches: int
+    core_context: core.Context, plan: TrialPlan, device: torch.device, batches: int
 ) -> pytorch.PyTorchTrialContext:
     """What `pytorch.init` makes, with a seed, a device and a start of our choice."""
-    context = pytorch.PyTorchTrialContext(
-        core_context=core_context,
-        trial_seed=plan.seed,
-        hparams=plan.hparams,
-        slots_per_trial=core_context.distributed.size,
-        num_gpus=torch.cuda.device_count() if device.type == "cuda" else 0,
-        exp_conf=plan.config,
-        aggregation_frequency=1,
-        steps_completed=batches,
-        managed_training=True,
-        debug_enabled=False,
-        enable_tensorboard_logging=False,
+    gpus = torch.cuda.device_count() if device.type == "cuda" else 0
+    context = private.trial_context(
+        core_context, seed=plan.seed, hparams=plan.hparams, config=plan.config, gpus=gpus, batches=batches
     )
     context.device = device
     return context
@@ -255,41 +241,20 @@ def _trial_context(
 def _fit(
     trial: Trial,
     context: pytorch.PyTorchTrialContext,
-    keep_best: CheckpointRecorder | None,
+    recorder: CheckpointRecorder | None,
     progress: Progress,
-    stop: Stop,
+    stop: StopRequest,
     latest: str | None,
     batches: int,
 ) -> None:
-    """`pytorch.Trainer.fit` with what it does not let us say off-cluster: how many batches are done already."""
+    """Train with our own bookkeeping around it: which checkpoints stay, the bar, a stop at any batch."""
     callbacks = trial.build_callbacks()
-    if keep_best is not None:
-        callbacks["keep_best"] = keep_best
+    if recorder is not None:
+        callbacks["keep_best"] = recorder
     callbacks["bar"] = _BarStart(trial, progress, batches)
     trial.build_callbacks = lambda: callbacks  # type: ignore[method-assign]
-    unit, count = trial.length
-    steps = ReportingSteps(100, stop, progress, at_once=context.distributed.size == 1)
-    controller = pytorch._PyTorchTrialController(
-        trial_inst=trial,
-        context=context,
-        checkpoint_period=pytorch.Epoch(1),
-        validation_period=pytorch.Epoch(1),
-        reporting_period=pytorch.Batch(steps),
-        max_length=pytorch.Epoch(count) if unit == "epochs" else pytorch.Batch(count),
-        smaller_is_better=True,
-        steps_completed=batches,
-        latest_checkpoint=latest,
-        local_training=True,
-        test_mode=False,
-        searcher_metric_name=None,
-        checkpoint_policy="none",
-        step_zero_validation=False,
-        global_batch_size=None,
-        profiling_enabled=False,
-    )
-    # Off-cluster Determined copies the working folder, whatever that is, into every checkpoint.
-    with mock.patch("determined.util.write_user_code"):
-        controller.run()
+    reporting = ReportingSteps(100, stop, progress, at_once=context.distributed.size == 1)
+    private.fit(trial, context, reporting=reporting, length=trial.length, batches=batches, checkpoint=latest)
 
 
 class _BarStart(pytorch.PyTorchCallback):  # type: ignore[misc]
@@ -300,5 +265,5 @@ class _BarStart(pytorch.PyTorchCallback):  # type: ignore[misc]
 
     def on_training_start(self) -> None:
         unit, count = self._trial.length
-        total = count * self._trial.context._epoch_len if unit == "epochs" else count
+        total = count * self._trial.epoch_length if unit == "epochs" else count
         self._progress.start(self._batches, total)

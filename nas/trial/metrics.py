@@ -10,10 +10,9 @@ from typing import Any
 import torch
 from determined import pytorch
 
-logger = logging.getLogger(__name__)
+from nas.runs.ranking import NONFINITE_PLACEHOLDER
 
-NONFINITE_PLACEHOLDER = 1e10
-"""What is reported in place of NaN or infinity: a searcher can sort it, and nobody mistakes it for a result."""
+logger = logging.getLogger(__name__)
 
 
 class WeightedMeans(pytorch.MetricReducer):

@@ -1,12 +1,13 @@
-"""Embedding and decoder that share their weights, with the decoder's cross entropy: the fast form of all three.
+"""The embedding, and the cross entropy of a decoder that shares its weights, computed faster and in less memory.
 
 The logits of all words are never held. Those of some rows at a time become probabilities, and at once the gradients, in
 memory that is used again; they take V numbers a row, more than anything else in a language model. And the embedding adds
 its gradient, of few words, to the decoder's, instead of filling a table of all words for autograd to add up.
 
-What dropout before the decoder leaves of a column is multiplied by its own weights only, where that saves work (`kept.py`).
+The active features of a column, those that dropout keeps, are multiplied by their own weights only, where that saves work
+(`column_sparse.py`).
 
-T is time, B the batch's columns, R some rows of both, H the hidden size, V the words, K the features that are left.
+T is time, B the batch's columns, R some rows of both, H the hidden size, V the words, K the active features of a column.
 """
 
 from __future__ import annotations
@@ -18,15 +19,15 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from randomNAS_files.fast.column_sparse import gathering_memory, kept_features, kept_states, worth_gathering
+from randomNAS_files.fast.column_sparse import active_features, active_states, gather_buffer, gathering_pays
 from randomNAS_files.fast.sequence import ONCE
 
 CHUNK = 1120  # rows at a time: enough for fast products, few enough for little memory
 BLOCK = 8  # a product of 40 rows is faster than one of 35
 
 
-class Tie:
-    """Where the decoder of one forward pass leaves the gradient of the shared weights, for the embedding to add its own.
+class SharedWeightGrad:
+    """The gradient of the shared weights in one backward pass: the decoder stores its part, the embedding adds its own to it.
 
     Autograd holds this very tensor until the embedding's backward pass, which depends on the decoder's, has run as well.
     """
@@ -39,8 +40,8 @@ class Lookup(torch.autograd.Function):
     """Rows `(T, B, H)` of an embedding `(V, H)`, for tokens `(T, B)`."""
 
     @staticmethod
-    def forward(ctx: Any, tie: Tie, tokens: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-        ctx.tie, ctx.words = tie, len(embedding)
+    def forward(ctx: Any, shared: SharedWeightGrad, tokens: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
+        ctx.shared, ctx.words = shared, len(embedding)
         ctx.save_for_backward(tokens)
         return F.embedding(tokens, embedding)
 
@@ -48,10 +49,10 @@ class Lookup(torch.autograd.Function):
     @once_differentiable  # type: ignore[misc]
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (tokens,) = ctx.saved_tensors
-        shared, ctx.tie.grad = ctx.tie.grad, None
-        table = grad.new_zeros(ctx.words, grad.size(-1)) if shared is None else shared
+        of_decoder, ctx.shared.grad = ctx.shared.grad, None
+        table = grad.new_zeros(ctx.words, grad.size(-1)) if of_decoder is None else of_decoder
         table.index_add_(0, tokens.flatten(), grad.flatten(0, -2))
-        return None, None, table if shared is None else None
+        return None, None, table if of_decoder is None else None
 
 
 class DecodedLoss(torch.autograd.Function):
@@ -63,7 +64,7 @@ class DecodedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        tie: Tie,
+        shared: SharedWeightGrad,
         hidden: torch.Tensor,
         mask: torch.Tensor | None,
         embedding: torch.Tensor,
@@ -84,8 +85,8 @@ class DecodedLoss(torch.autograd.Function):
             if grads is not None:
                 grads.add(part, logits.exp_().scatter_add_(1, place, torch.full_like(counts, -1.0)), counts)
         if grads is not None:
-            ctx.save_for_backward(*grads.memory())  # for those who count what is kept
-        ctx.tie, ctx.grads = tie, grads
+            ctx.save_for_backward(*grads.memory())  # so that saved-tensor hooks, which measure memory, see it
+        ctx.shared, ctx.grads = shared, grads
         return total
 
     @staticmethod
@@ -95,12 +96,12 @@ class DecodedLoss(torch.autograd.Function):
         if grads is None:
             raise RuntimeError(ONCE)
         hidden, embedding, bias = grads.times(grad)
-        ctx.tie.grad = embedding if ctx.needs_input_grad[3] else None
+        ctx.shared.grad = embedding if ctx.needs_input_grad[3] else None
         return None, hidden, None, embedding, bias, None
 
 
 def decoded_loss(
-    tie: Tie,
+    shared: SharedWeightGrad,
     states: torch.Tensor,
     dropped: torch.Tensor,
     mask: torch.Tensor | None,
@@ -109,10 +110,10 @@ def decoded_loss(
     targets: torch.Tensor,
 ) -> torch.Tensor:
     """`DecodedLoss` of `dropped`, which is `states * mask`, in the way that is less work."""
-    if mask is not None and worth_gathering(mask, len(states), len(embedding)):
-        loss: torch.Tensor = DecodedLoss.apply(tie, states, mask, embedding, bias, targets)
+    if mask is not None and gathering_pays(mask, len(states), len(embedding)):
+        loss: torch.Tensor = DecodedLoss.apply(shared, states, mask, embedding, bias, targets)
     else:
-        loss = DecodedLoss.apply(tie, dropped, None, embedding, bias, targets)
+        loss = DecodedLoss.apply(shared, dropped, None, embedding, bias, targets)
     return loss
 
 
@@ -124,7 +125,7 @@ class Part(NamedTuple):
     targets: torch.Tensor  # (R,), negative where a row does not count
     steps: slice  # the rows' time steps
     column: int
-    kept: tuple[torch.Tensor, torch.Tensor] | None = None  # the features that are left, and the mask there; None: all
+    active: tuple[torch.Tensor, torch.Tensor] | None = None  # indices of the active features, and their mask; None: all
 
 
 def parts_by_rows(hidden: torch.Tensor, embedding: torch.Tensor, targets: torch.Tensor) -> Iterator[Part]:
@@ -138,18 +139,18 @@ def parts_by_rows(hidden: torch.Tensor, embedding: torch.Tensor, targets: torch.
 def parts_by_column(
     hidden: torch.Tensor, mask: torch.Tensor, embedding: torch.Tensor, targets: torch.Tensor
 ) -> Iterator[Part]:
-    """A column at a time, with the features that the mask leaves of it. The weights are in memory that is used again."""
-    features = kept_features(mask)
+    """A column at a time, with its active features only. The gathered weights are in memory that the next part reuses."""
+    features = active_features(mask)
     weights = embedding.t().contiguous()  # all words of a feature side by side
-    memory = gathering_memory(features, weights)
-    for column, kept in enumerate(features):
+    memory = gather_buffer(features, weights)
+    for column, active in enumerate(features):
         for start in range(0, len(hidden), CHUNK):
             steps = slice(start, start + CHUNK)
-            states, wanted = kept_states(hidden[steps], mask, column, kept), targets[steps, column]
+            states, wanted = active_states(hidden[steps], mask, column, active), targets[steps, column]
             more = -len(wanted) % BLOCK
-            weight = torch.index_select(weights, 0, kept, out=memory[: len(kept)])
+            weight = torch.index_select(weights, 0, active, out=memory[: len(active)])
             padded = F.pad(states, (0, 0, 0, more)), weight, F.pad(wanted, (0, more), value=-1)
-            yield Part(*padded, steps, column, (kept, mask[column, kept]))
+            yield Part(*padded, steps, column, (active, mask[column, active]))
 
 
 class Grads:
@@ -172,14 +173,14 @@ class Grads:
             counts: `(R, 1)`, 0 where a row does not count and 1 elsewhere.
         """
         hidden, states = (part.weight @ logits.t()).t(), (part.states * counts).t()
-        if part.kept is None:
+        if part.active is None:
             torch.mul(hidden, counts, out=self._hidden.flatten(0, 1)[part.steps])
             self._embedding.addmm_(states, logits)
         else:
-            (kept, scale), rows = part.kept, self._hidden[part.steps, part.column]
-            rows.index_copy_(1, kept, (hidden * counts * scale)[: len(rows)])
+            (active, scale), rows = part.active, self._hidden[part.steps, part.column]
+            rows.index_copy_(1, active, (hidden * counts * scale)[: len(rows)])
             products = torch.mm(states, logits, out=part.weight)  # which has served
-            self._embedding.index_add_(0, kept, products)
+            self._embedding.index_add_(0, active, products)
         self._bias.addmv_(logits.t(), counts[:, 0])
 
     def times(self, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""A recurrent cell as a short list of matrix products: what `fused.py` runs.
+"""A recurrent cell as a short list of matrix products, in the order in which `sequence.py` runs them.
 
 Nodes that read the same state share one product: their weights stand side by side, first what goes into all sigmoids, then
 what goes into all activations, sorted so that each activation works on one block. The initial state is a node like the
@@ -14,8 +14,8 @@ from itertools import groupby
 
 from randomNAS_files.architecture import Genotype
 
-H = -1
-"""The source of the first group: the state of the time step before."""
+CARRIED = -1
+"""The source of the first group: the state h that is carried over from the time step before."""
 
 Run = tuple[str, int, int]  # an activation, and the children from which to which it is applied
 
@@ -25,7 +25,7 @@ class Group:
     """Nodes that read one state.
 
     Attributes:
-        source: the slot of the state that they read, or H.
+        source: the slot of the state that they read, or CARRIED.
         first, last: their own states are the slots from `first` up to but without `last`.
         nodes: which nodes of the genotype they are, counted from 1, in that order; 0 is the initial state.
         runs: which of them apply which activation, counted from the first of the group.
@@ -72,7 +72,7 @@ def plan_of(genotype: Genotype, init_op: str) -> Plan:
     zero = [i for i, (name, _) in enumerate(genotype.recurrent, start=1) if name == "none"]
     left_out = set(genotype.unused_nodes()) - set(zero)
     slot_of = {0: 0}
-    groups = [Group(H, 0, 1, (0,), ((init_op, 0, 1),))]
+    groups = [Group(CARRIED, 0, 1, (0,), ((init_op, 0, 1),))]
     for node in zero:
         slot_of[node] = len(slot_of)
     for source, children in _families(genotype, left_out | set(zero)):

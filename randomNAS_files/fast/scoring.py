@@ -1,4 +1,4 @@
-"""Score many cells with one set of weights at once: the fast form of `evaluate.score_stream` for one cell after another.
+"""Score many cells with one set of weights at once: the fast form of `randomNAS_files/scoring.py`.
 
 All cells share the weight of their node i, so one product serves node i of all of them, with a row for each cell and column.
 A cell at a time, a product has as many rows as an evaluation has columns, far fewer than a processor needs to be busy.
@@ -16,17 +16,18 @@ import torch
 import torch.nn.functional as F
 
 from randomNAS_files.architecture import Genotype
-from randomNAS_files.fast.decoder import DecodedLoss, Tie
+from randomNAS_files.fast.decoder import DecodedLoss, SharedWeightGrad
 from randomNAS_files.fast.sequence import activate
 from randomNAS_files.model import LanguageModel, RecurrentCell
-from randomNAS_files.slices import IGNORED, Columns, fixed_slices
+from randomNAS_files.scoring import count_words, zero_sums
+from randomNAS_files.slices import Columns, fixed_slices
 
 ROWS = 1024  # of a product, about: enough for full speed
 
 
 @torch.no_grad()
 def score_cells(net: LanguageModel, columns: Columns, bptt: int, cells: Sequence[Genotype]) -> list[float]:
-    """The mean loss of each cell over a whole stream, in nats a word, in evaluation mode."""
+    """The mean loss of each cell over a whole stream, in nats a word, in evaluation mode; see `scoring.score_cells`."""
     net.eval()
     width = columns.inputs.size(1)
     at_once = max(1, ROWS // width)
@@ -39,8 +40,7 @@ def score_cells(net: LanguageModel, columns: Columns, bptt: int, cells: Sequence
 def _score_some(net: LanguageModel, columns: Columns, bptt: int, cells: Sequence[Genotype]) -> list[float]:
     device, width = net.embedding.device, columns.inputs.size(1)
     layers = [Layer(cell, cells, width) for cell in net.cells if isinstance(cell, RecurrentCell)]
-    totals = torch.zeros(len(cells), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
-    words = int((columns.targets != IGNORED).sum())
+    totals, words = zero_sums(device, len(cells)), count_words(columns)
     for piece in fixed_slices(len(columns), bptt):
         tokens, targets = (part.to(device) for part in columns[piece])
         x = F.embedding(tokens, net.embedding)[:, None]  # (T, 1, B, H): the same for all cells
@@ -52,15 +52,16 @@ def _score_some(net: LanguageModel, columns: Columns, bptt: int, cells: Sequence
 
 def _loss(net: LanguageModel, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The summed loss of one cell's outputs `(T, B, H)`."""
-    loss: torch.Tensor = DecodedLoss.apply(Tie(), states, None, net.embedding, net.decoder_bias, targets)
+    loss: torch.Tensor = DecodedLoss.apply(SharedWeightGrad(), states, None, net.embedding, net.decoder_bias, targets)
     return loss
 
 
 @dataclass(frozen=True)
 class NodeRows:
-    """What is done for node i of all cells that have and use it.
+    """Where node i of all cells that have and use it reads and writes.
 
     Attributes:
+        index: the node, counted from 0.
         read: the rows of the table of states that are read, sorted by activation.
         first, last: the rows of the table that their own states take, in the same order.
         runs: which of them apply which activation.
@@ -78,7 +79,7 @@ class NodeRows:
 
 
 class Layer:
-    """One layer of all cells; it remembers their states from slice to slice.
+    """One layer of all cells; their states are carried over from one `run` to the next.
 
     Args:
         cell: has the weights.

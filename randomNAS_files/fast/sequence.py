@@ -16,11 +16,14 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-from randomNAS_files.fast.plan import Group, H, Plan
+from randomNAS_files.fast.plan import CARRIED, Group, Plan
 
 _ATEN = torch.ops.aten
-ONCE = "the fast form of the recurrent model can be differentiated once only; use_fast(False) for more"
-_KEPT = 2  # spare workspaces of a cell: one for training and one for evaluation
+ONCE = (
+    "the fast form of the recurrent model can be differentiated once only; "
+    "hyperparameters.fast: false (LanguageModel instead of FastLanguageModel) allows more"
+)
+_POOLED = 2  # free workspaces of a cell: one for training and one for evaluation
 
 
 class Workspace:
@@ -65,7 +68,7 @@ class Workspace:
         source, slot = self.sources[index], self.plan.groups[index].source
         if source is not None:
             return source[:steps]
-        return self.outputs[:steps] if slot == H else self.states[:steps, slot]
+        return self.outputs[:steps] if slot == CARRIED else self.states[:steps, slot]
 
 
 class Step:
@@ -77,7 +80,7 @@ class Step:
         self.averaged = [states[first:last] for first, last in plan.averaged]
         self.groups = []
         for group, gates, source in zip(plan.groups, space.gates, space.sources, strict=True):
-            state = self.before if group.source == H else states[group.source]
+            state = self.before if group.source == CARRIED else states[group.source]
             read = state if source is None else source[t]
             self.groups.append(GroupStep(group, gates[t], state, read, states[group.first : group.last]))
 
@@ -101,20 +104,34 @@ class GroupStep:
         self.runs = [(name, self.g[first:last]) for name, first, last in group.runs]
 
 
-def pack(weights: Sequence[torch.Tensor], plan: Plan) -> list[torch.Tensor]:
-    """The weight of each group, `(H, 2KH)`, of those of the initial state and of the nodes, `(H, 2H)` each."""
-    packed = []
+def group_weights(weights: Sequence[torch.Tensor], plan: Plan) -> list[torch.Tensor]:
+    """Put the weights of each group's nodes side by side, so that one product serves them all.
+
+    Args:
+        weights: `(H, 2H)` of the initial state and of each node, in this order.
+        plan: says which nodes are a group.
+
+    Returns:
+        The weight of each group, `(H, 2KH)`.
+    """
+    grouped = []
     for group in plan.groups:
-        own = [weights[node] for node in group.nodes]
-        halves = [weight.chunk(2, dim=1) for weight in own]
-        packed.append(own[0] if len(own) == 1 else torch.cat([c for c, _ in halves] + [g for _, g in halves], dim=1))
-    return packed
+        of_nodes = [weights[node] for node in group.nodes]
+        halves = [weight.chunk(2, dim=1) for weight in of_nodes]
+        grouped.append(
+            of_nodes[0] if len(of_nodes) == 1 else torch.cat([c for c, _ in halves] + [g for _, g in halves], dim=1)
+        )
+    return grouped
 
 
-def advance(step: Step, weights: Sequence[torch.Tensor], mask: torch.Tensor | None, share: float) -> None:
-    """One time step: from `before` to `output`. The weights are those of `pack`, transposed; mask is `(H, B)`.
+def run_step(step: Step, weights: Sequence[torch.Tensor], mask: torch.Tensor | None, share: float) -> None:
+    """Compute one time step: fill `step.output`, from `step.before` and the inputs' part of the first group's gates.
 
-    The gates of the first group hold what the inputs give them.
+    Args:
+        step: the views that are read and written.
+        weights: those of `group_weights`, transposed.
+        mask: of the states that nodes read, `(H, B)`, or None.
+        share: 1 / n, of each averaged state in the output.
     """
     for group, weight in zip(step.groups, weights, strict=True):
         if mask is not None:
@@ -127,16 +144,16 @@ def advance(step: Step, weights: Sequence[torch.Tensor], mask: torch.Tensor | No
         for name, block in group.runs:
             activate(name, block)
         torch.lerp(group.state, group.g, group.c, out=group.new)
-    _average(step.averaged, share, step.output)
+    _weighted_sum(step.averaged, share, step.output)
 
 
-def _average(states: Sequence[torch.Tensor], share: float, out: torch.Tensor) -> None:
-    """`share` times the sum of all states in some runs `(K, H, B)`."""
-    if not states:
+def _weighted_sum(runs: Sequence[torch.Tensor], share: float, out: torch.Tensor) -> None:
+    """Write to `out` `(H, B)` the sum of all states in some runs, `(K, H, B)` each, times `share`."""
+    if not runs:
         out.zero_()
         return
-    torch.sum(states[0], 0, out=out)
-    for run in states[1:]:
+    torch.sum(runs[0], 0, out=out)
+    for run in runs[1:]:
         for state in run.unbind(0):
             out.add_(state)
     out.mul_(share)
@@ -153,7 +170,7 @@ def activate(name: str, block: torch.Tensor) -> None:
 
 
 def _differentiate(name: str, grad: torch.Tensor, block: torch.Tensor) -> None:
-    """Write over what an activation gave the gradient of what it was given."""
+    """Overwrite an activation's output `block` with the gradient of its input, from the gradient of its output."""
     if name == "tanh":
         _ATEN.tanh_backward.grad_input(grad, block, grad_input=block)
     elif name == "sigmoid":
@@ -168,7 +185,7 @@ class Backward:
     """The backward pass over time: gradients with respect to the gates before their functions, written over the gates.
 
     Args:
-        weights: as `pack` gives them.
+        weights: as `group_weights` gives them.
         mask: `(H, B)`, or None.
     """
 
@@ -188,11 +205,11 @@ class Backward:
             torch.add(grad, before, out=self._given)
             torch.mul(self._given, self._shares, out=self._grads)
             for i in reversed(range(len(step.groups))):
-                self._retreat(self._plan.groups[i], step.groups[i], self._weights[i])
+                self._group_gradients(self._plan.groups[i], step.groups[i], self._weights[i])
             before = self._grads[0]
         return before
 
-    def _retreat(self, group: Group, views: GroupStep, weight: torch.Tensor) -> None:
+    def _group_gradients(self, group: Group, views: GroupStep, weight: torch.Tensor) -> None:
         """From the gradient of the group's states to that of the gates and of the state that they were made of."""
         own, source = self._grads[group.first + 1 : group.last + 1], self._grads[group.source + 1]
         first, second = self._first[: len(group)], self._second[: len(group)]
@@ -214,14 +231,14 @@ class Backward:
             source.addcmul_(first[0], self._mask)
 
 
-class Spares:
-    """Workspaces that wait for the next pass. One that a backward pass still needs is not among them."""
+class WorkspacePool:
+    """Free workspaces, for the next passes. One that a backward pass still needs is not in the pool."""
 
     def __init__(self) -> None:
         self._free: list[Workspace] = []
 
-    def take(self, plan: Plan, steps: int, size: int, columns: int, like: torch.Tensor, masked: bool) -> Workspace:
-        """One that is large enough, perhaps a new one."""
+    def acquire(self, plan: Plan, steps: int, size: int, columns: int, like: torch.Tensor, masked: bool) -> Workspace:
+        """Take a workspace for at least `steps` time steps out of the pool, or make one; see `Workspace`."""
         key = (plan, size, columns, like.dtype, like.device, masked)
         for space in self._free:
             if space.key == key:
@@ -231,21 +248,23 @@ class Spares:
                 break
         return Workspace(plan, steps, size, columns, like, masked)
 
-    def give(self, space: Workspace) -> None:
-        """It is not needed any more."""
-        self._free = [space, *self._free][:_KEPT]
+    def release(self, space: Workspace) -> None:
+        """Return a workspace to the pool."""
+        self._free = [space, *self._free][:_POOLED]
 
 
 class CellSequence(torch.autograd.Function):
-    """Outputs `(T, B, H)` of what inputs give to the first gates `(T, B, 2H)`, and the state h `(B, H)`.
+    """A cell over a whole sequence, with gradients of inputs, h and weights; it can be differentiated once.
 
-    Then come the mask of states `(B, H)`, or None, and the weights `(H, 2H)` of h and of the nodes.
+    Arguments of `apply`: the pool of workspaces, the plan, the inputs' part of the first gates `(T, B, 2H)`, the state h
+    `(B, H)`, the mask of states `(B, H)` or None, and the weights `(H, 2H)` of h and of each node. The result is the outputs
+    `(T, B, H)`.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
-        spares: Spares,
+        pool: WorkspacePool,
         plan: Plan,
         inputs: torch.Tensor,
         h: torch.Tensor,
@@ -254,20 +273,22 @@ class CellSequence(torch.autograd.Function):
     ) -> torch.Tensor:
         steps, (columns, size) = len(inputs), h.shape
         mask = mask if mask is None else mask.t().to(h.dtype).contiguous()
-        space = spares.take(plan, steps, size, columns, h, mask is not None)
+        space = pool.acquire(plan, steps, size, columns, h, mask is not None)
         space.gates[0][:steps].view(steps, 2 * size, columns).copy_(inputs.transpose(1, 2))
         space.outputs[0].copy_(h.t())
-        packed = pack(weights, plan)
-        transposed, share = [weight.t() for weight in packed], max(plan.shares)
+        grouped = group_weights(weights, plan)
+        transposed, share = [weight.t() for weight in grouped], max(plan.shares)
         for step in space.at[:steps]:
-            advance(step, transposed, mask, share)
+            run_step(step, transposed, mask, share)
         outputs = space.outputs[1 : steps + 1].transpose(1, 2).contiguous()
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(*weights, *space.memory())  # the memory for those who count what is kept
-            ctx.space, ctx.packed, ctx.mask = space, packed, mask
-            ctx.spares, ctx.steps = spares, steps
+            ctx.save_for_backward(
+                *weights, *space.memory()
+            )  # the memory so that saved-tensor hooks, which measure it, see it
+            ctx.space, ctx.grouped, ctx.mask = space, grouped, mask
+            ctx.pool, ctx.steps = pool, steps
         else:
-            spares.give(space)
+            pool.release(space)
         return outputs
 
     @staticmethod
@@ -277,7 +298,7 @@ class CellSequence(torch.autograd.Function):
         if space is None:
             raise RuntimeError(ONCE)
         weights = ctx.saved_tensors[: -len(space.memory())]
-        before = Backward(space, ctx.packed, ctx.mask).run(space.at[:steps], grad.transpose(1, 2).contiguous())
+        before = Backward(space, ctx.grouped, ctx.mask).run(space.at[:steps], grad.transpose(1, 2).contiguous())
         inputs = space.gates[0][:steps].flatten(1, 3).transpose(1, 2).contiguous()  # (T, B, 2H)
         wanted = ctx.needs_input_grad[5:]
         found: list[torch.Tensor | None] = [None] * len(weights)
@@ -291,6 +312,6 @@ class CellSequence(torch.autograd.Function):
                 else:
                     found[node] = read @ space.by_feature(space.gates[i][:steps, :, k], space.turned[1]).t()
         h_grad = before.t().clone() if ctx.needs_input_grad[3] else None
-        ctx.spares.give(space)
+        ctx.pool.release(space)
         ctx.space = None
         return None, None, inputs, h_grad, None, *found

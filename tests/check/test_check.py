@@ -17,13 +17,19 @@ from support.runs import ROOT
 
 from cnn_nas.constraints import Constraints
 from cnn_nas.counting import NetworkSize, count
-from cnn_nas.genotypes import by_name
+from cnn_nas.space import SPACE
+from cnn_nas.survey import survey_seeds
+from cnn_nas.trial import ImageTrial
 from cnn_nas.trial import Settings as ImageSettings
-from nas import cli as nas
-from nas.check import memory, picture, space
-from nas.check.experiment import read_experiment
-from nas.config.entrypoint import LAUNCHER, TRIALS, read_entrypoint
-from nas.core.fields import ConfigError
+from data import known_vocabulary
+from model_def import RecurrentTrial
+from nas.check import picture
+from nas.cli import main
+from nas.config.entrypoint import LAUNCHER, resolve
+from nas.core import memory
+from nas.core.errors import ConfigError
+from nas.core.survey import wilson_interval
+from nas.trial.inspection import read_experiment
 
 CONSTRAINED = ROOT / "constrained_adaptive.yaml"
 IMAGE_YAMLS = sorted([*(ROOT / "cnn_nas").glob("*.yaml"), ROOT / "adaptive.yaml", CONSTRAINED])
@@ -32,7 +38,7 @@ SMALL = ("hyperparameters.layers=3", "hyperparameters.init_channels=4", "hyperpa
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: Any) -> tuple[int, str, str]:
-    code = nas.main(["check", *map(str, arguments)])
+    code = main(["check", *map(str, arguments)])
     out, err = capsys.readouterr()
     return code, out, err
 
@@ -56,7 +62,7 @@ def test_every_shipped_config_can_run(path: Path) -> None:
     most = 15 if path.name == "arch_search.yaml" else 20  # that grid has no more
     assert len(experiment.points) == (most if experiment.searched else 1)
     assert isinstance(experiment.points[0], ImageSettings) == (path in IMAGE_YAMLS)
-    assert (experiment.space is not None) == (path in IMAGE_YAMLS and bool(experiment.searched))
+    assert (experiment.survey is not None) == (path in IMAGE_YAMLS and bool(experiment.searched))
 
 
 def test_no_data_are_read(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -76,12 +82,13 @@ def test_a_search_space_is_told_in_text_and_as_a_picture(capsys: pytest.CaptureF
     output = tmp_path / "new" / "folder"
     code, out, err = run(capsys, CONSTRAINED, *sets(*small), "--samples", 300, "--output", output, "--batch-memory")
     assert (code, err) == (0, "")
-    assert len(out.splitlines()) < 50 and max(map(len, out.splitlines())) < 125
+    lines = [line for line in out.splitlines() if not line.startswith("picture")]  # whose path is long here
+    assert len(lines) < 50 and max(map(len, lines)) < 125
     for words in (
-        "% hold (95 % interval",
+        "% satisfy the constraints (95 % interval",
         "reduce: skip_connect",
         "rejects alone",
-        "parameters, where all holds",
+        "parameters, where satisfied",
         "MACs",
     ):
         assert words in out
@@ -94,13 +101,13 @@ def test_a_search_space_is_told_in_text_and_as_a_picture(capsys: pytest.CaptureF
 def test_a_named_architecture_is_told_with_its_size(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = ROOT / "cnn_nas" / "mnist.yaml"
     code, out, _ = run(capsys, path, *sets(*SMALL, "hyperparameters.arch_to_use=DARTS_V1"))
-    counts = count(by_name("DARTS_V1"), init_channels=4, layers=3, classes=10, input_size=(1, 28, 28))
+    counts = count(SPACE.by_name("DARTS_V1"), init_channels=4, layers=3, classes=10, input_size=(1, 28, 28))
     assert code == 0 and f"{counts.parameters:,} parameters" in out and f"{counts.macs:,} MACs" in out
 
 
 def test_without_matplotlib_there_is_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    found = read_experiment(CONSTRAINED, [], 20).space
+    found = read_experiment(CONSTRAINED, [], 20).survey
     assert found and not picture.draw(found, "name", tmp_path / "x.png") and not list(tmp_path.iterdir())
 
 
@@ -114,7 +121,7 @@ def test_the_words_of_a_corpus_are_told_where_they_are_known(tmp_path: Path) -> 
     }
     for assignments, says in known.items():
         data = read_experiment(ROOT / "train_small.yaml", list(assignments), 1).points[0].data
-        words, how = memory.vocabulary(data)
+        words, how = known_vocabulary(data)
         assert f"{words:,} {how}".startswith(says)
 
 
@@ -128,7 +135,7 @@ def test_the_command_runs_without_a_terminal(tmp_path: Path) -> None:
 
 
 def test_the_share_agrees_with_counting_by_hand() -> None:
-    found = read_experiment(CONSTRAINED, [], 1500).space
+    found = read_experiment(CONSTRAINED, [], 1500).survey
     assert found is not None
     generator, count_of = random.Random(3), 6000
     operations = ("max_pool_3x3", "skip_connect", "sep_conv_3x3", "dil_conv_3x3")
@@ -144,18 +151,18 @@ def test_the_share_agrees_with_counting_by_hand() -> None:
             continue
         if not 1 <= [op for op, _ in cells["reduce"]].count("skip_connect") <= 2:
             continue
-        genotype = dataclasses.replace(by_name("DARTS_V2"), **cells)
+        genotype = dataclasses.replace(SPACE.by_name("DARTS_V2"), **cells)
         size = count(genotype, init_channels=36, layers=20, classes=10, input_size=(3, 32, 32))
         hits += 2.5e6 <= size.parameters <= 4.5e6
-    low, high = space.interval(round(found.share * 1500), 1500)
-    by_hand = space.interval(hits, count_of)
+    low, high = wilson_interval(round(found.share * 1500), 1500)
+    by_hand = wilson_interval(hits, count_of)
     assert low < by_hand[1] and by_hand[0] < high
 
 
 def test_the_interval_is_wilsons() -> None:
-    assert space.interval(0, 100) == pytest.approx((0, 0.0370), abs=1e-4)  # R: prop.test(0, 100, correct = FALSE)
-    assert space.interval(50, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
-    assert space.interval(100, 100)[1] == 1
+    assert wilson_interval(0, 100) == pytest.approx((0, 0.0370), abs=1e-4)  # R: prop.test(0, 100, correct = FALSE)
+    assert wilson_interval(50, 100) == pytest.approx((0.4038, 0.5962), abs=1e-4)
+    assert wilson_interval(100, 100)[1] == 1
 
 
 def test_an_empty_space_is_refused_with_what_empties_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -165,30 +172,28 @@ def test_an_empty_space_is_refused_with_what_empties_it(capsys: pytest.CaptureFi
     assert err.startswith("error: hyperparameters.constraints") and "parameters 1..2 (samples have" in err
     edges = "hyperparameters.constraints={macs: [1, 2]}"
     (only,) = problems(ROOT / "adaptive.yaml", edges)
-    assert "none of 50 points of the search space holds" in only and "macs" in only
+    assert "none of 50 points of the search space satisfies" in only and "macs" in only
 
 
 def test_a_rare_architecture_is_no_empty_space() -> None:
     rules = Constraints.from_mapping({cell: {"sep_conv_3x3": [4, None]} for cell in ("normal", "reduce")})
     size = NetworkSize(4, 3, 10, (3, 32, 32))
-    found = space.of_seeds(rules, size, 100, True)
-    assert found.killer and not found.holds.any()
-    space.refuse_if_empty(found, size, True)  # a trial finds one, as it draws cell by cell
+    assert not survey_seeds(rules, size, 100, True).satisfies.any()  # a trial finds one, as it draws cell by cell
 
 
 def test_points_that_break_the_constraints_are_a_share() -> None:
     half = "hyperparameters.constraints={normal: {skip_connect: [1, 8]}}"
-    found = read_experiment(ROOT / "adaptive.yaml", [half], 2000).space
+    found = read_experiment(ROOT / "adaptive.yaml", [half], 2000).survey
     assert found and not found.redrawn
-    low, high = space.interval(round(2000 * found.share), 2000)
+    low, high = wilson_interval(round(2000 * found.share), 2000)
     assert low - 0.02 < 1 - (6 / 7) ** 8 < high + 0.02  # seven operations, eight edges
 
 
 def test_a_searched_size_is_part_of_the_space() -> None:
     searched = "hyperparameters.init_channels={type: categorical, vals: [4, 40]}"
-    found = read_experiment(ROOT / "cnn_nas" / "mnist.yaml", [searched], 200).space
+    found = read_experiment(ROOT / "cnn_nas" / "mnist.yaml", [searched], 200).survey
     assert found is not None
-    assert len(set(found.parameters.tolist())) == 2 and found.share == 1
+    assert len(set(found.sizes["parameters"].tolist())) == 2 and found.share == 1
 
 
 # What cannot run
@@ -205,8 +210,9 @@ def test_a_searched_size_is_part_of_the_space() -> None:
     ],
 )
 def test_entrypoints_are_understood(entrypoint: Any, module: str, distributed: bool) -> None:
-    found = read_entrypoint(entrypoint)
-    assert (found.module, found.distributed, found.trial) == (module, distributed, TRIALS[module])
+    found = resolve(entrypoint)
+    trial = {"model_def": "model_def:RecurrentTrial", "cnn_nas.trial": "cnn_nas.trial:ImageTrial"}[module]
+    assert (found.module, found.distributed, found.trial, found.folder) == (module, distributed, trial, ROOT)
 
 
 @pytest.mark.parametrize(
@@ -217,13 +223,13 @@ def test_entrypoints_are_understood(entrypoint: Any, module: str, distributed: b
         ("python3 'model_def.py", "is not a command"),
         ("model_def:RecurrentTrial", "entrypoint must run a trial, like"),
         (LAUNCHER, "entrypoint must run a trial, like"),
-        ("python3 modeldef.py", "did you mean model_def?"),
-        ("python3 -m cnn_nas.trail", "did you mean cnn_nas.trial?"),
+        ("python3 modeldef.py", "did you mean model_def.py"),
+        ("python3 -m cnn_nas.trail", "did you mean cnn_nas/trial.py"),
     ],
 )
 def test_other_entrypoints_are_refused(entrypoint: Any, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        read_entrypoint(entrypoint)
+        resolve(entrypoint)
     assert says in str(caught.value)
 
 
@@ -276,32 +282,31 @@ def image_settings(*assignments: str) -> Any:
 def test_tensors_without_contents_are_as_many_as_real_ones(name: str, auxiliary: str) -> None:
     choice = (f"hyperparameters.arch_to_use={name}", f"hyperparameters.auxiliary={auxiliary}")
     settings = image_settings(*SMALL, *choice)
-    assert memory.image_memory(settings, 1) == memory.image_memory(settings, 1, device="cpu")
+    assert ImageTrial.memory(settings, 1) == ImageTrial.memory(settings, 1, device="cpu")
 
 
 def test_the_same_for_a_regression_and_a_recurrent_cell() -> None:
     settings = read_experiment(ROOT / "cnn_nas" / "kirigami.yaml", list(SMALL), 1).points[0]
-    meta, real = (memory.image_memory(settings, 1, device=device) for device in ("meta", "cpu"))
+    meta, real = (ImageTrial.memory(settings, 1, device=device) for device in ("meta", "cpu"))
     assert meta.activations == pytest.approx(real.activations, abs=64)  # torch's loss without contents keeps one number
     small = [f"hyperparameters.{name}" for name in ("emsize=8", "nhid=8", "nhidlast=8", "global_batch_size=4")]
     settings = read_experiment(ROOT / "train_small.yaml", small, 1).points[0]
-    assert memory.recurrent_memory(settings, 1) == memory.recurrent_memory(settings, 1, device="cpu")
+    assert RecurrentTrial.memory(settings, 1) == RecurrentTrial.memory(settings, 1, device="cpu")
 
 
 def test_memory_grows_with_the_batch_and_shrinks_with_processes() -> None:
     batches = [
-        memory.image_memory(image_settings(*SMALL[:2], f"hyperparameters.global_batch_size={n}"), 1)
-        for n in (8, 16, 32)
+        ImageTrial.memory(image_settings(*SMALL[:2], f"hyperparameters.global_batch_size={n}"), 1) for n in (8, 16, 32)
     ]
     totals = [each.total for each in batches]
     assert totals == sorted(totals) and totals[2] > 3 * totals[0]
     assert len({(each.parameters, each.optimizer) for each in batches}) == 1
-    assert memory.image_memory(image_settings(*SMALL[:2], "hyperparameters.global_batch_size=16"), 2) == batches[0]
+    assert ImageTrial.memory(image_settings(*SMALL[:2], "hyperparameters.global_batch_size=16"), 2) == batches[0]
 
 
 def test_saved_memory_counts_once() -> None:
     x, weight = torch.ones(10, 10, requires_grad=True), torch.ones(10, 10, requires_grad=True)
-    assert memory.saved(lambda: [(x * weight) * weight.t()], [weight]) == [
+    assert memory.saved_bytes(lambda: [(x * weight) * weight.t()], [weight]) == [
         400,
         400,
         400,
@@ -313,8 +318,9 @@ def test_the_estimate_is_what_a_real_step_takes() -> None:
     if not sys.platform.startswith("linux"):
         pytest.skip("reads the peak as Linux counts it")
     settings = image_settings("hyperparameters.global_batch_size=32", "hyperparameters.layers=5")
-    estimate = memory.image_memory(settings, 1).total
-    code = f"import sys; sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / 'tests')!r}, {str(ROOT / 'tests' / 'check')!r}]\nimport test_check\ntest_check.train()"
+    estimate = ImageTrial.memory(settings, 1).total
+    paths = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "check")]
+    code = f"import sys; sys.path[:0] = {paths!r}\nimport test_check\ntest_check.train()"
     environment = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536", "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert 0.5 < estimate / int(done.stdout) < 2, (estimate, done.stdout)

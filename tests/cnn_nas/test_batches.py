@@ -7,7 +7,7 @@ import torch
 
 from cnn_nas.images.arrays import Images
 from cnn_nas.images.batches import ProcessImages, ShuffledBatches, in_order
-from nas.core.fields import ConfigError
+from nas.core.errors import ConfigError
 
 
 def epochs(batches: ShuffledBatches, count: int) -> list[list[torch.Tensor]]:

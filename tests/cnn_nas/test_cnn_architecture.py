@@ -29,7 +29,8 @@ from cnn_nas.architecture import (
 from cnn_nas.constraints import Constraints, Range
 from cnn_nas.counting import NetworkSize
 from cnn_nas.from_config import from_config
-from nas.core.fields import ConfigError
+from cnn_nas.space import SPACE
+from nas.core.errors import ConfigError
 
 CIFAR = NetworkSize(36, 20, 10, (3, 32, 32))
 
@@ -154,26 +155,26 @@ def problems_of(call: Any, *arguments: Any, **options: Any) -> list[str]:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_named_architectures_are_the_published_ones(name: str) -> None:
     normal, normal_concat, reduce, reduce_concat = PUBLISHED[name]
-    genotype = genotypes.by_name(name)
+    genotype = SPACE.by_name(name)
     assert (genotype.normal, list(genotype.normal_concat)) == (edges_of(normal), normal_concat)
     assert (genotype.reduce, list(genotype.reduce_concat)) == (edges_of(reduce), reduce_concat)
 
 
 def test_names_are_all_published_ones_and_two_short_ones() -> None:
-    assert sorted(genotypes.names()) == sorted([*PUBLISHED, "DARTS", "PC_DARTS"])
-    assert genotypes.by_name("DARTS") is genotypes.DARTS_V2
-    assert genotypes.by_name("PC_DARTS") is genotypes.PC_DARTS_CIFAR
+    assert sorted(SPACE.genotypes) == sorted([*PUBLISHED, "DARTS", "PC_DARTS"])
+    assert SPACE.by_name("DARTS") is genotypes.DARTS_V2
+    assert SPACE.by_name("PC_DARTS") is genotypes.PC_DARTS_CIFAR
 
 
 def test_a_constant_that_a_user_adds_is_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = Genotype(normal=ONE, reduce=ONE)
     monkeypatch.setattr(genotypes, "MY_CELLS", mine, raising=False)
-    assert genotypes.by_name("MY_CELLS") is mine and "MY_CELLS" in genotypes.names()
+    assert SPACE.by_name("MY_CELLS") is mine and "MY_CELLS" in SPACE.genotypes
 
 
 @pytest.mark.parametrize(("name", "nearest"), [("DARTS_v2", "DARTS_V2"), ("PCDARTS", "PC_DARTS"), ("nasnet", "NASNET")])
 def test_a_misspelt_name_is_refused_with_the_nearest_one(name: str, nearest: str) -> None:
-    (problem,) = problems_of(genotypes.by_name, name)
+    (problem,) = problems_of(SPACE.by_name, name)
     assert repr(name) in problem and nearest in problem.partition("did you mean")[2]
 
 
@@ -230,7 +231,7 @@ def test_a_line_for_readers() -> None:
 
 @pytest.mark.parametrize("name", ["NASNET", "AMOEBANET"])
 def test_cells_of_five_nodes_have_no_hyperparameters(name: str) -> None:
-    (problem,) = problems_of(genotypes.by_name(name).to_hparams)
+    (problem,) = problems_of(SPACE.by_name(name).to_hparams)
     assert "normal has 5 nodes" in problem
 
 

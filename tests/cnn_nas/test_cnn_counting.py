@@ -12,7 +12,9 @@ from torch import nn
 
 from cnn_nas import genotypes
 from cnn_nas.architecture import ALL_OPERATIONS, Genotype, sample
-from cnn_nas.counting import Counts, count
+from cnn_nas.counting import count
+from cnn_nas.space import SPACE
+from nas.core.space import Size
 
 CIFAR: dict[str, Any] = {"init_channels": 36, "layers": 20, "classes": 10, "input_size": (3, 32, 32)}
 
@@ -28,7 +30,7 @@ CIFAR: dict[str, Any] = {"init_channels": 36, "layers": 20, "classes": 10, "inpu
     ],
 )
 def test_parameters_are_the_published_ones(name: str, millions: float, source: str) -> None:
-    assert round(count(genotypes.by_name(name), **CIFAR).parameters / 1e6, 1) == millions, source
+    assert round(count(SPACE.by_name(name), **CIFAR).parameters / 1e6, 1) == millions, source
 
 
 def test_the_second_order_network_has_the_parameters_that_its_code_prints() -> None:
@@ -128,18 +130,18 @@ def built(
     classes: int,
     input_size: tuple[int, int, int],
     auxiliary: bool = False,
-) -> Counts:
+) -> Size:
     network = Reference(genotype, init_channels, layers, classes, auxiliary)
     network(torch.zeros(1, *input_size))
-    return Counts(network.parameters_seen, network.macs)
+    return Size(network.parameters_seen, network.macs)
 
 
-@pytest.mark.parametrize("name", genotypes.names())
+@pytest.mark.parametrize("name", SPACE.genotypes)
 def test_every_named_network_is_counted_as_it_is_built(name: str) -> None:
     size: dict[str, Any] = {**CIFAR, "init_channels": 4}
     for auxiliary in (False, True):
-        assert count(genotypes.by_name(name), **size, auxiliary=auxiliary) == built(
-            genotypes.by_name(name), **size, auxiliary=auxiliary
+        assert count(SPACE.by_name(name), **size, auxiliary=auxiliary) == built(
+            SPACE.by_name(name), **size, auxiliary=auxiliary
         )
 
 
@@ -171,7 +173,7 @@ def test_random_networks_of_any_size_are_counted_as_they_are_built(
 @torch.no_grad()
 def trained_network(
     genotype: Genotype, channels: int, layers: int, image: tuple[int, int, int], auxiliary: bool
-) -> Counts:
+) -> Size:
     model = pytest.importorskip("cnn_nas.model")
     config = model.ModelConfig(
         init_channels=channels, layers=layers, auxiliary=auxiliary, auxiliary_weight=0.4, drop_path_prob=0.2
@@ -187,14 +189,14 @@ def trained_network(
         if isinstance(layer, nn.Conv2d | nn.Linear):
             layer.register_forward_hook(note)
     network.train()(torch.zeros(2, *image))
-    return Counts(sum(parameter.numel() for parameter in network.parameters()), macs)
+    return Size(sum(parameter.numel() for parameter in network.parameters()), macs)
 
 
 @pytest.mark.parametrize("auxiliary", [False, True])
 @pytest.mark.parametrize("image", [(3, 32, 32), (1, 28, 28), (2, 17, 70)])
 @pytest.mark.parametrize("name", ["DARTS_V2", "NASNET", "AMOEBANET", "PC_DARTS", "random"])
 def test_the_network_that_is_trained_has_these_counts(name: str, image: tuple[int, int, int], auxiliary: bool) -> None:
-    genotype = sample(3, operations=ALL_OPERATIONS) if name == "random" else genotypes.by_name(name)
+    genotype = sample(3, operations=ALL_OPERATIONS) if name == "random" else SPACE.by_name(name)
     counted = count(genotype, init_channels=3, layers=5, classes=7, input_size=image, auxiliary=auxiliary)
     assert counted == trained_network(genotype, 3, 5, image, auxiliary)
 

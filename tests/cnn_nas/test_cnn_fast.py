@@ -15,26 +15,28 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.convolutional import genotypes_with_gaps
 from support.runs import ROOT, Laptop, assert_equal_runs, stopped_after
-from test_cnn_model import genotypes_with_gaps
 from torch import nn
 
 from benchmarks.plain_cnn import PlainNetwork
 from cnn_nas import genotypes
 from cnn_nas.architecture import ALL_OPERATIONS, Genotype, sample
 from cnn_nas.fast.depthwise import depthwise
-from cnn_nas.fast.network import FastNetwork, State, _run, fused_sgd
+from cnn_nas.fast.model import FastNetwork, State, _run
 from cnn_nas.model import DropPath, ModelConfig, Network, Output
 from cnn_nas.operations import OPERATIONS, FactorizedReduce, build, initialise, relu_conv_norm
-from nas.check import memory
-from nas.check.experiment import read_experiment
+from cnn_nas.space import SPACE
+from cnn_nas.trial import ImageTrial
+from nas.core.optimizers import fused_sgd
+from nas.trial.inspection import read_experiment
 
 TIGHT = 1e-10  # of float64: rounding, after twenty or so layers of normalisation
 NUDGE = 1e-13  # some hundred roundings; batch norm over two or three values can make a million times as much of it
 LOOSE = 1e-6
 SIZES = [(8, 8), (7, 4), (5, 9), (2, 3), (1, 2), (6, 7)]
 on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-published = pytest.mark.parametrize("name", genotypes.names())
+published = pytest.mark.parametrize("name", SPACE.genotypes)
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -179,7 +181,7 @@ def test_what_fits_the_inputs_of_a_cell_is_the_same(size: tuple[int, int]) -> No
 @published
 @pytest.mark.parametrize("size", [(16, 16), (15, 9)], ids=str)
 def test_published_networks_are_the_same(name: str, size: tuple[int, int]) -> None:
-    plain, fast = both(genotypes.by_name(name), size=size)
+    plain, fast = both(SPACE.by_name(name), size=size)
     assert_same_step(plain, fast, normal(4, 3, *size), lambda: drop(4))
 
 
@@ -217,7 +219,7 @@ def test_every_operation_at_every_place() -> None:
 
 @published
 def test_evaluation_is_the_same_and_changes_nothing(name: str) -> None:
-    plain, fast = both(genotypes.by_name(name))
+    plain, fast = both(SPACE.by_name(name))
     step(plain, normal(4, 3, 16, 16), None)
     plain.zero_grad()
     fast.load_state_dict(plain.state_dict())
@@ -311,7 +313,7 @@ def test_every_operation_trains_in_half_precision(name: str) -> None:
 
 @published
 def test_the_baseline_computes_the_same(name: str) -> None:
-    assert_baseline_is_the_same(genotypes.by_name(name), 4, 5)
+    assert_baseline_is_the_same(SPACE.by_name(name), 4, 5)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -360,7 +362,7 @@ sys.path[:0] = [{root!r}, {root!r} + "/tests"]
 import torch
 from cnn_nas.architecture import ALL_OPERATIONS, Genotype
 from cnn_nas.fast.depthwise import depthwise
-from cnn_nas.fast.network import FastNetwork
+from cnn_nas.fast.model import FastNetwork
 from cnn_nas.model import DropPath, ModelConfig
 torch.set_num_threads(1)
 for channels in (2, 3, 4, 5):
@@ -413,7 +415,7 @@ def test_a_depthwise_convolution_makes_no_gradient_that_nobody_wants(frozen: str
 def test_the_fast_form_keeps_less() -> None:
     small = ["hyperparameters.arch_to_use=CONSTRAINED_ASHA", "hyperparameters.layers=6"]
     kept = [
-        memory.image_memory(read_experiment(ROOT / "cnn_nas" / "folder.yaml", [*small, fast], 1).points[0], 1)
+        ImageTrial.memory(read_experiment(ROOT / "cnn_nas" / "folder.yaml", [*small, fast], 1).points[0], 1)
         for fast in ("hyperparameters.fast=true", "hyperparameters.fast=false", "hyperparameters.fast=null")
     ]
     assert kept[0].activations < kept[1].activations and kept[2] == kept[0]
@@ -436,20 +438,6 @@ def test_the_fused_optimiser_is_sgd() -> None:
     states = [sgd.state_dict()["state"] for sgd in (theirs, ours)]
     assert states[0].keys() == states[1].keys()
     assert [set(state) for state in states[0].values()] == [set(state) for state in states[1].values()]
-
-
-def test_where_torch_has_no_fused_optimiser_the_usual_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = torch.optim.SGD
-
-    class Old(usual):  # type: ignore[misc, valid-type]
-        def __init__(self, *arguments: Any, fused: bool | None = None, **named: Any) -> None:
-            if fused:
-                raise RuntimeError("`fused=True` requires all the params to be floating point Tensors of ...")
-            super().__init__(*arguments, **named)
-
-    monkeypatch.setattr(torch.optim, "SGD", Old)
-    sgd = fused_sgd(iter(nn.Linear(2, 2).parameters()), 0.1, 0.9, weight_decay=0.01)
-    assert [len(group["params"]) for group in sgd.param_groups] == [2] and sgd.param_groups[0]["momentum"] == 0.9
 
 
 # The trial
@@ -498,7 +486,7 @@ def test_the_same_seed_gives_the_same_curve(darkroom: Laptop) -> None:
 @on_cuda
 @published
 def test_on_a_gpu_networks_are_the_same(name: str) -> None:
-    plain, fast = (net.to("cuda", memory_format=torch.channels_last) for net in both(genotypes.by_name(name)))
+    plain, fast = (net.to("cuda", memory_format=torch.channels_last) for net in both(SPACE.by_name(name)))
     x = normal(4, 3, 16, 16).to("cuda")
 
     def drops() -> DropPath:

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import random
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.convolutional import cell, genotypes_with_gaps
 from torch import nn
 
 from cnn_nas import model
-from cnn_nas.architecture import OPERATIONS, Genotype, sample
+from cnn_nas.architecture import Genotype, sample
 from cnn_nas.model import Cell, DropPath, ModelConfig, Network, map_size, reductions
 from cnn_nas.operations import FactorizedReduce
-from nas.core.fields import ConfigError, read
-
-
-def cell(text: str) -> tuple[tuple[str, int], ...]:
-    """The edges of a cell: `sep_conv_3x3 0, skip_connect 1` is one node."""
-    return tuple((name, int(state)) for name, state in (edge.split() for edge in text.split(",")))
-
+from nas.core.errors import ConfigError
+from nas.core.fields import read
 
 # As published, for the network sizes to be independent of what cnn_nas/genotypes.py says.
 DARTS_V2 = Genotype(
@@ -304,25 +298,6 @@ def test_every_parameter_of_the_network_gets_a_finite_gradient(genotype: Genotyp
     assert net.unused_parameters() == []
     for name, parameter in net.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-
-
-def genotypes_with_gaps() -> Iterator[Genotype]:
-    """Cells in which `none` and a partial concat cut some nodes, inputs, or whole cells off."""
-    for seed in range(16):
-        rng = random.Random(seed)
-        operations = rng.choice([OPERATIONS, ("none", "none", "sep_conv_3x3", "skip_connect")])
-        cells, concats = [], []
-        for _ in range(2):
-            nodes, only = rng.randint(1, 4), rng.choice([None, 0, 1])
-            states = [rng.randrange(2 + k // 2) for k in range(2 * nodes)]
-            states = [only if only is not None and state < 2 else state for state in states]
-            cells.append(tuple((rng.choice(operations), state) for state in states))
-            concats.append(tuple(rng.sample(range(2, 2 + nodes), rng.randint(1, nodes))))
-        yield Genotype(normal=cells[0], normal_concat=concats[0], reduce=cells[1], reduce_concat=concats[1])
-    yield DARTS_V2
-    constant = cell("none 0, none 1")
-    yield Genotype(normal=cell("none 0, sep_conv_3x3 0"), reduce=cell("sep_conv_3x3 0, sep_conv_5x5 0"))
-    yield Genotype(normal=constant, reduce=constant)
 
 
 @pytest.mark.parametrize("auxiliary", [False, True])

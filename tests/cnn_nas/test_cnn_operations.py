@@ -13,7 +13,7 @@ from torch import nn
 
 from cnn_nas.architecture import ALL_OPERATIONS
 from cnn_nas.operations import OPERATIONS, FactorizedReduce, build, initialise, relu_conv_norm
-from nas.core.fields import ConfigError
+from nas.core.errors import ConfigError
 
 CHANNELS = 4
 SIZES = [(27, 35), (30, 80), (8, 8), (7, 4), (2, 3), (1, 1)]

@@ -17,7 +17,7 @@ from cnn_nas.architecture import ALL_OPERATIONS, Genotype, sample
 from cnn_nas.constraints import Constraints, Range
 from cnn_nas.counting import NetworkSize, count_size
 from cnn_nas.sampling import draw, survey
-from nas.core.fields import ConfigError
+from nas.core.errors import ConfigError
 
 CIFAR = NetworkSize(36, 20, 10, (3, 32, 32))
 SPACE = YAML(typ="safe").load("""
@@ -158,7 +158,7 @@ def test_the_share_is_that_of_the_written_out_space() -> None:
     found = survey(rules, TINY, 4000, seed=1)
     assert abs(found.share - truth) < 4 * (truth * (1 - truth) / 4000) ** 0.5
     assert found.rejected_by == {"normal: none": pytest.approx(1 - found.share)}
-    assert found.killer is None
+    assert found.unsatisfiable is None
 
 
 # Infeasible spaces
@@ -172,7 +172,7 @@ def test_the_share_is_that_of_the_written_out_space() -> None:
         ({"reduce": {"sep_conv_3x3": [8, 8]}, "parameters": [None, 2.2e6]}, ["reduce: sep_conv_3x3", "parameters"]),
     ],
 )
-def test_a_draw_from_an_empty_space_names_what_kills_it(change: dict[str, Any], guilty: list[str]) -> None:
+def test_a_draw_from_an_empty_space_names_what_cannot_be_satisfied(change: dict[str, Any], guilty: list[str]) -> None:
     rules = Constraints.from_mapping({**SPACE, **change})
     (problem,) = problems_of(draw, 7, rules, CIFAR, max_attempts=300)
     assert "300 draws for arch_seed 7" in problem
@@ -185,7 +185,7 @@ def test_two_rules_that_only_together_keep_nothing_are_both_named() -> None:
     rules = Constraints(parameters=Range(middle, None), macs=Range(None, float(everything.macs.min())))
     found = survey(rules, CIFAR, 200)
     assert found.share == 0 and found.rejected_by["parameters"] < 1 and found.rejected_by["macs"] < 1
-    assert found.killer and "parameters" in found.killer and "macs" in found.killer
+    assert found.unsatisfiable and "parameters" in found.unsatisfiable and "macs" in found.unsatisfiable
 
 
 def test_a_draw_that_is_only_unlucky_says_what_each_rule_rejects() -> None:
@@ -195,11 +195,11 @@ def test_a_draw_that_is_only_unlucky_says_what_each_rule_rejects() -> None:
 
 def test_a_survey_measures_what_it_drew() -> None:
     found = survey(RULES, CIFAR, 500, seed=3)
-    assert found.parameters.shape == found.macs.shape == found.holds.shape == (500,)
-    assert found.holds.mean() == found.share and 0.25 < found.share < 0.4
+    assert found.parameters.shape == found.macs.shape == found.satisfies.shape == (500,)
+    assert found.satisfies.mean() == found.share and 0.25 < found.share < 0.4
     inside = (found.parameters >= 2.5e6) & (found.parameters <= 4.5e6)
     assert found.rejected_by["parameters"] == pytest.approx(1 - inside.mean())
-    assert inside[found.holds].all()
+    assert inside[found.satisfies].all()
     assert set(found.rejected_by) == {
         "normal: skip_connect",
         "normal: sep_conv_3x3",

@@ -24,8 +24,9 @@ from cnn_nas.images import datasets, folder_images
 from cnn_nas.images.arrays import Images, held_out
 from cnn_nas.images.data import DATASETS, DataConfig, load, statistics
 from nas.core import downloads
-from nas.core.downloads import DataError, MirrorError
-from nas.core.fields import ConfigError, read
+from nas.core.downloads import MirrorError
+from nas.core.errors import ConfigError, DataError
+from nas.core.fields import read
 from nas.core.seeds import numpy_generator
 
 REAL = Path(os.environ.get("NAS_DATA", ""))  # read here, as conftest hides it from the tests

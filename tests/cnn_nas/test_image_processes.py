@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import torch
+from support.convolutional import network_of, outputs_of, plain_scores
 from support.runs import CLASSES, IMAGES, Laptop, Run, metrics_of, torchrun, wait_until
-from test_image_trial import network_of, outputs_of, plain_scores
 
 from cnn_nas.architecture import Genotype, from_json
 from cnn_nas.genotypes import DARTS_V2

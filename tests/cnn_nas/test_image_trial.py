@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support.convolutional import network_of, outputs_of, plain_scores
+from support.kirigami import sheets, strain
 from support.runs import CLASSES, IMAGES, Laptop, Run, after_step, start
-from test_kirigami import sheets, strain
 
 import cnn_nas.trial
 from cnn_nas.architecture import Genotype, from_json, sample
@@ -23,9 +24,8 @@ from cnn_nas.constraints import Constraints
 from cnn_nas.counting import count
 from cnn_nas.genotypes import DARTS_V2
 from cnn_nas.images import kirigami
-from cnn_nas.images.arrays import Images
 from cnn_nas.images.data import DataConfig, load
-from cnn_nas.model import DropPath, ModelConfig, Network
+from cnn_nas.model import DropPath, Network
 from cnn_nas.sampling import NetworkSize, draw
 
 EPOCHS = 3
@@ -40,33 +40,6 @@ def plain(module_darkroom: Laptop) -> Run:
 
 def data_of(run: Run, folder: Path) -> Any:
     return load(DataConfig(**{**IMAGES.data, "data_dir": str(folder)}))
-
-
-def network_of(run: Run, outputs: int, shape: tuple[int, int, int], genotype: Genotype = DARTS_V2) -> Network:
-    """The network of the latest checkpoint, to evaluate."""
-    hparams = run.read("run.json")["hyperparameters"]
-    names = ("init_channels", "layers", "auxiliary", "auxiliary_weight", "drop_path_prob")
-    config = ModelConfig(*(hparams[name] for name in names))
-    net = Network(config, genotype, outputs, shape[0], shape[1:], torch.Generator())
-    state = {name.removeprefix("module."): value for name, value in run.checkpoint()["models_state_dict"][0].items()}
-    net.load_state_dict(state)
-    return net.eval()
-
-
-@torch.no_grad()
-def outputs_of(net: Network, images: Images, train: Images) -> np.ndarray:
-    """Image by image, in double precision, normalised by what the pixels of the training images have."""
-    net = net.double()
-    pixels = train.images.double().numpy() / 255
-    mean, std = (torch.from_numpy(getattr(pixels, name)((0, 2, 3))).view(-1, 1, 1) for name in ("mean", "std"))
-    return np.stack([net(((x.double() / 255 - mean) / std)[None]).logits[0].numpy() for x in images.images])
-
-
-def plain_scores(outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-    right = outputs[np.arange(len(targets)), targets][:, None]
-    losses = np.log(np.exp(outputs - right).sum(1))
-    rank = (outputs > right).sum(1)
-    return {"loss": losses.mean(), "top1_accuracy": (rank < 1).mean(), "top5_accuracy": (rank < 5).mean()}
 
 
 def test_a_run_leaves_its_folder(plain: Run) -> None:
@@ -84,7 +57,7 @@ def test_a_run_leaves_its_folder(plain: Run) -> None:
 def test_the_summary_says_what_was_trained(plain: Run) -> None:
     counts = count(DARTS_V2, init_channels=2, layers=3, classes=CLASSES, input_size=(3, 8, 8))
     assert plain.read("run.json")["metadata"] == {
-        **{"architecture": str(DARTS_V2), "genotype": DARTS_V2.to_text(), "dataset": "folder"},
+        **{"architecture": str(DARTS_V2), "genotype": DARTS_V2.to_text(), "dataset": "folder", "space": "cnn_nas"},
         **{"parameters": counts.parameters, "macs": counts.macs},
     }
     net = network_of(plain, CLASSES, (3, 8, 8))
@@ -403,7 +376,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
     "constraints that nothing keeps": (
         {"arch_to_use": None, "arch_seed": 1, "constraints": {"parameters": [1e9, None]}},
         [],
-        ["constraints", "parameters at least 1,000,000,000", "kept by none"],
+        ["constraints", "parameters at least 1,000,000,000", "satisfied by none"],
     ),
     "a rule that does not exist": (
         {"constraints": {"parameter": [1, 2]}},

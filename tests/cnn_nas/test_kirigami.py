@@ -7,21 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.kirigami import sheets, strain
 
 from cnn_nas.images import kirigami
 from cnn_nas.images.data import DataConfig, load
-from nas.core.downloads import DataError
-
-
-def sheets(rows: int = 3) -> np.ndarray:
-    """Every choice of cuts in the first `rows` rows that leaves a link in each: 31 to that power."""
-    links = [row for row in itertools.product((0, 1), repeat=5) if any(row)]
-    whole = [(1, 1, 1, 1, 1)]
-    return np.array([sum(choice, ()) for choice in itertools.product(*[links] * rows, *[whole] * (3 - rows))])
-
-
-def strain(cuts: np.ndarray) -> np.ndarray:
-    return 0.25 + 0.1 * (cuts == 0).sum(1) + 0.01 * (cuts.reshape(-1, 3, 5)[:, :, 2] == 0).sum(1)
+from nas.core.errors import DataError
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nas.config import load as config
-from nas.core.fields import ConfigError
+from nas.core.errors import ConfigError
 
 
 def load(tmp_path: Path, text: str) -> dict[str, Any]:

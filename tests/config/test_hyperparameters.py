@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from nas.config.search_space import SampledTrial, TrialSampler, axis, grid_size, searched, trials
-from nas.core.fields import ConfigError
+from nas.config.search_space import SampledTrial, TrialSampler, axis, grid_size, search_space, trial_sampler
+from nas.core.errors import ConfigError
 
 WORD = 2**32 - 1
 
@@ -163,7 +163,7 @@ def test_what_is_drawn_is_in_the_order_of_names_and_what_comes_back_in_that_of_t
     inner = {"b": units["m.b"], "a": {"k": units["m.a.k"]}, "c": 5}
     assert draw.hparams == {"z": units["z"], "m": inner, "last": "x", "a": units["a"]}
     assert list(draw.hparams) == list(space) and list(draw.hparams["m"]) == ["b", "a", "c"]
-    assert list(draw.chosen) == list(searched(space)) == ["z", "m.b", "m.a.k", "a"]
+    assert list(draw.chosen) == list(search_space(space)) == ["z", "m.b", "m.a.k", "a"]
     assert draw.seed == twister.below(2**31)
 
 
@@ -301,8 +301,8 @@ def test_a_range_on_a_grid_needs_a_count(kind: str, count: Any) -> None:
 def test_only_the_grid_searcher_walks_a_grid(searcher: Any) -> None:
     space = {"n": {"type": "int", "minval": 1, "maxval": 4, "count": 2}}
     config = {"searcher": searcher, "hyperparameters": space}
-    assert list(itertools.islice(trials(config, 5), 5)) == some(space, 5)
-    walked = trials({"searcher": {"name": "grid"}, "hyperparameters": space}, 5)
+    assert list(itertools.islice(trial_sampler(config, 5), 5)) == some(space, 5)
+    walked = trial_sampler({"searcher": {"name": "grid"}, "hyperparameters": space}, 5)
     assert [draw.hparams["n"] for draw in walked] == [4, 1]
 
 

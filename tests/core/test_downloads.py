@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import io
 import logging
@@ -13,14 +12,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
+from support.full_disk import FullDisk
 from support.http_server import FileServer, dead_url
 
 from nas.core import downloads
-from nas.core.downloads import DownloadError, MirrorError, extract_members, fetch, locked, sha256_of, write_atomically
+from nas.core.downloads import DownloadError, MirrorError, extract_members, fetch, locked
+from nas.core.files import sha256_of
 
 BODY = bytes(range(256)) * 1000
 DIGEST = hashlib.sha256(BODY).hexdigest()
@@ -210,36 +210,6 @@ def test_damaged_file_in_our_cache_is_replaced(
     assert "downloading it again" in caplog.text
 
 
-class FullDisk:
-    """Opens files as usual, but those for writing take a few bytes and then the disk is full."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, error: int = errno.ENOSPC) -> None:
-        self.error, self.real = error, Path.open
-        disk = self
-        monkeypatch.setattr(Path, "open", lambda path, *args, **kwargs: disk.open(path, *args, **kwargs))
-
-    def open(self, path: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
-        file = self.real(path, mode, *args, **kwargs)
-        if mode[0] not in "wax":
-            return file
-        inner, disk = file, self
-
-        class Full(io.RawIOBase):
-            def writable(self) -> bool:
-                return True
-
-            def write(self, data: Any) -> int:
-                inner.write(bytes(data)[:10])
-                inner.flush()
-                raise OSError(disk.error, os.strerror(disk.error), str(path))
-
-            def close(self) -> None:
-                inner.close()
-                super().close()
-
-        return Full()
-
-
 def test_full_disk_while_downloading(server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     FullDisk(monkeypatch)
     with pytest.raises(DownloadError) as caught:
@@ -392,24 +362,3 @@ def test_full_disk_while_unpacking(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(DownloadError, match=r"disk full: no space left in .*out; free some"):
         extract_members(archive, {"a": ("a", DIGEST)}, tmp_path / "out")
     assert names(tmp_path / "out") == []
-
-
-# --- small helpers
-
-
-def test_write_atomically_keeps_the_old_file_on_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "file"
-    write_atomically(path, b"old")
-    write_atomically(path, b"new")
-    assert path.read_bytes() == b"new"
-    FullDisk(monkeypatch)
-    with pytest.raises(OSError, match="No space"):
-        write_atomically(path, b"newer" * 100)
-    monkeypatch.undo()
-    assert path.read_bytes() == b"new"
-    assert names(tmp_path) == ["file"]
-
-
-def test_sha256_of_a_file_larger_than_a_block(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(BODY * 10)
-    assert sha256_of(tmp_path / "file") == hashlib.sha256(BODY * 10).hexdigest()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.runs import ROOT
 
-from nas.core.optimizers import SGD
+from nas.core.optimizers import SGD, fused_sgd
 
 OPTIONS: list[dict[str, Any]] = [{}, {"momentum": 0.9, "weight_decay": 0.01}, {"momentum": 0.9, "nesterov": True}]
 
@@ -54,3 +54,17 @@ def test_the_compiler_is_not_imported() -> None:
     command = [sys.executable, "-c", "\n".join(lines)]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
     assert found.stdout.strip() == "False"
+
+
+def test_where_torch_has_no_fused_optimiser_the_usual_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = torch.optim.SGD
+
+    class Old(usual):  # type: ignore[misc, valid-type]
+        def __init__(self, *arguments: Any, fused: bool | None = None, **named: Any) -> None:
+            if fused:
+                raise RuntimeError("`fused=True` requires all the params to be floating point Tensors of ...")
+            super().__init__(*arguments, **named)
+
+    monkeypatch.setattr(torch.optim, "SGD", Old)
+    sgd = fused_sgd(iter(torch.nn.Linear(2, 2).parameters()), 0.1, 0.9, weight_decay=0.01)
+    assert [len(group["params"]) for group in sgd.param_groups] == [2] and sgd.param_groups[0]["momentum"] == 0.9

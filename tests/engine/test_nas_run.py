@@ -6,16 +6,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import optuna
 import pytest
 from ruamel.yaml import YAML
-from support.runs import ROOT, TINY, metrics_of
+from support.nas_run import DEADLINE, Desk, alive, curves, descendants, record, trials_at_work, wait_for
+from support.runs import ROOT, TINY
 
 from nas.config import load as configs
 from nas.config.rules import refusals
@@ -29,84 +26,6 @@ SEARCHER = {
     "divisor": 2,
 }
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds its descendants in /proc")
-
-
-@dataclass(frozen=True)
-class Desk:
-    """Where somebody types commands."""
-
-    place: Path
-    config: Path
-    experiments: str = "experiments"
-
-    def arguments(self, *more: str) -> list[str]:
-        return [sys.executable, "-m", "nas", "run", *more, "--experiments", self.experiments]
-
-    def start(self, *more: str) -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
-        arguments = self.arguments(*(more or (str(self.config),)))
-        return subprocess.Popen(arguments, cwd=self.place, stdout=pipe, stderr=pipe, text=True)
-
-    def run(self, *more: str) -> tuple[int, str, str]:
-        process = self.start(*more)
-        out, err = process.communicate(timeout=120)
-        return process.returncode, out, err
-
-    @property
-    def folder(self) -> Path:
-        return self.place / self.experiments / "tiny-1"
-
-
-def record(folder: Path) -> list[tuple[Any, ...]]:
-    """All that is known of the trials."""
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder / 'study.db'}")
-    names = ("seed", "bracket", "hyperparameters", "ended", "asha")
-    return [
-        (trial.number, trial.params, trial.intermediate_values, trial.state, *map(trial.user_attrs.get, names))
-        for trial in study.trials
-    ]
-
-
-def curves(folder: Path) -> list[list[tuple[int, float]]]:
-    """The validation losses in each trial's own folder."""
-    trials = sorted((folder / "trials").iterdir(), key=lambda path: int(path.name))
-    return [[(line["epochs"], line["loss"]) for line in metrics_of(trial, "validation")] for trial in trials]
-
-
-def descendants(pid: int) -> list[int]:
-    """Processes below one, those that were handed on to init excepted."""
-    parents: dict[int, int] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        parents[int(path.parent.name)] = int(fields[1])
-    found = [pid]
-    for each in found:
-        found += [child for child, parent in parents.items() if parent == each]
-    return found[1:]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def trials_at_work(pid: int) -> list[int]:
-    """The processes of trials: leaders of sessions of their own."""
-    return [each for each in descendants(pid) if alive(each) and os.getsid(each) == each]
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.02)
-    raise AssertionError("nothing came of it")
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +92,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(whole: 
     orphans = descendants(engine.pid)
     engine.kill()  # the engine, whose trials leave by themselves
     engine.wait()
-    wait_for(lambda: not any(map(alive, orphans)), 20)
+    wait_for(lambda: not any(map(alive, orphans)))
     engine = other.start()
     wait_for(lambda: (other.folder / "trials" / "3" / "metrics.jsonl").exists() and trials_at_work(engine.pid))
     for pid in [engine.pid, *descendants(engine.pid)]:  # everything
@@ -182,7 +101,7 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(whole: 
     engine = other.start()
     wait_for(lambda: trials_at_work(engine.pid))
     engine.send_signal(signal.SIGINT)  # and politely
-    out, _ = engine.communicate(timeout=60)
+    out, _ = engine.communicate(timeout=DEADLINE)
     assert engine.returncode == 130 and "nas run --resume killed/tiny-1" in out
     code, out, err = other.run("--resume", str(other.folder))
     assert (code, err) == (0, "") and "going on with" in out
@@ -256,7 +175,21 @@ def test_a_search_in_a_database_of_its_own_goes_on_when_it_is_run_again(desk: De
     folder = desk.place / desk.experiments / "stored-1"
     wait_for(lambda: (folder / "trials" / "0" / "metrics.jsonl").exists())
     engine.send_signal(signal.SIGINT)
-    engine.communicate(timeout=60)
+    engine.communicate(timeout=DEADLINE)
     code, out, err = desk.run(*words)
     assert (code, err) == (0, "") and "going on with" in out and not (folder / "study.db").exists()
     assert not folder.with_name("stored-2").exists()
+
+
+def test_modules_of_the_current_folder_replace_none_of_ours(tmp_path: Path, desk: Desk) -> None:
+    for name in ("data", "seeds", "nas_config", "model", "tokens", "model_def", "downloads"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('this is not ours')\n")
+    pairs = [f"hyperparameters.{name}={value}" for name, value in TINY.items() if name != "train_epochs"]
+    pairs += ["searcher={name: random, metric: loss, max_trials: 1}", "hyperparameters.train_epochs=1"]
+    pairs += ["data.corpus=text", f"data.data_dir={configs.load(desk.config)['data']['data_dir']}"]
+    sets = [word for pair in pairs for word in ("--config", pair)]
+    code, out, err = replace(desk, place=tmp_path).run(str(ROOT / "quickstart.yaml"), *sets)
+    assert (code, err) == (0, "") and "1 trial: 1 completed" in out
+    command = [sys.executable, "-m", "nas", "check", str(ROOT / "quickstart.yaml"), "--samples", "10"]
+    checked = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")

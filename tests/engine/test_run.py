@@ -17,8 +17,8 @@ import pytest
 import torch
 from optuna.trial import TrialState
 from ruamel.yaml import YAML
+from support.nas_run import DEADLINE, Desk, alive, curves, descendants, record, trials_at_work, wait_for
 from support.runs import IMAGES, ROOT, TINY, TINY_IMAGES, metrics_of
-from test_nas_run import Desk, alive, curves, descendants, record, trials_at_work, wait_for
 
 from nas.config import load as configs
 from nas.config.search_space import TrialSampler
@@ -71,9 +71,9 @@ def test_two_trials_at_once_survive_ctrl_c_and_a_kill(desk: Desk) -> None:
     wait_for(lambda: validated(desk.folder) >= 2 and len(trials_at_work(engine.pid)) == 2)
     everybody = descendants(engine.pid)
     os.killpg(engine.pid, signal.SIGINT)
-    out, err = engine.communicate(timeout=60)
+    out, err = engine.communicate(timeout=DEADLINE)
     assert (engine.returncode, err) == (130, "")
-    wait_for(lambda: not any(map(alive, everybody)), 5)
+    wait_for(lambda: not any(map(alive, everybody)))
     assert "stopping: each trial writes a checkpoint first" in out
     running = [trial[0] for trial in record(desk.folder) if trial[3] == TrialState.RUNNING]
     assert 0 < len(running) <= 2
@@ -101,7 +101,7 @@ def test_two_trials_at_once_survive_ctrl_c_and_a_kill(desk: Desk) -> None:
     everybody = descendants(engine.pid)
     engine.kill()
     engine.wait()
-    wait_for(lambda: not any(map(alive, everybody)), 20)
+    wait_for(lambda: not any(map(alive, everybody)))
 
     code, out, err = desk.run("--resume", str(desk.folder), "--workers", "2")
     assert (code, err) == (0, "")
@@ -130,7 +130,7 @@ def test_a_trial_of_two_processes_survives_the_death_of_the_engine(desk: Desk) -
     assert len([each for each in everybody if alive(each)]) >= 3, "torchrun, and two below it"
     engine.kill()
     engine.wait()
-    wait_for(lambda: not any(map(alive, everybody)), 40)
+    wait_for(lambda: not any(map(alive, everybody)))
     code, out, err = desk.run("--resume", str(desk.folder), "--workers", "1")
     assert (code, err) == (0, "")
     assert "device       cpu, 2 process(es)" in (desk.folder / "trials" / "0" / "log.txt").read_text()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.recurrent import cells, nodes_of, step
 
-from nas.core.fields import ConfigError
+from nas.core.errors import ConfigError
 from randomNAS_files import genotypes
-from randomNAS_files.architecture import ACTIVATIONS, Genotype, from_hparams, from_json, from_text, node_hparams, sample
+from randomNAS_files.architecture import Genotype, from_hparams, from_json, from_text, node_hparams, sample
+from randomNAS_files.space import SPACE
 
 ALL_OF_8 = [1, 2, 3, 4, 5, 6, 7, 8]
 PUBLISHED: dict[str, tuple[str, list[int]]] = {  # activation and predecessor of each node, and what is averaged
@@ -34,23 +35,10 @@ PUBLISHED: dict[str, tuple[str, list[int]]] = {  # activation and predecessor of
 }
 
 
-def nodes_of(text: str) -> tuple[tuple[str, int], ...]:
-    """`relu 0, tanh 1` as a genotype's nodes."""
-    return tuple((name, int(predecessor)) for name, predecessor in (node.split() for node in text.split(", ")))
-
-
 TEXT_OF_V2 = (  # as DARTS's own genotypes.py and logs spell it
     "Genotype(recurrent=[('sigmoid', 0), ('relu', 1), ('relu', 1), ('identity', 1), ('tanh', 2), ('sigmoid', 5), "
     "('tanh', 3), ('relu', 5)], concat=range(1, 9))"
 )
-
-
-@st.composite
-def cells(draw: st.DrawFn, full: bool = False) -> Genotype:
-    count = draw(st.integers(1, 12))
-    nodes = [(draw(st.sampled_from(ACTIVATIONS)), draw(st.integers(0, i))) for i in range(count)]
-    concat = draw(st.lists(st.integers(1, count), unique=True, min_size=1)) if not full else []
-    return Genotype(tuple(nodes), tuple(concat))
 
 
 def problems_of(call: Any, *arguments: Any, **options: Any) -> list[str]:
@@ -65,37 +53,37 @@ def problems_of(call: Any, *arguments: Any, **options: Any) -> list[str]:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_named_cells_are_the_published_ones(name: str) -> None:
     nodes, concat = PUBLISHED[name]
-    cell = genotypes.by_name(name)
+    cell = SPACE.by_name(name)
     assert cell.recurrent == nodes_of(nodes)
     assert list(cell.concat) == concat
 
 
 def test_darts_means_the_second_order_cell() -> None:
-    assert genotypes.by_name("DARTS") == Genotype(nodes_of(PUBLISHED["DARTS_V2"][0]))
+    assert SPACE.by_name("DARTS") == Genotype(nodes_of(PUBLISHED["DARTS_V2"][0]))
 
 
 def test_names_are_all_published_ones_and_nothing_else() -> None:
-    assert sorted(genotypes.names()) == sorted([*PUBLISHED, "DARTS"])
+    assert sorted(SPACE.genotypes) == sorted([*PUBLISHED, "DARTS"])
 
 
 def test_a_constant_that_a_user_adds_is_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     mine = Genotype((("tanh", 0), ("relu", 1)))
     monkeypatch.setattr(genotypes, "MY_CELL", mine, raising=False)
-    assert genotypes.by_name("MY_CELL") is mine
-    assert "MY_CELL" in genotypes.names()
+    assert SPACE.by_name("MY_CELL") is mine
+    assert "MY_CELL" in SPACE.genotypes
 
 
 @pytest.mark.parametrize(
     ("name", "nearest"), [("DARTS_v2", "DARTS_V2"), ("DART", "DARTS"), ("ASHA1", "ASHA"), ("enas", "ENAS")]
 )
 def test_a_misspelt_name_is_refused_with_the_nearest_one(name: str, nearest: str) -> None:
-    (problem,) = problems_of(genotypes.by_name, name)
+    (problem,) = problems_of(SPACE.by_name, name)
     assert repr(name) in problem and nearest in problem.partition("did you mean")[2]
 
 
-@pytest.mark.parametrize("name", ["", "zzzzzz", "Genotype", "by_name", "__name__"])
+@pytest.mark.parametrize("name", ["", "zzzzzz", "Genotype", "by_name", "__name__", "annotations"])
 def test_a_name_of_no_cell_is_refused(name: str) -> None:
-    (problem,) = problems_of(genotypes.by_name, name)
+    (problem,) = problems_of(SPACE.by_name, name)
     assert repr(name) in problem
 
 
@@ -359,27 +347,6 @@ def test_neighbouring_choices_are_independent(many: list[Genotype]) -> None:
 # Unused nodes
 
 
-def step(cell: Genotype, weights: Sequence[np.ndarray], s0: np.ndarray, h_mask: np.ndarray | float = 1.0) -> np.ndarray:
-    """The output for the initial state `s0`, from the papers' formula, without anything of the modules under test."""
-    functions: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-        "tanh": np.tanh,
-        "relu": lambda x: np.where(x > 0, x, 0.0),
-        "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-        "identity": lambda x: x,
-    }
-    states = [s0]
-    for weight, (name, predecessor) in zip(weights, cell.recurrent, strict=True):
-        previous = states[predecessor]
-        hidden = previous.shape[-1]
-        if name == "none":
-            states.append(np.zeros_like(previous))
-            continue
-        gates = (previous * h_mask) @ weight
-        share = 1 / (1 + np.exp(-gates[..., :hidden]))
-        states.append((1 - share) * previous + share * functions[name](gates[..., hidden:]))
-    return sum(states[i] for i in cell.concat) / len(cell.concat)
-
-
 def idle_weights(cell: Genotype) -> list[int]:
     """The nodes whose weights change nothing, found by changing them."""
     rng = np.random.RandomState(0)
@@ -417,5 +384,5 @@ def test_the_weights_of_used_nodes_change_the_output(cell: Genotype) -> None:
 
 @pytest.mark.parametrize("name", [*PUBLISHED, "DARTS"])
 def test_every_node_of_a_published_cell_is_used(name: str) -> None:
-    cell = genotypes.by_name(name)
+    cell = SPACE.by_name(name)
     assert cell.unused_nodes() == idle_weights(cell) == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -9,22 +12,36 @@ import torch
 import torch.nn.functional as F
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from support.runs import Laptop, assert_equal_runs, stopped_after
-from test_architecture import cells
-from test_model import ACTIVATIONS, BATCH, CELLS, HIDDEN, WORDS, build, build_cell, config, normal, wide_weights
+from support.recurrent import (
+    ACTIVATIONS,
+    BATCH,
+    CELLS,
+    HIDDEN,
+    WORDS,
+    build,
+    build_cell,
+    cells,
+    config,
+    fast_cell,
+    fast_net,
+    normal,
+    wide_weights,
+)
+from support.runs import ROOT, Laptop, assert_equal_runs, stopped_after
 
 from benchmarks.plain_recurrent import Penalties, PlainMasks, PlainModel, objective, score
 from nas.core.seeds import torch_generator
+from randomNAS_files import scoring
 from randomNAS_files.architecture import Genotype, sample
 from randomNAS_files.averaged_sgd import AveragedSGD
 from randomNAS_files.dropout import Masks, masks_for
-from randomNAS_files.fast import column_sparse as kept
-from randomNAS_files.fast import decoder as tied
-from randomNAS_files.fast import scoring as many
-from randomNAS_files.fast.plan import H, plan_of
+from randomNAS_files.fast import column_sparse, decoder
+from randomNAS_files.fast import scoring as fast_scoring
+from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
+from randomNAS_files.fast.model import FastLanguageModel
+from randomNAS_files.fast.plan import CARRIED, plan_of
 from randomNAS_files.fast.sequence import ONCE
 from randomNAS_files.model import LanguageModel, RecurrentCell, activation_penalty, summed_loss
-from randomNAS_files.scoring import score_stream
 from randomNAS_files.slices import IGNORED, Columns, fixed_slices
 
 TIME = 6
@@ -48,12 +65,11 @@ def both_forms(cell: RecurrentCell, inputs: tuple[Any, ...], genotype: Genotype 
     """Outputs, last state and all gradients are the same."""
     x, h, *masks = inputs
     found = []
-    for fast in (False, True):
-        cell.fast = fast
+    for form in (cell, fast_cell(cell)):
         leaves = [x.clone().requires_grad_(), h.clone().requires_grad_()]
-        outputs, last = cell(*leaves, *masks, genotype)
+        outputs, last = form(*leaves, *masks, genotype)
         weighed = (outputs * normal(*outputs.shape, seed=3)).sum() + (last * normal(*last.shape, seed=4)).sum()
-        grads = torch.autograd.grad(weighed, [*leaves, *cell.parameters()], allow_unused=True)
+        grads = torch.autograd.grad(weighed, [*leaves, *form.parameters()], allow_unused=True)
         found.append((outputs, last, grads))
     (plain, last, grads), (ours, our_last, our_grads) = found
     close(ours, plain)
@@ -64,6 +80,27 @@ def both_forms(cell: RecurrentCell, inputs: tuple[Any, ...], genotype: Genotype 
 def inputs_of(time: int = TIME, columns: int = BATCH, size: int = HIDDEN, masked: bool = True) -> tuple[Any, ...]:
     masks = (torch.rand(2, columns, size, generator=torch.Generator().manual_seed(9)) < 0.6).double() / 0.6
     return normal(time, columns, size), normal(columns, size, seed=2), *(masks.unbind(0) if masked else (None, None))
+
+
+# Both forms are one module with two ways to compute
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_both_forms_start_from_the_same_weights_under_the_same_names(depth: int) -> None:
+    first, second = (
+        kind(config(depth=depth), CELLS["ENAS"], WORDS, torch.Generator().manual_seed(3)).state_dict()
+        for kind in (LanguageModel, FastLanguageModel)
+    )
+    assert list(first) == list(second) and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_plain_model_stands_alone() -> None:
+    code = """
+import sys
+import randomNAS_files.model, randomNAS_files.scoring, randomNAS_files.averaged_sgd
+sys.exit(any(name.startswith("randomNAS_files.fast") for name in sys.modules))
+"""
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 
 # Plans
@@ -77,7 +114,7 @@ def test_a_plan_computes_every_used_node_once_after_what_it_reads(genotype: Geno
     assert sorted(node for group in plan.groups for node in group.nodes) == [0, *sorted(used)]
     known = set(plan.zero)
     for group in plan.groups:
-        assert group.source in known | {H}
+        assert group.source in known | {CARRIED}
         assert [name for name, first, last in group.runs for _ in range(first, last)] == [
             genotype.recurrent[node - 1][0] if node else "tanh" for node in group.nodes
         ]
@@ -114,8 +151,7 @@ def test_other_cells_with_the_same_weights() -> None:
 
 @pytest.mark.parametrize("name", ["ENAS", "with_none", "partial", "sample1"])
 def test_gradients_are_those_of_finite_differences(name: str) -> None:
-    cell = build_cell(CELLS[name], hidden=3)
-    cell.fast = True
+    cell = fast_cell(build_cell(CELLS[name], hidden=3))
     with torch.no_grad():
         for parameter in cell.parameters():
             parameter.mul_(0.3)
@@ -140,13 +176,12 @@ def test_gradients_are_those_of_finite_differences(name: str) -> None:
 
 
 def test_memory_is_used_again_but_never_while_it_is_needed() -> None:
-    cell = build_cell(CELLS["DARTS_V2"])
+    plain = build_cell(CELLS["DARTS_V2"])
     expected = {}
     for time, columns in ((4, 3), (2, 3), (7, 3), (3, 2)):
-        cell.fast = False
         x, h, *masks = inputs_of(time, columns)
-        expected[time, columns] = torch.autograd.grad(cell(x, h, *masks)[0].square().sum(), cell.w0)[0]
-    cell.fast = True
+        expected[time, columns] = torch.autograd.grad(plain(x, h, *masks)[0].square().sum(), plain.w0)[0]
+    cell = fast_cell(plain)
     for _ in range(2):
         pending = []
         for time, columns in expected:
@@ -156,27 +191,24 @@ def test_memory_is_used_again_but_never_while_it_is_needed() -> None:
             cell(*inputs_of(5, 3))
         for loss, gradient in pending:
             close(torch.autograd.grad(loss, cell.w0)[0], gradient)
-    spare = list(cell._spares._free)
+    spare = list(cell._workspaces._free)
     assert 0 < len(spare) <= 2
     x, h, *masks = inputs_of(3, 2)
     cell(x, h, *masks)[0].sum().backward()
-    assert any(space is cell._spares._free[0] for space in spare)
+    assert any(space is cell._workspaces._free[0] for space in spare)
 
 
 def test_a_second_backward_pass_is_refused() -> None:
-    cell, net = build_cell(CELLS["ASHA"]), build(CELLS["ASHA"])
-    cell.fast = True
-    net.use_fast(True)
+    cell, net = fast_cell(build_cell(CELLS["ASHA"])), fast_net(build(CELLS["ASHA"]))
     words = torch.zeros(TIME, BATCH, dtype=torch.int64)
     for loss in (cell(*inputs_of())[0].sum(), net(words, net.initial_state(BATCH), targets=words).loss):
         loss.backward(retain_graph=True)
-        with pytest.raises(RuntimeError, match=ONCE[:40]):
+        with pytest.raises(RuntimeError, match=re.escape(ONCE)):
             loss.backward()
 
 
 def test_weights_changed_before_the_backward_pass_are_noticed() -> None:
-    cell = build_cell(CELLS["ASHA"])
-    cell.fast = True
+    cell = fast_cell(build_cell(CELLS["ASHA"]))
     loss = cell(*inputs_of())[0].sum()
     with torch.no_grad():
         cell.w0.mul_(2)
@@ -189,15 +221,15 @@ def test_weights_changed_before_the_backward_pass_are_noticed() -> None:
 
 @pytest.fixture(params=[1120, 5, 18], ids="chunks of {}".format)
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(tied, "CHUNK", request.param)
+    monkeypatch.setattr(decoder, "CHUNK", request.param)
     return int(request.param)
 
 
-@pytest.fixture(params=[False, True], ids=["all features", "kept features"])
+@pytest.fixture(params=[False, True], ids=["all features", "active features"])
 def gather(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
     """Whether products leave out what dropout drops; in models as small as these it would never pay."""
-    for module in (kept, tied):
-        monkeypatch.setattr(module, "worth_gathering", lambda *_: request.param)
+    for module in (column_sparse, decoder):
+        monkeypatch.setattr(module, "gathering_pays", lambda *_: request.param)
     return bool(request.param)
 
 
@@ -209,8 +241,7 @@ def words_and_targets(ignored: bool = True) -> tuple[torch.Tensor, torch.Tensor]
     return words[0], targets
 
 
-def model_grads(net: LanguageModel, fast: bool, masks: Masks | None, targets: torch.Tensor) -> tuple[Any, ...]:
-    net.use_fast(fast)
+def model_grads(net: LanguageModel, masks: Masks | None, targets: torch.Tensor) -> tuple[Any, ...]:
     words, _ = words_and_targets()
     hidden = [normal(BATCH, HIDDEN, seed=k).requires_grad_() for k in range(len(net.cells))]
     output = net(words, hidden, masks, targets=targets)
@@ -227,11 +258,9 @@ def test_loss_and_gradients_of_the_model_are_the_same(name: str, depth: int, chu
             parameter.mul_(0.4)
     for masked in (False, True):
         found = [
-            model_grads(
-                net, fast, masks_for(3, 1, torch.device("cpu"), BATCH, slice(None)) if masked else None, targets
-            )
+            model_grads(form, masks_for(3, 1, torch.device("cpu"), BATCH, slice(None)) if masked else None, targets)
             for targets in (words_and_targets()[1],)
-            for fast in (False, True)
+            for form in (net, fast_net(net))
         ]
         close(found[1][0], found[0][0])
         all_close(found[1][1], found[0][1])
@@ -247,7 +276,7 @@ def test_columns_of_which_dropout_leaves_nothing(lost: list[int], gather: bool) 
     for fast in (False, True):
         h, embedding, bias = (leaf.clone().requires_grad_() for leaf in leaves)
         if fast:
-            loss = tied.decoded_loss(tied.Tie(), h, h * mask, mask, embedding, bias, targets)
+            loss = decoder.decoded_loss(decoder.SharedWeightGrad(), h, h * mask, mask, embedding, bias, targets)
         else:
             loss = summed_loss(F.linear(h * mask, embedding, bias), targets)
         found.append((loss, torch.autograd.grad(loss, [h, embedding, bias])))
@@ -256,11 +285,14 @@ def test_columns_of_which_dropout_leaves_nothing(lost: list[int], gather: bool) 
 
 
 @pytest.mark.parametrize("frozen", [None, 0, 1])
-def test_a_product_with_kept_features_is_the_product(frozen: int | None, gather: bool) -> None:
+def test_a_product_with_active_features_is_the_product(frozen: int | None, gather: bool) -> None:
     mask = (torch.rand(BATCH, HIDDEN, generator=torch.Generator().manual_seed(2)) < 0.5).double() * 2
     mask[1] = 0
     grads = []
-    for product in (lambda x, weight: (x * mask) @ weight, lambda x, weight: kept.masked_product(x, mask, weight)):
+    for product in (
+        lambda x, weight: (x * mask) @ weight,
+        lambda x, weight: column_sparse.masked_product(x, mask, weight),
+    ):
         leaves = [normal(TIME, BATCH, HIDDEN), normal(HIDDEN, 7, seed=3)]
         for i, leaf in enumerate(leaves):
             leaf.requires_grad_(i != frozen)
@@ -271,14 +303,14 @@ def test_a_product_with_kept_features_is_the_product(frozen: int | None, gather:
 
 
 def test_features_are_left_out_where_that_saves_work() -> None:
-    def mask(kept: float, width: int = 850) -> torch.Tensor:
-        return (torch.rand(16, width, generator=torch.Generator().manual_seed(1)) < kept).float()
+    def mask(share: float, width: int = 850) -> torch.Tensor:
+        return (torch.rand(16, width, generator=torch.Generator().manual_seed(1)) < share).float()
 
-    assert kept.worth_gathering(mask(0.25), 35, 10_000)
-    assert not kept.worth_gathering(mask(0.25), 5, 10_000)  # too few time steps to gather weights for
-    assert not kept.worth_gathering(mask(0.75), 35, 10_000)
-    assert not kept.worth_gathering(mask(0.25, 64), 35, 200)
-    assert not kept.worth_gathering(mask(0.25).to("meta"), 35, 10_000)
+    assert column_sparse.gathering_pays(mask(0.25), 35, 10_000)
+    assert not column_sparse.gathering_pays(mask(0.25), 5, 10_000)  # too few time steps to gather weights for
+    assert not column_sparse.gathering_pays(mask(0.75), 35, 10_000)
+    assert not column_sparse.gathering_pays(mask(0.25, 64), 35, 200)
+    assert not column_sparse.gathering_pays(mask(0.25).to("meta"), 35, 10_000)
 
 
 def test_only_what_wants_a_gradient_gets_one() -> None:
@@ -286,13 +318,12 @@ def test_only_what_wants_a_gradient_gets_one() -> None:
     words, targets = words_and_targets()
     for frozen in (["embedding"], ["decoder_bias", "cells.0.w0"], ["cells.0.nodes.3"]):
         grads = []
-        for fast in (False, True):
-            net.use_fast(fast)
-            net.zero_grad()
-            for name, parameter in net.named_parameters():
+        for form in (net, fast_net(net)):
+            form.zero_grad()
+            for name, parameter in form.named_parameters():
                 parameter.requires_grad_(name not in frozen)
-            net(words, net.initial_state(BATCH), targets=targets).loss.backward()
-            grads.append([parameter.grad for parameter in net.parameters()])
+            form(words, form.initial_state(BATCH), targets=targets).loss.backward()
+            grads.append([parameter.grad for parameter in form.parameters()])
         all_close(grads[1], grads[0])
 
 
@@ -300,13 +331,11 @@ def test_without_targets_logits_are_the_same() -> None:
     net = build(CELLS["DARTS_V1"], 2)
     words, _ = words_and_targets()
     plain = net(words, net.initial_state(BATCH)).logits
-    net.use_fast(True)
-    close(net(words, net.initial_state(BATCH)).logits, plain)
+    close(fast_net(net)(words, net.initial_state(BATCH)).logits, plain)
 
 
 def test_dropout_drops_the_share_that_it_should() -> None:
-    net = LanguageModel(config(hidden=50, dropout=0.3), CELLS["ASHA"], WORDS, torch.Generator().manual_seed(0))
-    net.use_fast(True)
+    net = FastLanguageModel(config(hidden=50, dropout=0.3), CELLS["ASHA"], WORDS, torch.Generator().manual_seed(0))
     words, targets = words_and_targets()
     dropped = []
     for batch in range(200):
@@ -331,7 +360,7 @@ class Given(Masks):
 def test_it_is_the_function_of_2019(name: str, gather: bool) -> None:
     """float64, from the same weights and masks: the loss to 1e-12, gradients to 1e-9."""
     settings = config(**{**DROPOUTS, "dropoute": 0.0})
-    net = build(CELLS[name], **{**DROPOUTS, "dropoute": 0.0})
+    net = fast_net(build(CELLS[name], **{**DROPOUTS, "dropoute": 0.0}))
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.mul_(0.4)
@@ -339,7 +368,6 @@ def test_it_is_the_function_of_2019(name: str, gather: bool) -> None:
     words, targets = words_and_targets(ignored=False)
     masks = Given(torch.Generator().manual_seed(1), BATCH, slice(None))
     object.__setattr__(masks, "drawn", [])
-    net.use_fast(True)
     output = net(words, net.initial_state(BATCH), masks, targets=targets)
     total = output.loss / targets.numel() + activation_penalty(output, 2.0, 1.0)
     theirs = PlainMasks(*masks.drawn)  # type: ignore[attr-defined]
@@ -359,12 +387,11 @@ def test_it_is_the_function_of_2019(name: str, gather: bool) -> None:
 @pytest.mark.parametrize("device", DEVICES)
 def test_single_precision_is_as_exact_as_the_plain_form(device: str) -> None:
     """The error against float64, of the fast form, is that of the plain one, give or take; relus make more of it."""
-    net = LanguageModel(config(hidden=64), CELLS["DARTS_V2"], WORDS, torch.Generator().manual_seed(0)).to(device)
+    net = FastLanguageModel(config(hidden=64), CELLS["DARTS_V2"], WORDS, torch.Generator().manual_seed(0)).to(device)
     exact = LanguageModel(config(hidden=64), CELLS["DARTS_V2"], WORDS, torch.Generator().manual_seed(0)).double()
     words, targets = words_and_targets()
     exact_loss = exact(words, exact.initial_state(BATCH), targets=targets).loss
     exact_loss.backward()
-    net.use_fast(True)
     loss = net(words.to(device), net.initial_state(BATCH), targets=targets.to(device)).loss
     loss.backward()
     assert abs(loss.item() / exact_loss.item() - 1) < 1e-6
@@ -380,11 +407,11 @@ def test_single_precision_is_as_exact_as_the_plain_form(device: str) -> None:
 @pytest.mark.parametrize("max_norm", [None, 0.5, 1e6])
 @pytest.mark.parametrize("decay", [0.0, 0.1])
 def test_the_fast_step_is_the_plain_one(decay: float, max_norm: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("randomNAS_files.averaged_sgd._BLOCK", 7)
+    monkeypatch.setattr("randomNAS_files.fast.averaged_sgd._BLOCK", 7)
     sides = []
-    for fast in (False, True):
+    for kind in (AveragedSGD, FastAveragedSGD):
         params = [normal(5, 4, seed=1), normal(3, seed=2), normal(4, 6, seed=3).t(), normal(2, seed=4)]
-        sgd = AveragedSGD([p.requires_grad_() for p in params], 0.3, decay, max_norm=max_norm, fast=fast)
+        sgd = kind([p.requires_grad_() for p in params], 0.3, decay, max_norm=max_norm)
         for k in range(5):
             for i, p in enumerate(params[:3]):  # the last one has no gradient
                 p.grad = normal(*p.shape, seed=10 * k + i)
@@ -400,10 +427,10 @@ def test_the_fast_step_is_the_plain_one(decay: float, max_norm: float | None, mo
 
 def test_clipping_is_that_of_torch() -> None:
     gradient = normal(6, 4, seed=5)
-    for fast in (False, True):
+    for kind in (AveragedSGD, FastAveragedSGD):
         p = torch.zeros(6, 4, dtype=torch.float64, requires_grad=True)
         p.grad = gradient.clone()
-        AveragedSGD([p], 1.0, max_norm=0.25, fast=fast).step()
+        kind([p], 1.0, max_norm=0.25).step()
         torch.testing.assert_close(p.detach().norm().item(), 0.25, rtol=1e-5, atol=0)
         torch.testing.assert_close(-p.detach() / 0.25, gradient / gradient.norm(), rtol=1e-5, atol=0)
 
@@ -411,31 +438,32 @@ def test_clipping_is_that_of_torch() -> None:
 # Many cells
 
 
-class Total:
-    """What `score_stream` sums."""
-
-    def __init__(self) -> None:
-        self.loss, self.words = 0.0, 0
-
-    def update(self, weight: torch.Tensor, loss: torch.Tensor) -> None:
-        self.loss, self.words = self.loss + loss.item(), self.words + int(weight)
-
-
 @pytest.mark.parametrize("rows", [1, 12, 1024])
 @pytest.mark.parametrize("depth", [1, 2])
 def test_many_cells_score_as_one_after_another(depth: int, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(many, "ROWS", rows)
+    monkeypatch.setattr(fast_scoring, "ROWS", rows)
     net = build(CELLS["ENAS"], depth)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.mul_(0.3)
     chosen = [sample(seed) for seed in range(6)] + list(CELLS.values())
     columns = Columns(torch.randint(WORDS, (45,), generator=torch.Generator().manual_seed(1)), 4, slice(None), pad=True)
-    found = many.score_cells(net, columns, 5, chosen)
-    for loss, genotype in zip(found, chosen, strict=True):
-        total = Total()
-        score_stream(net, columns, 5, total, genotype)
-        assert loss == pytest.approx(total.loss / total.words, rel=1e-10), str(genotype)
+    found = fast_scoring.score_cells(fast_net(net), columns, 5, chosen)
+    expected = scoring.score_cells(net, columns, 5, chosen)
+    for loss, plain, genotype in zip(found, expected, chosen, strict=True):
+        assert loss == pytest.approx(plain, rel=1e-10), str(genotype)
+        assert plain == mean_loss(net, columns, 5, genotype)
+    assert not net.training
+
+
+def mean_loss(net: LanguageModel, columns: Columns, bptt: int, genotype: Genotype) -> float:
+    """Summed over slices, and divided by the number of words that count."""
+    total, words, hidden = 0.0, 0, net.initial_state(columns.inputs.size(1))
+    for piece in fixed_slices(len(columns), bptt):
+        inputs, targets = columns[piece]
+        loss, count, hidden = scoring.score_slice(net, inputs, targets, hidden, genotype)
+        total, words = total + loss.item(), words + int(count)
+    return total / words
 
 
 def test_the_scores_are_those_of_the_model_of_2019() -> None:
@@ -447,7 +475,12 @@ def test_the_scores_are_those_of_the_model_of_2019() -> None:
     reference = PlainModel(config(), genotype, WORDS).double().copy_weights(net)
     columns = Columns(torch.arange(41) % WORDS, 4, slice(None), pad=True)
     slices = [columns[piece] for piece in fixed_slices(len(columns), 5)]
-    assert many.score_cells(net, columns, 5, [genotype])[0] == pytest.approx(score(reference, slices, 4), rel=1e-12)
+    expected = pytest.approx(score(reference, slices, 4), rel=1e-12)
+    for found in (
+        fast_scoring.score_cells(fast_net(net), columns, 5, [genotype]),
+        scoring.score_cells(net, columns, 5, [genotype]),
+    ):
+        assert found == [expected]
 
 
 # The trial
@@ -480,13 +513,14 @@ def test_both_forms_resume_exactly(laptop: Laptop, fast: bool) -> None:
 def test_on_a_gpu_both_forms_train_the_same() -> None:
     found = []
     for fast in (False, True):
-        net = LanguageModel(config(depth=2, **DROPOUTS), CELLS["ENAS"], WORDS, torch.Generator().manual_seed(0))
+        kind = FastLanguageModel if fast else LanguageModel
+        net = kind(config(depth=2, **DROPOUTS), CELLS["ENAS"], WORDS, torch.Generator().manual_seed(0))
         wide_weights(net)
         with torch.no_grad():
             for parameter in net.parameters():
                 parameter.mul_(0.4)
-        net.to("cuda").use_fast(fast)
-        sgd = AveragedSGD(net.parameters(), 0.5, 1e-3, max_norm=0.25, fast=fast)
+        net.to("cuda")
+        sgd = (FastAveragedSGD if fast else AveragedSGD)(net.parameters(), 0.5, 1e-3, max_norm=0.25)
         words, targets = (part.cuda() for part in words_and_targets())
         for _ in range(3):
             masks = Masks(torch_generator("cuda", 1, "test"), BATCH, slice(None))

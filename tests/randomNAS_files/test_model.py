@@ -12,69 +12,33 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_architecture import cells, step
+from support.recurrent import (
+    ACTIVATIONS,
+    BATCH,
+    CELLS,
+    HIDDEN,
+    PARTIAL,
+    PLAIN,
+    TIME,
+    WITH_NONE,
+    WORDS,
+    build,
+    build_cell,
+    cells,
+    config,
+    generator,
+    mask_pair,
+    normal,
+    step,
+    tokens,
+)
 
-from nas.core.fields import ConfigError, read
-from randomNAS_files import genotypes
+from nas.core.errors import ConfigError
+from nas.core.fields import read
 from randomNAS_files.architecture import Genotype, sample
 from randomNAS_files.dropout import masks_for
 from randomNAS_files.model import LanguageModel, ModelConfig, Output, RecurrentCell, activation_penalty
-
-TIME, BATCH, HIDDEN, WORDS = 4, 3, 5, 11
-WITH_NONE = Genotype((("tanh", 0), ("none", 1), ("relu", 2), ("sigmoid", 3), ("identity", 2)), (2, 4, 5))
-PARTIAL = Genotype((("relu", 0), ("sigmoid", 0), ("identity", 1), ("tanh", 2)), (4, 1))
-CELLS = {
-    **{name: genotypes.by_name(name) for name in ("ENAS", "DARTS_V1", "DARTS_V2", "ASHA")},
-    **{f"sample{seed}": sample(seed) for seed in range(4)},
-    "with_none": WITH_NONE,
-    "partial": PARTIAL,
-    "one_node": Genotype((("sigmoid", 0),)),
-}
-ACTIVATIONS = ["tanh", "relu", "sigmoid", "identity"]
-PLAIN = {"dropout": 0.0, "dropouth": 0.0, "dropoutx": 0.0, "dropouti": 0.0, "dropoute": 0.0}
-
-
-def config(hidden: int = HIDDEN, depth: int = 1, **changes: Any) -> ModelConfig:
-    return ModelConfig(**{"emsize": hidden, "nhid": hidden, "nhidlast": hidden, "depth": depth, **PLAIN, **changes})
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def wide_weights(module: torch.nn.Module, seed: int = 0) -> None:
-    """Weights of float64, large enough for the nonlinearities to matter."""
-    module.double()
-    with torch.no_grad():
-        for parameter in module.parameters():
-            parameter.normal_(generator=(rng := generator(seed)))
-            seed = int(torch.randint(2**31, (), generator=rng))
-
-
-def build_cell(genotype: Genotype, init_op: str = "tanh", hidden: int = HIDDEN) -> RecurrentCell:
-    cell = RecurrentCell(genotype, hidden, init_op)
-    wide_weights(cell)
-    return cell
-
-
-def build(genotype: Genotype, depth: int = 1, **changes: Any) -> LanguageModel:
-    net = LanguageModel(config(depth=depth, **changes), genotype, WORDS, generator())
-    wide_weights(net)
-    return net
-
-
-def normal(*shape: int, seed: int = 1) -> torch.Tensor:
-    return torch.randn(shape, generator=generator(seed), dtype=torch.float64)
-
-
-def tokens(time: int = TIME) -> torch.Tensor:
-    return torch.randint(WORDS, (time, BATCH), generator=generator(5))
-
-
-def mask_pair(hidden: int = HIDDEN) -> tuple[torch.Tensor, torch.Tensor]:
-    keep = torch.rand(2, BATCH, hidden, generator=generator(9)) < 0.6
-    return tuple((keep.double() / 0.6).unbind(0))  # type: ignore[return-value]
-
+from randomNAS_files.space import SPACE
 
 # The reference
 
@@ -267,14 +231,14 @@ def test_the_initial_state_is_zero_for_each_layer(depth: int) -> None:
 def test_the_published_model_has_23_million_parameters() -> None:
     hidden, vocabulary, nodes = 850, 10_000, 8
     by_hand = vocabulary * hidden + vocabulary + 2 * hidden * 2 * hidden + nodes * hidden * 2 * hidden
-    net = LanguageModel(config(hidden), genotypes.by_name("DARTS_V2"), vocabulary, generator())
+    net = LanguageModel(config(hidden), SPACE.by_name("DARTS_V2"), vocabulary, generator())
     count = sum(parameter.numel() for parameter in net.parameters())
     assert count == by_hand == 22_960_000
     assert round(count / 1e6) == 23
 
 
 def test_weights_start_uniformly_within_004_and_the_bias_at_zero() -> None:
-    net = LanguageModel(config(100), genotypes.by_name("DARTS_V2"), 300, generator())
+    net = LanguageModel(config(100), SPACE.by_name("DARTS_V2"), 300, generator())
     for name, parameter in net.named_parameters():
         values = parameter.detach().double().flatten()
         if name == "decoder_bias":

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.core.fields import ConfigError
+from nas.core.errors import ConfigError
 from randomNAS_files.slices import IGNORED, Columns, RandomSlices, fixed_slices, own_columns
 
 ALL = slice(None)

@@ -24,9 +24,9 @@ from nas.results.curve_data import (
     best,
     best_so_far,
     caption,
+    drawable,
     logarithmic_metric,
     logarithmic_time,
-    measured,
 )
 from nas.results.curves import draw
 
@@ -76,7 +76,7 @@ def test_the_best_trial_has_the_best_finite_value_in_both_directions(
     curves = [Curve(number, points, ended) for number, (points, ended) in enumerate(trials)]
     shuffle.shuffle(curves)
     values = [value for points, _ in trials for _, value in points if abs(value) <= 100]
-    winner = best(measured(curves, smaller), smaller)
+    winner = best(drawable(curves, smaller), smaller)
     if not values:
         assert winner is None
         return
@@ -95,7 +95,7 @@ def test_the_best_so_far_never_gets_worse(smaller: bool, number: int, steps: lis
         Curve(1, [(1, 3.5)], "completed"),
         Curve(4, [(1, math.nan)], "diverged"),
     ]
-    lines = measured(curves, smaller)
+    lines = drawable(curves, smaller)
     winner = best(lines, smaller)
     assert winner and winner.number == number
     assert best_so_far(lines, smaller) == list(enumerate(steps))
@@ -104,7 +104,7 @@ def test_the_best_so_far_never_gets_worse(smaller: bool, number: int, steps: lis
 def test_placeholders_of_diverged_trials_are_no_measurements() -> None:
     points = [(3, 1e10), (2, 0.5), (1, 0.7), (4, math.nan), (5, math.inf), (6, 1e9), (7, -1e10)]
     for smaller in (True, False):
-        (line,) = measured([Curve(0, points, "diverged"), Curve(1, points[3:], "diverged")], smaller)
+        (line,) = drawable([Curve(0, points, "diverged"), Curve(1, points[3:], "diverged")], smaller)
         assert line.points == [(1, 0.7), (2, 0.5)]
         assert line.best == ((2, 0.5) if smaller else (1, 0.7))
 
@@ -164,7 +164,7 @@ def test_the_metric_is_logarithmic_where_it_varies_much(values: list[float], log
 def test_any_number_of_trials_is_drawn(curves: list[Curve], tmp_path: Path) -> None:
     path = tmp_path / "new" / "curves.png"
     with_best = len(orange(picture(path, curves, rungs=(0, 1, 4, 16, 64)))) > 50
-    assert with_best == bool(measured(curves, True))
+    assert with_best == bool(drawable(curves, True))
     assert list(path.parent.iterdir()) == [path]
 
 

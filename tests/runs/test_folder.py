@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from nas.core.fields import ConfigError
+from nas.core.errors import ConfigError
 from nas.runs.run_folder import RunFolder
 
 CONFIG = {"name": "x", "hyperparameters": {"learning_rate": 8e-07, "arch_to_use": "DARTS_V2", "flags": [True, None]}}

@@ -20,10 +20,12 @@ import torch
 
 from nas import trial as training
 from nas.config import load as configs
-from nas.core.fields import ConfigError
+from nas.core.errors import ConfigError
 from support.stub_master import StubMaster
 
 ROOT = Path(__file__).resolve().parents[2]
+DEADLINE = 300.0
+"""Seconds that a process of an end-to-end test may take; far more than it needs on an idle machine."""
 WORDS = 40
 TINY: dict[str, Any] = {
     "emsize": 8,
@@ -292,7 +294,7 @@ def step_losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     before = [0.0, 0.0]
 
     def note(trial: Any, index: int) -> None:
-        if index % (trial.context._epoch_len or 1) == 0:
+        if index % (trial.epoch_length or 1) == 0:
             before[:] = [0.0, 0.0]
         totals = trial.train_means.totals()
         losses.append((totals[0] - before[0]) / (totals[1] - before[1]))
@@ -324,7 +326,7 @@ def torchrun(arguments: list[str], kind: Kind = RECURRENT) -> subprocess.Popen[s
     return start([*arguments, "--device", "cpu"], kind, launcher=TWO)
 
 
-def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = DEADLINE) -> None:
     """Wait for something that a running process brings about."""
     end = time.monotonic() + seconds
     while not condition():

@@ -13,7 +13,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.trial.metrics import NONFINITE_PLACEHOLDER, WeightedMeans, replace_nonfinite
+from nas.runs.ranking import NONFINITE_PLACEHOLDER
+from nas.trial.metrics import WeightedMeans, replace_nonfinite
 
 CPU = torch.device("cpu")
 SAMPLES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60)

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.core import fields as hparams
-from nas.core.fields import ConfigError, closest, field, read, unknown
+from nas.core.errors import ConfigError
+from nas.core.fields import field, read
 
 
 @dataclass(frozen=True)
@@ -243,27 +244,6 @@ def test_a_section_that_is_no_mapping_is_refused(values: Any) -> None:
 def test_the_section_is_named_in_every_problem() -> None:
     problems = problems_of({"emsize": "x", "other": 1}, Required, section="records")
     assert len(problems) == 3 and all(problem.startswith("records.") for problem in problems)
-
-
-@pytest.mark.parametrize(
-    ("name", "nearest"), [("darts_v2", "DARTS_V2"), ("DARTS-V1", "DARTS_V1"), ("ANAS", "ENAS"), ("ahsa", "ASHA")]
-)
-def test_the_nearest_name_comes_first_whatever_its_case(name: str, nearest: str) -> None:
-    assert closest(name, ["ENAS", "DARTS_V1", "DARTS_V2", "ASHA"])[0] == nearest
-
-
-def test_nothing_is_near_a_name_unlike_all() -> None:
-    assert closest("zzzzzz", ["ENAS", "ASHA"]) == []
-
-
-def test_an_unknown_name_among_none_says_so() -> None:
-    assert unknown("op 'x'", "x", []) == "op 'x' is not known; known: none"
-
-
-def test_several_near_names_are_all_offered() -> None:
-    sentence = unknown("genotype 'DARTS_V'", "DARTS_V", ["DARTS_V1", "DARTS_V2"])
-    assert sentence.startswith("genotype 'DARTS_V' is not known; did you mean ")
-    assert "DARTS_V1" in sentence and " or " in sentence and "DARTS_V2" in sentence
 
 
 @pytest.mark.parametrize("group", [Types, Rules, Required])

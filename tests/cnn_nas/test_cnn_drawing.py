@@ -1,4 +1,4 @@
-"""Architectures as plain text: what is drawn is read back by following the lines, as an eye would."""
+"""Architectures as plain text and as graphs: what is drawn is read back by following the lines, as an eye would."""
 
 from __future__ import annotations
 
@@ -13,11 +13,8 @@ from hypothesis import strategies as st
 from support.runs import ROOT
 
 from cnn_nas import architecture as images
-from cnn_nas import drawing as drawn_images
-from cnn_nas import genotypes as known_images
-from randomNAS_files import architecture as words
-from randomNAS_files import drawing as drawn_words
-from randomNAS_files import genotypes as known_words
+from cnn_nas import drawing, genotypes
+from cnn_nas.space import SPACE
 
 NONE = "none"
 
@@ -26,38 +23,6 @@ def numbers(text: str) -> list[int]:
     """`2-4, 7` as numbers."""
     spans = [[int(end) for end in part.split("-")] for part in text.split(", ")]
     return [number for span in spans for number in range(span[0], span[-1] + 1)]
-
-
-def above(rows: Sequence[str], row: int, column: int) -> str:
-    """The label from which a branch hangs: straight up, along lines without a gap."""
-    while row := row - 1:
-        if rows[row][column] not in "│├":
-            break
-    return rows[row][column:]
-
-
-def read_words(rows: Sequence[str]) -> tuple[words.Genotype, set[int]]:
-    """The recurrent cell that is drawn, and the nodes drawn as unused."""
-    end = next(i for i, row in enumerate(rows) if row.startswith("output"))
-    tree, output = rows[:end], " ".join(row.strip() for row in rows[end:])
-    assert tree[:2] == ["x, h", "└─ s0"]
-    nodes, unused = {}, set()
-    for i, row in enumerate(tree):
-        branch = re.fullmatch(r"([│ ]*)([├└])─ (\d+) (\w+)( \(unused\))?( …)?", row)
-        if branch is None:
-            assert i < 2 or re.fullmatch(r"\d+ \w+( \(unused\))?", row)
-            continue
-        column, number = len(branch[1]), int(branch[3])
-        assert number not in nodes
-        below = tree[i + 1][column : column + 1] if i + 1 < len(tree) else ""
-        assert (below != "" and below in "│├└") == (branch[2] == "├")
-        parent = above(tree, i, column).split()[0]
-        nodes[number] = (branch[4], 0 if parent == "s0" else int(parent))
-        if branch[5]:
-            unused.add(number)
-    concat = re.fullmatch(r"output: mean of ([\d, -]+)", output)
-    assert concat and sorted(nodes) == list(range(1, len(nodes) + 1))
-    return words.Genotype(tuple(nodes[i] for i in sorted(nodes)), tuple(numbers(concat[1]))), unused
 
 
 def read_cell(rows: Sequence[str]) -> tuple[tuple[images.Edge, ...], tuple[int, ...], set[int]]:
@@ -93,16 +58,8 @@ def read_images(rows: Sequence[str]) -> tuple[images.Genotype, set[int], set[int
     return found, normal[2], reduce[2]
 
 
-def idle_words(cell: words.Genotype) -> set[int]:
-    """The nodes that the output does not depend on, by what each state depends on from the inputs on."""
-    states: list[set[int]] = [set()]
-    for i, (name, pred) in enumerate(cell.recurrent, start=1):
-        states.append(set() if name == NONE else {i} | states[pred])
-    return set(range(1, len(states))) - set().union(*(states[i] for i in cell.concat))
-
-
 def idle_images(edges: Sequence[images.Edge], concat: Sequence[int]) -> set[int]:
-    """The same for a convolutional cell."""
+    """The nodes that the output does not depend on, by what each state depends on from the inputs on."""
     states: list[set[int]] = [set(), set()]
     for node in range(2, 2 + len(edges) // 2):
         sides = edges[2 * node - 4 : 2 * node - 2]
@@ -114,28 +71,11 @@ def assert_plain(rows: Sequence[str]) -> None:
     assert all(len(row) <= 100 and row.isprintable() and row == row.rstrip() and row for row in rows)
 
 
-def assert_words(cell: words.Genotype) -> None:
-    rows = drawn_words.draw(cell)
-    assert_plain(rows)
-    assert read_words(rows) == (cell, idle_words(cell))
-
-
 def assert_images(genotype: images.Genotype) -> None:
-    rows = drawn_images.draw(genotype)
+    rows = drawing.draw(genotype)
     assert_plain(rows)
     idle = [idle_images(getattr(genotype, cell), getattr(genotype, f"{cell}_concat")) for cell in images.CELLS]
     assert read_images(rows) == (genotype, *idle)
-
-
-@st.composite
-def word_cells(draw: st.DrawFn) -> words.Genotype:
-    count = draw(st.integers(1, 60))
-    reach = draw(st.sampled_from([1, 2, 60]))  # 1 is a chain, the deepest tree
-    nodes = [
-        (draw(st.sampled_from(words.ACTIVATIONS)), draw(st.integers(max(0, i - reach + 1), i))) for i in range(count)
-    ]
-    concat = draw(st.lists(st.integers(1, count), unique=True))
-    return words.Genotype(tuple(nodes), tuple(concat))
 
 
 @st.composite
@@ -145,67 +85,36 @@ def image_cells(draw: st.DrawFn) -> tuple[tuple[images.Edge, ...], tuple[int, ..
     return tuple(edges), tuple(draw(st.lists(st.integers(2, nodes + 1), unique=True)))
 
 
-@pytest.mark.parametrize("name", known_words.names())
-def test_each_named_recurrent_cell_is_read_back(name: str) -> None:
-    assert_words(known_words.by_name(name))
-
-
-@pytest.mark.parametrize("name", known_images.names())
-def test_each_named_convolutional_architecture_is_read_back(name: str) -> None:
-    assert_images(known_images.by_name(name))
+@pytest.mark.parametrize("name", SPACE.genotypes)
+def test_each_named_architecture_is_read_back(name: str) -> None:
+    assert_images(SPACE.by_name(name))
 
 
 @settings(deadline=None)
 @given(st.integers(0, 2**31 - 1))
 def test_sampled_architectures_are_read_back(seed: int) -> None:
-    assert_words(words.sample(seed))
     assert_images(images.sample(seed))
-
-
-@settings(deadline=None, max_examples=50)
-@given(word_cells())
-def test_any_recurrent_cell_is_read_back(cell: words.Genotype) -> None:
-    assert_words(cell)
 
 
 @settings(deadline=None, max_examples=40)
 @given(image_cells(), image_cells())
-def test_any_two_convolutional_cells_are_read_back(
+def test_any_two_cells_are_read_back(
     normal: tuple[tuple[images.Edge, ...], tuple[int, ...]], reduce: tuple[tuple[images.Edge, ...], tuple[int, ...]]
 ) -> None:
     assert_images(images.Genotype(normal=normal[0], normal_concat=normal[1], reduce=reduce[0], reduce_concat=reduce[1]))
 
 
-def test_a_chain_of_500_nodes_is_drawn_as_several_trees() -> None:
-    assert_words(words.Genotype(tuple(("identity", i) for i in range(500)), tuple(range(500, 0, -1))))
-
-
-def test_a_recurrent_cell_looks_like_this() -> None:
-    cell = words.Genotype((("relu", 0), ("tanh", 1), ("sigmoid", 0), ("none", 1), ("identity", 2)), (1, 3, 5))
-    assert drawn_words.draw(cell) == [
-        "x, h",
-        "└─ s0",
-        "   ├─ 1 relu",
-        "   │  ├─ 2 tanh",
-        "   │  │  └─ 5 identity",
-        "   │  └─ 4 none (unused)",
-        "   └─ 3 sigmoid",
-        "output: mean of 1, 3, 5",
-    ]
-
-
 def test_an_output_of_all_nodes_is_said_in_short() -> None:
-    assert drawn_words.draw(known_words.DARTS)[-1] == "output: mean of 1-8"
-    assert drawn_images.draw(known_images.DARTS)[-1].split("  ")[0] == "output: concatenation of 2-5"
+    assert drawing.draw(genotypes.DARTS)[-1].split("  ")[0] == "output: concatenation of 2-5"
 
 
-def test_convolutional_cells_look_like_this() -> None:
+def test_cells_look_like_this() -> None:
     genotype = images.Genotype(
         normal=(("sep_conv_3x3", 0), ("skip_connect", 1)),
         reduce=(("none", 1), ("max_pool_3x3", 0), ("conv_7x1_1x7", 2), ("none", 2)),
         reduce_concat=(2,),
     )
-    assert drawn_images.draw(genotype) == [
+    assert drawing.draw(genotype) == [
         "normal cell                           reduction cell",
         "c_{k-2} ── sep_conv_3x3 ─┐            c_{k-1} ── none ─────────┐",
         "c_{k-1} ── skip_connect ─┴─ node 2    c_{k-2} ── max_pool_3x3 ─┴─ node 2",
@@ -215,13 +124,61 @@ def test_convolutional_cells_look_like_this() -> None:
     ]
 
 
+# DOT
+
+NODE = re.compile(r'    (normal|reduce)_(\d+|output) \[label="([^"]+)"(.*)\];')
+EDGE = re.compile(r'    (normal|reduce)_(\d+) -> (normal|reduce)_(\d+) \[label="(\w+)"(.*)\];')
+OUTPUT = re.compile(r"    (normal|reduce)_(\d+) -> (normal|reduce)_output \[arrowhead=empty\];")
+
+
+def read_dot(text: str, cell: str) -> tuple[tuple[images.Edge, ...], tuple[int, ...], set[int]]:
+    """The cell in a graph: edges, concat, and the nodes drawn as unused."""
+    lines = text.splitlines()
+    start = lines.index(f"  subgraph cluster_{cell} {{")
+    body = lines[start + 2 : lines.index("  }", start)]
+    nodes = [found for line in body if (found := NODE.fullmatch(line))]
+    edges = [found for line in body if (found := EDGE.fullmatch(line))]
+    outputs = [found for line in body if (found := OUTPUT.fullmatch(line))]
+    assert len(nodes) + len(edges) + len(outputs) == len(body)
+    assert {found[1] for found in [*nodes, *edges, *outputs]} == {found[3] for found in [*edges, *outputs]} == {cell}
+    count = 2 + len(edges) // 2
+    assert [found[2] for found in nodes] == [*map(str, range(count)), "output"]
+    assert [found[3] for found in nodes] == ["c_{k-2}", "c_{k-1}", *map(str, range(2, count)), "output"]
+    assert [int(found[4]) for found in edges] == [2 + i // 2 for i in range(len(edges))]
+    idle = {int(found[2]) for found in nodes if "dashed" in found[4]}
+    for found in edges:
+        assert ("dashed" in found[6]) == (int(found[4]) in idle or found[5] == NONE)
+    cells = tuple((found[5], int(found[2])) for found in edges)
+    return cells, tuple(int(found[2]) for found in outputs), idle - {0, 1}
+
+
+def assert_dot(genotype: images.Genotype) -> None:
+    text = drawing.dot(genotype)
+    assert text.startswith("digraph architecture {\n  rankdir=LR;\n") and text.endswith("\n}\n")
+    assert text.count("{") - text.count("c_{k-") == text.count("}") - text.count('}"') == 3
+    for cell in images.CELLS:
+        edges, concat = getattr(genotype, cell), getattr(genotype, f"{cell}_concat")
+        assert read_dot(text, cell) == (edges, concat, idle_images(edges, concat))
+
+
+@settings(deadline=None, max_examples=40)
+@given(image_cells(), image_cells())
+def test_graphs_of_any_two_cells_are_read_back(
+    normal: tuple[tuple[images.Edge, ...], tuple[int, ...]], reduce: tuple[tuple[images.Edge, ...], tuple[int, ...]]
+) -> None:
+    assert_dot(images.Genotype(normal=normal[0], normal_concat=normal[1], reduce=reduce[0], reduce_concat=reduce[1]))
+
+
+@pytest.mark.parametrize("name", SPACE.genotypes)
+def test_graphs_of_named_architectures_are_read_back(name: str) -> None:
+    assert_dot(SPACE.by_name(name))
+
+
 def test_drawing_imports_no_torch() -> None:
     code = """
 import sys
 from cnn_nas import drawing, genotypes
-print(*drawing.draw(genotypes.DARTS), sep="\\n")
-from randomNAS_files import drawing, genotypes
-print(*drawing.draw(genotypes.DARTS), sep="\\n")
+print(*drawing.draw(genotypes.DARTS), drawing.dot(genotypes.DARTS), sep="\\n")
 sys.exit("torch" in sys.modules)
 """
     assert subprocess.run([sys.executable, "-X", "utf8", "-c", code], cwd=ROOT, capture_output=True).returncode == 0

@@ -16,8 +16,8 @@ from optuna.trial import FrozenTrial, TrialState
 from support.asha_reference import FAILED_METRIC, Reference
 
 from nas.config.search_space import TrialSampler
-from nas.core.fields import ConfigError
-from nas.engine.study_store import Record, decode, distribution, encode
+from nas.core.errors import ConfigError
+from nas.engine.study_store import SAMPLERS, StudyStore, decode, distribution, encode
 
 LR: dict[str, Any] = {"lr": {"type": "double", "minval": 0, "maxval": 1}}
 SPACE: dict[str, Any] = {
@@ -51,27 +51,27 @@ class Study:
 
     def crash(self) -> None:
         """Nothing is left but the storage."""
-        self.record = Record(self._url, "study", self.config, SEED, self._sampler)
+        self.store = StudyStore(self._url, "study", self.config, SEED, self._sampler)
 
     def create(self) -> list[tuple[int, int]]:
         """The (trial, bracket) of each that should be there and was not; they start at once."""
-        new = self.record.create_missing_trials()
+        new = self.store.create_missing_trials()
         for trial in new:
-            self.record.started(trial.number)
-        assert self.record.create_missing_trials() == []
+            self.store.started(trial.number)
+        assert self.store.create_missing_trials() == []
         return [(trial.number, trial.user_attrs["bracket"]) for trial in new]
 
     def validated(self, trial: int, step: int, value: float) -> bool:
-        return self.record.validated(trial, step, value)
+        return self.store.validated(trial, step, value)
 
     def stop(self, trial: int) -> None:
         """It was told to stop, and did."""
-        complete = self.record.searcher.complete(self.record.trial(trial))
-        self.record.ended(trial, "completed" if complete else "pruned")
+        complete = self.store.searcher.complete(self.store.trial(trial))
+        self.store.finish(trial, "completed" if complete else "pruned")
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        return self.record.all()
+        return self.store.trials()
 
     def drawn(self) -> list[tuple[Any, int]]:
         """Hyperparameters and seed of each trial."""
@@ -151,7 +151,7 @@ class Driven:
 
     def _end(self, trial: int, how: str | None) -> None:
         self._perhaps_crash()
-        self.study.stop(trial) if how is None else self.study.record.ended(trial, how)
+        self.study.stop(trial) if how is None else self.study.store.finish(trial, how)
         del self.steps[trial]
         self._perhaps_crash()
 
@@ -209,7 +209,7 @@ def test_a_validation_that_was_written_but_not_judged_is_judged_when_it_comes_ag
     study = Study(tmp_path, halving(2, 2, 4, trials=5, at_once=2))
     study.create()
     study.validated(0, 2, 1.0)
-    study.record.storage.set_trial_intermediate_value(study.record.trial(1)._trial_id, 2, 2.0)
+    study.store.storage.set_trial_intermediate_value(study.store.trial(1)._trial_id, 2, 2.0)
     study.crash()
     assert study.create() == []
     assert study.validated(1, 2, 2.0) is True
@@ -219,10 +219,10 @@ def test_a_validation_that_was_written_but_not_judged_is_judged_when_it_comes_ag
 def test_an_error_that_was_counted_but_not_noted_counts_once(tmp_path: Path) -> None:
     study = Study(tmp_path, halving(2, 2, 4, trials=9, at_once=2))
     study.create()
-    study.record.searcher.fail(study.record.study, study.record.trial(0))
+    study.store.searcher.fail(study.store.study, study.store.trial(0))
     study.crash()
     assert study.create() == [(2, 0)]
-    study.record.ended(0, "error")
+    study.store.finish(0, "error")
     assert study.create() == []
     assert study.validated(1, 2, 3.0) is False  # the best of two
     assert study.validated(2, 2, 4.0) is True  # the second of three; of four it would go on
@@ -231,10 +231,10 @@ def test_an_error_that_was_counted_but_not_noted_counts_once(tmp_path: Path) -> 
 def test_an_engine_that_dies_between_first_trials_creates_the_others(tmp_path: Path) -> None:
     searcher = {"name": "adaptive_asha", "time_metric": "epochs", "max_time": 16, "max_trials": 16}
     study = Study(tmp_path, {**searcher, "max_concurrent_trials": 6}, SPACE)
-    assert study.record.searcher.missing([]) == [0, 0, 0, 1, 1, 1]
+    assert study.store.searcher.missing([]) == [0, 0, 0, 1, 1, 1]
     for _ in range(4):
-        bracket = study.record.searcher.missing(study.record.all())[0]
-        study.record._create(bracket)
+        bracket = study.store.searcher.missing(study.store.trials())[0]
+        study.store._create(bracket)
         study.crash()
     assert study.create() == [(4, 1), (5, 1)]
     assert study.drawn() == draws(SPACE, 6)
@@ -246,8 +246,8 @@ def test_what_was_told_is_kept_as_it_was_told(tmp_path: Path) -> None:
     for step, value in ((1, 0.1), (2, 0.3), (2, 5.0), (1, 7.0), (3, math.inf)):
         study.validated(0, step, value)
     study.crash()
-    assert study.record.trial(0).intermediate_values == {1: 0.1, 2: 0.3, 3: math.inf}
-    assert study.record.trial(0).state == TrialState.RUNNING
+    assert study.store.trial(0).intermediate_values == {1: 0.1, 2: 0.3, 3: math.inf}
+    assert study.store.trial(0).state == TrialState.RUNNING
 
 
 # Values that are not numbers
@@ -270,16 +270,16 @@ def test_a_trial_that_trained_to_the_end_is_complete_and_no_other(tmp_path: Path
     study.validated(0, 4, 1.0)
     study.validated(1, 2, 2.0)
     study.validated(2, 2, 0.5)
-    study.record.ended(2, "error")  # at the last rung
+    study.store.finish(2, "error")  # at the last rung
     study.validated(3, 2, 0.1)
-    assert [study.record.searcher.complete(trial) for trial in study.trials] == [True, False, False, False]
+    assert [study.store.searcher.complete(trial) for trial in study.trials] == [True, False, False, False]
 
 
 def test_a_trial_that_trained_to_the_end_is_complete_whatever_its_last_value_was(tmp_path: Path) -> None:
     study = Study(tmp_path, halving(1, 2, 4, trials=1))
     study.create()
     assert study.validated(0, 4, math.nan) is True
-    assert study.record.searcher.complete(study.record.trial(0))
+    assert study.store.searcher.complete(study.store.trial(0))
 
 
 # How trials end
@@ -292,9 +292,9 @@ ENDS = ["completed", "pruned", "diverged", "error", "invalid"]
 def test_under_asha_only_an_error_is_replaced(tmp_path: Path, how: str, replaced: bool) -> None:
     study = Study(tmp_path, halving(2, 2, 4, trials=9, at_once=2))
     study.create()
-    study.record.ended(0, how)
+    study.store.finish(0, how)
     assert study.create() == ([(2, 0)] if replaced else [])
-    assert study.record.trial(0).user_attrs["ended"] == how
+    assert study.store.trial(0).user_attrs["outcome"] == how
     assert study.validated(1, 2, 1.0) is False
 
 
@@ -306,14 +306,14 @@ def test_every_trial_can_end_in_every_way(tmp_path: Path) -> None:
         if value is not None:
             study.validated(number, 1, value)
             study.validated(number, 2, math.inf)
-        study.record.ended(number, how)
+        study.store.finish(number, how)
     study.crash()
     for trial, (how, value) in zip(study.trials, ways, strict=True):
         failed = how in ("error", "invalid")
-        assert trial.state.is_finished() and trial.user_attrs["ended"] == how
+        assert trial.state.is_finished() and trial.user_attrs["outcome"] == how
         assert (trial.state == TrialState.FAIL) == failed
         assert trial.values == ([0.5] if value == 0.5 and not failed else None)
-    assert [ways[trial.number] for trial in study.record.leaderboard()] == [(how, 0.5) for how in ENDS]
+    assert [ways[trial.number] for trial in study.store.leaderboard()] == [(how, 0.5) for how in ENDS]
 
 
 @pytest.mark.parametrize("smaller_is_better", [True, False])
@@ -324,7 +324,7 @@ def test_the_leaderboard_ranks_trials_by_their_best_validation(smaller_is_better
     for trial, values in enumerate([[3.0, 2.0], [1.0, 9.0], [], [2.0, math.nan], [math.nan]]):
         for step, value in enumerate(values, start=1):
             study.validated(trial, step, sign * value)
-    assert [trial.number for trial in study.record.leaderboard()] == [1, 0, 3]
+    assert [trial.number for trial in study.store.leaderboard()] == [1, 0, 3]
 
 
 # Searchers without rungs
@@ -343,11 +343,11 @@ def test_the_leaderboard_ranks_trials_by_their_best_validation(smaller_is_better
 def test_every_end_of_any_kind_makes_room_for_the_next(searcher: dict[str, Any], first: int, all_of_them: int) -> None:
     study = Study(InMemoryStorage(), searcher, SPACE)
     assert study.create() == [(number, 0) for number in range(first)]
-    assert study.record.searcher.trials == all_of_them
+    assert study.store.searcher.trials == all_of_them
     for trial in range(all_of_them):
         assert study.validated(trial, 1, float(trial)) is False
         assert study.create() == []
-        study.record.ended(trial, ENDS[trial % len(ENDS)])
+        study.store.finish(trial, ENDS[trial % len(ENDS)])
         if trial % 5 == 3:
             study.crash()
         assert study.create() == ([(first + trial, 0)] if first + trial < all_of_them else [])
@@ -362,9 +362,9 @@ def test_a_grid_is_walked_from_its_last_point_to_its_first(tmp_path: Path) -> No
     }
     study = Study(tmp_path, {"name": "grid", "max_concurrent_trials": 2}, space)
     assert study.create() == [(0, 0), (1, 0)]
-    assert study.record.searcher.trials == 6
+    assert study.store.searcher.trials == 6
     for trial in range(6):
-        study.record.ended(trial, ENDS[trial % len(ENDS)])
+        study.store.finish(trial, ENDS[trial % len(ENDS)])
         if trial in (1, 4):
             study.crash()
         assert study.create() == ([(trial + 2, 0)] if trial < 4 else [])
@@ -398,7 +398,7 @@ def sampled(storage: Any, sampler: str, crashes: set[int]) -> Study:
     study.create()
     for trial in range(14):
         study.validated(trial, 1, study.drawn()[trial][0]["width"] / 64)
-        study.record.ended(trial, "completed" if trial % 4 else "pruned")
+        study.store.finish(trial, "completed" if trial % 4 else "pruned")
         if trial in crashes:
             study.crash()
         study.create()
@@ -415,6 +415,15 @@ def test_a_sampler_stays_in_the_space_and_a_crash_changes_nothing_of_what_it_say
     assert [seed for _, seed in whole.drawn()] == [seed for _, seed in draws(SPACE, 14)]
     assert whole.drawn() != draws(SPACE, 14)
     assert len({hparams["lr"] for hparams, _ in whole.drawn()}) == 14
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_that_is_installed_draws_inside_the_space(sampler: str) -> None:
+    try:
+        study = sampled(InMemoryStorage(), sampler, crashes=set())
+    except ConfigError as error:
+        pytest.skip(str(error))  # it needs a package that is not there
+    assert len(study.trials) == 14 and all(in_space(hparams) for hparams, _ in study.drawn())
 
 
 def test_a_storage_that_cannot_be_opened_is_refused_in_one_line(tmp_path: Path) -> None:

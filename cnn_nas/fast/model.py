@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
@@ -22,7 +21,6 @@ from torch import nn
 from cnn_nas.fast.depthwise import depthwise, even, every_second
 from cnn_nas.model import Cell, DropPath, Network, Output
 from cnn_nas.operations import FactorizedReduce, Zero
-from nas.core.optimizers import SGD
 
 
 class State:
@@ -151,12 +149,3 @@ def _norm(layer: nn.BatchNorm2d, x: torch.Tensor, positive: bool) -> torch.Tenso
     mean, var, momentum = layer.running_mean, layer.running_var, cast(float, layer.momentum)
     y = F.batch_norm(x, mean, var, layer.weight, layer.bias, layer.training, momentum, layer.eps)
     return torch.relu_(y) if positive else y  # in place: batch norm's backward needs its input only
-
-
-def fused_sgd(parameters: Iterable[nn.Parameter], *arguments: Any, **named: Any) -> torch.optim.SGD:
-    """SGD that updates all weights in one operation, where this torch has one for their device."""
-    weights = list(parameters)
-    try:
-        return SGD(weights, *arguments, fused=True, **named)
-    except RuntimeError:  # torch 2.3 has none for CPUs
-        return SGD(weights, *arguments, **named)

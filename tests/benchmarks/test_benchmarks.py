@@ -156,33 +156,33 @@ def test_no_results_make_no_table(tmp_path: Path) -> None:
 
 
 def test_the_table_takes_the_place_of_the_last_one() -> None:
-    readme = f"before\n{table.OPEN}| old |\n{table.CLOSE}\nafter\n"
-    assert table.inserted(readme, "| new |\n") == f"before\n{table.OPEN}| new |\n{table.CLOSE}\nafter\n"
+    page = f"before\n{table.OPEN}| old |\n{table.CLOSE}\nafter\n"
+    assert table.inserted(page, "| new |\n") == f"before\n{table.OPEN}| new |\n{table.CLOSE}\nafter\n"
     for wrong in ("neither", table.OPEN, table.CLOSE + table.OPEN):
-        with pytest.raises(ValueError, match=r"README\.md must hold"):
+        with pytest.raises(ValueError, match=r"docs/benchmarks\.md must hold"):
             table.inserted(wrong, "")
 
 
 def test_the_table_is_printed_or_written(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(table.OPEN + table.CLOSE)
+    page = tmp_path / "benchmarks.md"
+    page.write_text(table.OPEN + table.CLOSE)
     sample(tmp_path, "2026-01-02", "two", "cpu", faster("work", [(10.0, 1.0), (10.0, 1.0)]))
-    monkeypatch.setattr(table, "README", readme)
+    monkeypatch.setattr(table, "PAGE", page)
     monkeypatch.setattr(table, "RESULTS", tmp_path)
     monkeypatch.setattr(sys, "argv", ["x"])
     table.main()
     printed = capsys.readouterr().out
-    assert "| work | 10 s | 1 s |" in printed and readme.read_text() == table.OPEN + table.CLOSE
+    assert "| work | 10 s | 1 s |" in printed and page.read_text() == table.OPEN + table.CLOSE
     monkeypatch.setattr(sys, "argv", ["x", "--write"])
     table.main()
-    assert readme.read_text() == table.OPEN + printed + table.CLOSE
+    assert page.read_text() == table.OPEN + printed + table.CLOSE
 
 
-def test_the_readme_has_the_table_of_the_results() -> None:
-    readme = table.README.read_text(encoding="utf-8")
-    assert table.inserted(readme, table.markdown(table.newest(table.RESULTS))) == readme
+def test_the_page_has_the_table_of_the_results() -> None:
+    page = table.PAGE.read_text(encoding="utf-8")
+    assert table.inserted(page, table.markdown(table.newest(table.RESULTS))) == page
 
 
 # --- the benchmarks

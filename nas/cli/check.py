@@ -1,0 +1,30 @@
+"""`nas check`: can a config run, what does its search space hold, will it fit in memory?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nas.cli.arguments import add_overrides, positive
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and its arguments."""
+    summary = "can a config run, what does its search space hold, will it fit in memory? Reads no data"
+    parser = commands.add_parser("check", help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.add_argument("config", metavar="CONFIG", type=Path, help="experiment config (YAML)")
+    add_overrides(parser, "--config hyperparameters.layers=8")
+    parser.add_argument("--samples", type=positive, default=2000, help="random architectures to draw (default 2000)")
+    parser.add_argument(
+        "--output", metavar="FOLDER", type=Path, default=Path(), help="where the picture goes (default: here)"
+    )
+    parser.add_argument("--batch-memory", action="store_true", help="estimate the memory for other batch sizes as well")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from nas.check import check  # takes seconds to import, unlike the help
+
+    for line in check(arguments.config, arguments.set, arguments.samples, arguments.output, arguments.batch_memory):
+        print(line, flush=True)
+    return 0

@@ -1,0 +1,53 @@
+"""The command line of the project.
+
+nas run quickstart.yaml                   run an experiment on this machine
+nas check constrained_adaptive.yaml       can it run, what does its search space hold, will it fit in memory?
+
+`python3 -m nas ...` is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+from nas import __version__
+from nas.cli import check, run
+from nas.core.errors import ConfigError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a subcommand; returns the exit status (2: a config or an argument that cannot work)."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except ConfigError as error:
+        print(*(f"error: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever reads the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def version() -> str:
+    """Of the installation; of the source where nothing is installed."""
+    try:
+        return metadata.version("nas-experiments")
+    except metadata.PackageNotFoundError:
+        return __version__
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nas", description="Neural architecture search experiments.")
+    parser.add_argument("--version", action="version", version=f"nas {version()}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (run, check):
+        command.add_parser(commands)
+    return parser

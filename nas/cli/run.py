@@ -1,0 +1,153 @@
+"""`nas run`: choose the experiment, check it, run it, and say what came out."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.cli.arguments import add_overrides, positive
+from nas.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from nas.engine.experiments import Program, Request
+    from nas.engine.preflight import Findings
+    from nas.engine.study_store import StudyStore
+    from nas.runs.run_folder import RunFolder
+
+WIDTH = 120
+"""Of what is printed where there is no terminal."""
+
+INTERRUPTED = 130
+"""Exit status of a search that was stopped before its end."""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and its arguments."""
+    summary = "run an experiment on this machine as a Determined master would, or go on with one"
+    parser = commands.add_parser("run", help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
+    parser.add_argument(
+        "config", metavar="CONFIG", nargs="?", type=Path, help="experiment config (YAML), as for det experiment create"
+    )
+    add_overrides(parser, "--config searcher.max_trials=4")
+    parser.add_argument(
+        "--resume", metavar="FOLDER", nargs="?", const="", help="go on with this experiment, or the newest"
+    )
+    parser.add_argument(
+        "--new", action="store_true", help="start a new experiment even if the last one is not finished"
+    )
+    parser.add_argument("--workers", metavar="N", type=positive, help="trials at once (default: one a device)")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    parser.add_argument(
+        "--experiments", metavar="FOLDER", type=Path, default="experiments", help="where new experiments go"
+    )
+    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: SQLite in the experiment's folder)")
+    parser.add_argument(
+        "--sampler", metavar="NAME", help="an Optuna sampler instead of the master's draws, such as tpe"
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from nas.engine.experiments import Request  # takes half a second to import, unlike the help
+
+    names = ("config", "resume", "new", "experiments", "storage", "sampler")
+    chosen = {name: getattr(arguments, name) for name in names}
+    return run(Request(**chosen, overrides=tuple(arguments.set)), arguments.workers, arguments.device)
+
+
+def run(request: Request, workers: int | None, device: str) -> int:
+    """Run an experiment or go on with one. Raises ConfigError for what cannot work, before anything starts."""
+    from rich.console import Console
+
+    from nas.config.rules import refusals
+    from nas.engine import experiments
+
+    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    config, folder = experiments.choose(request)
+    if refused := refusals(config):
+        raise ConfigError(refused)
+    experiments.check_sampler(config, request.sampler)
+    program = experiments.find_program(config, request.config, folder)
+    with ExitStack() as stack:
+        if folder is not None:
+            stack.enter_context(folder.held())
+            if folder.run.get("status") == "completed":
+                console.print(f"{folder.path} is complete; --new starts another one", highlight=False)
+                return _summarise(console, folder.path)
+        findings = _preflight(console, config, program, device)
+        if folder is None:
+            folder = _new_folder(request, config)
+            stack.enter_context(folder.held())
+        store = experiments.open_store(config, folder)
+        complete = _search(console, config, folder, store, program, findings, workers)
+        status = _summarise(console, folder.path)
+        if not complete:
+            console.print(
+                f"{'go on':<12} nas run --resume {folder.path}", highlight=False, markup=False, soft_wrap=True
+            )
+        return status if complete else INTERRUPTED
+
+
+def _preflight(console: Console, config: dict[str, Any], program: Program, device: str) -> Findings:
+    """What torch has to say. Raises ConfigError with the problems it finds."""
+    from nas.config.rules import warnings
+    from nas.engine import preflight
+    from nas.engine.workers import warm_up
+
+    warm_up(program.folder, program.preload)  # it imports while the preflight does
+    findings = preflight.inspect(config, program, device)
+    if findings.problems:
+        raise ConfigError(findings.problems)
+    for warning in warnings(config):
+        console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
+    return findings
+
+
+def _new_folder(request: Request, config: dict[str, Any]) -> RunFolder:
+    from nas.runs.run_folder import RunFolder, versions
+
+    about = {"status": "new", "sampler": request.sampler, "storage": request.storage, "versions": versions()}
+    return RunFolder.create(request.experiments, str(config["name"]), config, about)
+
+
+def _search(
+    console: Console,
+    config: dict[str, Any],
+    folder: RunFolder,
+    store: StudyStore,
+    program: Program,
+    findings: Findings,
+    workers: int | None,
+) -> bool:
+    """Run the engine; returns whether all trials have ended."""
+    from nas.engine.session import run_session
+    from nas.runs.run_folder import versions
+
+    if trials := store.trials():
+        ended = sum(trial.state.is_finished() for trial in trials)
+        console.print(f"going on with {folder.path}: {ended} of {store.searcher.trials} trials have ended")
+    found = {"unit": findings.unit, "length": findings.length, "rungs": store.searcher.rungs}
+    found |= {"trial": program.entrypoint.trial, "program_folder": str(program.folder)}
+    folder.save(status="running", versions=versions(), **found)
+    try:
+        complete = run_session(config, folder, store, program, findings, workers, console)
+    except ConfigError as error:
+        raise ConfigError([*error.problems, f"nothing is lost; then nas run --resume {folder.path}"]) from error
+    folder.save(status="completed" if complete else "stopped")
+    return complete
+
+
+def _summarise(console: Console, folder: Path) -> int:
+    """Print the results; returns the exit status: 1 if all trials failed."""
+    from nas.results.experiment import read_local
+    from nas.results.summary import print_summary
+    from nas.runs.study_schema import FAILURES
+
+    experiment = read_local(folder)
+    print_summary(console, experiment)
+    return 0 if any(trial.outcome not in FAILURES for trial in experiment.trials) else 1

@@ -1,0 +1,186 @@
+"""Which experiment `nas run` means: a new one, the newest of that name, or the one of a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.config import load as configs
+from nas.config.entrypoint import Entrypoint, processes_of, resolve
+from nas.core.errors import ConfigError, unknown
+from nas.engine.study_store import SAMPLERS, StudyStore
+from nas.runs.run_folder import RunFolder
+from nas.runs.study_schema import storage_url
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for.
+
+    Attributes:
+        config: path of a YAML; None to go on with the experiment in `resume`.
+        overrides: such as `searcher.max_trials=4`.
+        resume: folder of an experiment to go on with; "" for the newest of the config's name; None if it is up to us.
+        new: start a new experiment even if there is an unfinished one.
+        experiments: folder of the experiments.
+        storage: an Optuna storage; None for SQLite in the experiment's folder.
+        sampler: one of SAMPLERS; None for the master's own draws.
+    """
+
+    config: Path | None = None
+    overrides: tuple[str, ...] = ()
+    resume: str | None = None
+    new: bool = False
+    experiments: Path = Path("experiments")
+    storage: str | None = None
+    sampler: str | None = None
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a trial runs.
+
+    Attributes:
+        entrypoint: as the config has it.
+        folder: from which it imports first.
+        words: `("-m", module)` or `(script,)`, the script with its whole path.
+    """
+
+    entrypoint: Entrypoint
+    folder: Path
+    words: tuple[str, ...]
+
+    @property
+    def preload(self) -> str | None:
+        """The module to import before trials are forked; None if importing it could do anything else."""
+        return self.entrypoint.trial.partition(":")[0] if self.entrypoint.trial else None
+
+
+def choose(request: Request) -> tuple[dict[str, Any], RunFolder | None]:
+    """The config, and the experiment to go on with; None to start a new one.
+
+    Raises:
+        ConfigError: if there is no such experiment, or it was begun with another config, sampler or storage.
+    """
+    if request.config is None:
+        return _of_folder(request)
+    config = configs.override(configs.load(request.config), list(request.overrides))
+    configs.check_sections(config)
+    config["name"] = configs.file_name(config, request.config.stem)
+    config = configs.with_absolute_folders(config)
+    if request.resume is not None:
+        return config, _to_resume(request, config)
+    newest = None if request.new else newest_experiment(request.experiments, config["name"])
+    if newest is not None:
+        folder, begun = RunFolder.open(newest)
+        same = not differences(begun, config) and folder.run.get("sampler") == request.sampler
+        if same and folder.run.get("status") != "completed":
+            return config, folder
+    return config, None
+
+
+def _of_folder(request: Request) -> tuple[dict[str, Any], RunFolder]:
+    if not request.resume:
+        raise ConfigError(
+            ["which experiment? nas run CONFIG.yaml starts one, nas run --resume FOLDER goes on with one"]
+        )
+    if request.overrides:
+        raise ConfigError(["--config changes a new experiment; one that is resumed keeps what it began with"])
+    folder, config = _begun(Path(request.resume), request)
+    return config, folder
+
+
+def _to_resume(request: Request, config: dict[str, Any]) -> RunFolder:
+    path = Path(request.resume) if request.resume else newest_experiment(request.experiments, config["name"])
+    if path is None:
+        raise ConfigError([f"there is no experiment {config['name']} in {request.experiments} to go on with"])
+    folder, begun = _begun(path, request)
+    if differing := differences(begun, config):
+        what = f"{path} was begun with another config"
+        raise ConfigError([f"{what} ({'; '.join(differing)}); leave out --resume to start a new one"])
+    return folder
+
+
+def differences(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """What two configs say differently, such as `hyperparameters.emsize: 64 there, 128 here`."""
+    one, other = _flat(begun), _flat(asked)
+    missing = "nothing"
+    return [
+        f"{name}: {one.get(name, missing)} there, {other.get(name, missing)} here"
+        for name in dict.fromkeys([*one, *other])
+        if one.get(name, missing) != other.get(name, missing)
+    ]
+
+
+def _flat(config: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping) and value:
+            found.update(_flat(value, f"{section}{name}."))
+        else:
+            found[f"{section}{name}"] = value
+    return found
+
+
+def newest_experiment(parent: Path, name: str) -> Path | None:
+    """The experiment of that name with the highest number; runs of a single trial are numbered along."""
+    numbers = {
+        int(number): path
+        for path in parent.glob(f"{name}-*")
+        if (number := path.name.removeprefix(f"{name}-")).isdecimal() and _is_experiment(path)
+    }
+    return numbers[max(numbers)] if numbers else None
+
+
+def _is_experiment(path: Path) -> bool:
+    try:
+        return "sampler" in RunFolder.open(path)[0].run
+    except ConfigError:
+        return False
+
+
+def _begun(path: Path, request: Request) -> tuple[RunFolder, dict[str, Any]]:
+    """An experiment to go on with. Raises ConfigError if it is none, or --sampler or --storage say something else."""
+    folder, config = RunFolder.open(path)
+    if "hyperparameters" in folder.run:
+        raise ConfigError([f"{path} is the folder of one trial; go on with it by the trial's own --resume"])
+    for name, asked in (("sampler", request.sampler), ("storage", request.storage)):
+        begun = folder.run.get(name)
+        if asked not in (None, begun):
+            raise ConfigError([f"--{name} is {asked}, but {path} was begun with {begun or 'none'}; leave it out"])
+    return folder, config
+
+
+def check_sampler(config: Mapping[str, Any], sampler: str | None) -> None:
+    """Raises ConfigError if there is no such sampler, or the searcher has no use for one."""
+    name = config["searcher"]["name"]
+    if sampler is not None and sampler not in SAMPLERS:
+        raise ConfigError([unknown(f"--sampler {sampler!r}", sampler, SAMPLERS, "is no sampler")])
+    if sampler is not None and name in ("single", "grid"):
+        raise ConfigError([f"--sampler chooses hyperparameters for random and ASHA searchers; searcher.name is {name}"])
+
+
+def find_program(config: Mapping[str, Any], config_path: Path | None, folder: RunFolder | None) -> Program:
+    """What a trial of the experiment runs; an experiment that was begun keeps the program that it began with.
+
+    Raises:
+        ConfigError: if there is no such program, or it cannot have as many processes as the config wants.
+    """
+    begun_in = folder.run.get("program_folder") if folder else None
+    entrypoint = resolve(config["entrypoint"], config_path, Path(begun_in) if begun_in else None)
+    processes_of(config, entrypoint)
+    assert entrypoint.folder is not None  # it is resolved
+    return Program(entrypoint, entrypoint.folder, entrypoint.program)
+
+
+def open_store(config: dict[str, Any], folder: RunFolder) -> StudyStore:
+    """The study of an experiment; made if it is not there. Raises ConfigError if its storage cannot be opened."""
+    if "study" not in folder.run:
+        name = folder.path.name
+        # In a database that holds many studies the name must be unique.
+        folder.save(study=f"{name}-{os.urandom(4).hex()}" if folder.run.get("storage") else name)
+    url, seed = storage_url(folder.path, folder.run), configs.experiment_seed(config)
+    return StudyStore(url, str(folder.run["study"]), config, seed, folder.run.get("sampler"))

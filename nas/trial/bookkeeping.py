@@ -1,0 +1,98 @@
+"""What every trial has done for it: state in checkpoints, finite metrics, `genotype.json` beside the weights."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from determined import pytorch
+
+from nas.runs.ranking import NONFINITE_PLACEHOLDER
+from nas.trial import determined_private as private
+from nas.trial.metrics import replace_nonfinite
+
+if TYPE_CHECKING:
+    from nas.trial.base import Trial
+
+logger = logging.getLogger(__name__)
+
+
+class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
+    """Saves and restores what a trial carries, guards its metrics and writes its architecture beside the weights."""
+
+    def __init__(self, trial: Trial) -> None:
+        self._trial = trial
+        self._ranks: list[Any] = []
+        self._told = False
+
+    @property
+    def _trial_id(self) -> int:
+        return private.trial_id(self._trial.context)
+
+    def on_training_start(self) -> None:
+        """The master may know of a validation that was made after the checkpoint; Determined does not repeat it."""
+        if private.last_validation(self._trial.context) == self._trial.batches_trained:
+            self._trial.validated_at = self._trial.batches_trained
+
+    def on_training_workload_end(self, avg_metrics: dict[str, Any], batch_metrics: Any) -> None:
+        """Every checkpoint follows a stretch of training, and only here all processes meet."""
+        gathered = self._trial.context.distributed.gather(self._trial.rank_state())
+        self._ranks = gathered or []
+
+    def state_dict(self) -> dict[str, Any]:
+        trial = self._trial
+        progress = {"batches_trained": trial.batches_trained, "validated_at": trial.validated_at}
+        shared = {**progress, "trial": trial.shared_state()}
+        return {"trial_id": self._trial_id, "ranks": self._ranks, "shared": shared}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if state_dict["trial_id"] != self._trial_id:
+            self._trial.on_warm_start()
+            return
+        self._ranks = state_dict["ranks"]
+        self._trial.batches_trained = state_dict["shared"]["batches_trained"]
+        self._trial.validated_at = state_dict["shared"]["validated_at"]
+        self._trial.load_shared_state(state_dict["shared"]["trial"])
+        self._trial.load_rank_states(self._ranks)
+
+    def on_checkpoint_save_start(self, checkpoint: dict[str, Any]) -> None:
+        # torch.load reads plain types and tensors only, and NumPy's state holds an array.
+        name, keys, *rest = np.random.get_state()
+        checkpoint["rng_state"]["np_rng_state"] = (name, np.asarray(keys).tolist(), *rest)
+        checkpoint["rng_state"]["random_rng_state"] = random.getstate()
+
+    def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
+        for name, content in self._trial.files().items():
+            Path(checkpoint_dir, name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    def on_validation_end(self, metrics: dict[str, Any]) -> None:
+        bad = replace_nonfinite(metrics, self._worst())
+        if bad:
+            self._diverged(bad)
+        self._trial.validated_at = self._trial.batches_trained
+        self._trial.on_validation(metrics)
+
+    def _searcher(self) -> dict[str, Any]:
+        searcher: dict[str, Any] = private.experiment_config(self._trial.context).get("searcher") or {}
+        return searcher
+
+    def _worst(self) -> dict[str, float]:
+        searcher = self._searcher()
+        searched = () if searcher.get("smaller_is_better", True) else (str(searcher.get("metric")),)
+        return {**self._trial.worst_values(), **dict.fromkeys(searched, -NONFINITE_PLACEHOLDER)}
+
+    def _diverged(self, bad: list[str]) -> None:
+        what = f"validation {', '.join(bad)} not finite (NaN or infinity)"
+        message = f"{what}: reported as {NONFINITE_PLACEHOLDER:g}; lower learning_rate"
+        if "max_time" in self._searcher():  # ASHA stops the trial at its rung, and replaces it only then
+            if not self._told:
+                logger.warning(message)
+        else:
+            logger.warning("%s. Nothing recovers from this, so training stops here", message)
+            self._trial.diverged = True
+            self._trial.context.set_stop_requested(True)
+        self._told = True

@@ -1,0 +1,185 @@
+"""Determined's private parts that this project uses, all of them, checked when this module is imported.
+
+0.38.1 is the last release, so they will not change; another version is refused here, by name, instead of failing in the
+middle of a training. Why each is needed: off a cluster the public interface knows no seed, no progress that was made before,
+no folder to write to, and copies the working folder into every checkpoint.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import determined as det
+from determined import core, pytorch, util
+from determined.common import storage
+
+TESTED = "0.38.1"
+
+_NEEDED = {
+    "determined.core": (
+        *("Context", "DistributedContext", "DummyCheckpointContext", "DummyDistributedContext", "DummyPreemptContext"),
+        *("DummyProfilerContext", "DummySearcherContext", "DummyTrainContext"),
+    ),
+    "determined.core.DummyTrainContext": ("_report_trial_metrics", "_get_last_validation"),
+    "determined.pytorch": ("PyTorchTrialContext", "_PyTorchTrialController"),
+    "determined.util": ("write_user_code",),
+    "determined.common.storage": ("SharedFSStorageManager",),
+}
+
+
+def missing_parts() -> list[str]:
+    """What of the parts that are used here this installation of Determined does not have."""
+    found = []
+    for place, names in _NEEDED.items():
+        try:
+            owner: Any = importlib.import_module(place)
+        except ImportError:
+            module, _, name = place.rpartition(".")
+            owner = getattr(importlib.import_module(module), name, None)
+        found += [f"{place}.{name}" for name in names if not hasattr(owner, name)]
+    return found
+
+
+if _missing := missing_parts():
+    raise ImportError(
+        f"determined {getattr(det, '__version__', 'of unknown version')} lacks {', '.join(_missing)}, "
+        f"which this project uses; install determined=={TESTED}"
+    )
+
+DummyCheckpointContext = core.DummyCheckpointContext
+DummyDistributedContext = core.DummyDistributedContext
+DummyPreemptContext = core.DummyPreemptContext
+DummyTrainContext = core.DummyTrainContext
+
+
+def trial_seed(context: pytorch.PyTorchTrialContext) -> int:
+    """The seed that the master, or whoever made the context, gave the trial; 0 if nobody did."""
+    return int(context._trial_seed or 0)
+
+
+def epoch_length(context: pytorch.PyTorchTrialContext) -> int:
+    """Batches of an epoch; 0 before the training loader is there."""
+    return int(context._epoch_len or 0)
+
+
+def train_context(context: pytorch.PyTorchTrialContext) -> Any:
+    """Where metrics and metadata are reported to: `core.TrainContext`, or the folder of a run on this machine."""
+    return context._core.train
+
+
+def trial_id(context: pytorch.PyTorchTrialContext) -> int:
+    """Of the trial on a cluster; 0 on this machine."""
+    return int(getattr(context._core.train, "_trial_id", 0))
+
+
+def last_validation(context: pytorch.PyTorchTrialContext) -> int | None:
+    """Batches trained at the last validation that the master knows of."""
+    batches: int | None = context._core.train._get_last_validation()
+    return batches
+
+
+def experiment_config(context: pytorch.PyTorchTrialContext) -> dict[str, Any]:
+    """The experiment's config; empty if the context has none."""
+    return dict(context._exp_conf or {})
+
+
+def config_of(info: det.ClusterInfo) -> dict[str, Any]:
+    """The experiment's config on a cluster, which alone says `searcher.max_time`."""
+    config: dict[str, Any] = info.trial._config
+    return config
+
+
+def local_core_context(
+    distributed: core.DistributedContext,
+    checkpoints: str,
+    preempt: core.DummyPreemptContext,
+    train: core.DummyTrainContext,
+) -> core.Context:
+    """A core context without a master, that keeps checkpoints in a folder."""
+    return core.Context(
+        checkpoint=core.DummyCheckpointContext(distributed, storage.SharedFSStorageManager(checkpoints)),
+        distributed=distributed,
+        preempt=preempt,
+        train=train,
+        searcher=core.DummySearcherContext(distributed),
+        profiler=core.DummyProfilerContext(),
+    )
+
+
+def trial_context(
+    core_context: core.Context,
+    *,
+    seed: int,
+    hparams: dict[str, Any],
+    config: dict[str, Any],
+    gpus: int,
+    batches: int,
+) -> pytorch.PyTorchTrialContext:
+    """What `pytorch.init` makes, with a seed and a start of our choice."""
+    return pytorch.PyTorchTrialContext(
+        core_context=core_context,
+        trial_seed=seed,
+        hparams=hparams,
+        slots_per_trial=core_context.distributed.size,
+        num_gpus=gpus,
+        exp_conf=config,
+        aggregation_frequency=1,
+        steps_completed=batches,
+        managed_training=True,
+        debug_enabled=False,
+        enable_tensorboard_logging=False,
+    )
+
+
+def fit(
+    trial: pytorch.PyTorchTrial,
+    context: pytorch.PyTorchTrialContext,
+    *,
+    reporting: Any,
+    length: tuple[str, int],
+    batches: int,
+    checkpoint: str | None,
+) -> None:
+    """`pytorch.Trainer.fit` with what it does not let us say off a cluster: how many batches are done already.
+
+    Args:
+        reporting: a container of the batches after which training metrics are reported.
+        length: ("epochs" or "batches", how many).
+        batches: those trained before.
+        checkpoint: id of the one to go on from.
+    """
+    unit, count = length
+    controller = pytorch._PyTorchTrialController(
+        trial_inst=trial,
+        context=context,
+        checkpoint_period=pytorch.Epoch(1),
+        validation_period=pytorch.Epoch(1),
+        reporting_period=pytorch.Batch(reporting),
+        max_length=pytorch.Epoch(count) if unit == "epochs" else pytorch.Batch(count),
+        smaller_is_better=True,
+        steps_completed=batches,
+        latest_checkpoint=checkpoint,
+        local_training=True,
+        test_mode=False,
+        searcher_metric_name=None,
+        checkpoint_policy="none",
+        step_zero_validation=False,
+        global_batch_size=None,
+        profiling_enabled=False,
+    )
+    with _without_copies_of_the_code():
+        controller.run()
+
+
+@contextmanager
+def _without_copies_of_the_code() -> Iterator[None]:
+    """Off a cluster Determined copies the working folder, whatever that is, into every checkpoint; not within this block."""
+    original = util.write_user_code
+    util.write_user_code = lambda path, on_cluster: None
+    try:
+        yield
+    finally:
+        util.write_user_code = original

@@ -1,0 +1,155 @@
+"""What a trial says of an experiment's config before anything runs, at several points of its search space.
+
+Asked by `nas check` and, in a process of its own, by the local engine. No data is read.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from nas.config import load as configs
+from nas.config.entrypoint import Entrypoint, processes_of, resolve
+from nas.config.rules import refusals
+from nas.config.search_space import SampledTrial, search_space, trial_sampler
+from nas.core.errors import ConfigError, ErrorCollector
+from nas.core.program import importing_from
+from nas.core.survey import SpaceSurvey
+from nas.trial.base import Trial
+
+POINTS = 20
+"""Points of the search space at which the trial checks the hyperparameters."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A config that can run.
+
+    Attributes:
+        trial: the class that the entrypoint runs.
+        points: the trial's settings at points of the search space, one if nothing is searched.
+        searched: names of the hyperparameters that a searcher chooses.
+        survey: samples of the space that is searched, if the trial can tell.
+    """
+
+    name: str
+    config: dict[str, Any]
+    entrypoint: Entrypoint
+    trial: type[Trial]
+    processes: int
+    length: tuple[str, int]
+    points: list[Any]
+    searched: list[str]
+    survey: SpaceSurvey | None
+
+
+def read_experiment(path: Path, overrides: list[str], samples: int) -> Experiment:
+    """Check everything that can be checked without data. Raises ConfigError with every problem found."""
+    config = configs.override(configs.load(path), overrides)
+    configs.check_sections(config)
+    problems = refusals(config)
+    named = {problem.split()[0] for problem in problems}
+    try:
+        experiment = inspect(config, path.stem, samples, config_path=path)
+    except ConfigError as error:
+        raise ConfigError([*problems, *(each for each in error.problems if each.split()[0] not in named)]) from error
+    if problems:
+        raise ConfigError(problems)
+    return experiment
+
+
+def inspect(
+    config: dict[str, Any], name: str, samples: int, *, config_path: Path | None = None, folder: Path | None = None
+) -> Experiment:
+    """The same for a config that a master would take.
+
+    Args:
+        name: of the experiment, where the config has none.
+        samples: architectures to draw.
+        config_path, folder: where to look for the program, see `nas.config.entrypoint.resolve`.
+    """
+    problems = ErrorCollector()
+    entrypoint = problems.catch(_entrypoint, config.get("entrypoint"), config_path, folder)
+    processes = problems.catch(processes_of, config, entrypoint) or 1
+    seed = problems.catch(configs.experiment_seed, config) or 0
+    drawn = problems.catch(_first_trials, config, seed)
+    if entrypoint is None or drawn is None:
+        problems.raise_any()
+    trial = load_trial(entrypoint)
+    first, searched = drawn[0].hparams, list(drawn[0].chosen)
+    survey = problems.catch(trial.survey, config, first, searched, processes, samples)
+    if problems.found:
+        problems.catch(configs.check_searcher, config, trial.metric_directions(None))
+    problems.raise_any()
+    covered = survey.covers if survey else ()
+    read = problems.catch(_check_points, trial, config, [point.hparams for point in drawn], processes, covered)
+    problems.raise_any()
+    points, length = read
+    name = str(config.get("name") or name)
+    return Experiment(name, config, entrypoint, trial, processes, length, points, searched, survey)
+
+
+def memory_of(experiment: Experiment, points: int) -> list[int]:
+    """Bytes that one process is estimated to need in training, at each of the first points of the search space."""
+    found = [experiment.trial.memory(point, experiment.processes) for point in experiment.points[:points]]
+    return [estimate.total for estimate in found if estimate is not None]
+
+
+def load_trial(entrypoint: Entrypoint) -> type[Trial]:
+    """The class that an entrypoint's program names, imported from the program's folder. Raises ConfigError."""
+    assert entrypoint.trial is not None and entrypoint.folder is not None
+    module, _, name = entrypoint.trial.partition(":")
+    with importing_from(entrypoint.folder):
+        try:
+            trial = getattr(importlib.import_module(module), name, None)
+        except ImportError as error:
+            raise ConfigError([f"trial {entrypoint.trial} cannot be imported: {error}"]) from error
+    if not (isinstance(trial, type) and issubclass(trial, Trial)):
+        raise ConfigError([f"trial {entrypoint.trial} must be a subclass of nas.trial.Trial, got {trial!r}"])
+    return trial
+
+
+def _entrypoint(entrypoint: Any, config_path: Path | None, folder: Path | None) -> Entrypoint:
+    found = resolve(entrypoint, config_path, folder)
+    if found.trial is None:
+        what = f"entrypoint {entrypoint!r}: {found.module} is no trial that can be asked"
+        raise ConfigError(
+            [f'{what}; its program must end in nas.trial.main("module:Class"), see docs/your_own_trial.md']
+        )
+    return found
+
+
+def _first_trials(config: Mapping[str, Any], seed: int) -> list[SampledTrial]:
+    return list(islice(trial_sampler(config, seed), POINTS if search_space(config["hyperparameters"]) else 1))
+
+
+def _check_points(
+    trial: type[Trial],
+    config: Mapping[str, Any],
+    points: list[dict[str, Any]],
+    processes: int,
+    covered: tuple[str, ...],
+) -> tuple[list[Any], tuple[str, int]]:
+    """The trial's settings at each point, and how long it trains."""
+    found: Counter[str] = Counter()
+    settings, length = [], ("epochs", 0)
+    for point in points:
+        hparams = {name: value for name, value in point.items() if name not in covered}
+        problems = ErrorCollector()
+        read = problems.catch(trial.check, hparams, config.get("data") or {}, processes)
+        problems.catch(configs.check_searcher, config, trial.metric_directions(read))
+        if read:
+            length = problems.catch(configs.training_length, config, read.run.train_epochs) or length
+        found.update(set(problems.found))
+        settings.append(read)
+    if found:
+        raise ConfigError(
+            problem if times == len(points) else f"{problem} (at {times} of {len(points)} points drawn)"
+            for problem, times in found.items()
+        )
+    return settings, length

@@ -1,0 +1,69 @@
+"""The language model of `randomNAS_files/model.py`, computed faster: the same parameters, masks and function.
+
+What differs: a cell runs a whole sequence as one operation (`sequence.py`), products leave out what dropout dropped where that
+saves work (`column_sparse.py`), and the loss is computed without holding the logits of all words (`decoder.py`).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from randomNAS_files.architecture import Genotype
+from randomNAS_files.dropout import Masks, apply
+from randomNAS_files.fast.column_sparse import masked_product
+from randomNAS_files.fast.decoder import Lookup, SharedWeightGrad, decoded_loss
+from randomNAS_files.fast.plan import plan_of
+from randomNAS_files.fast.sequence import CellSequence, WorkspacePool
+from randomNAS_files.model import LanguageModel, Output, RecurrentCell
+
+
+class FastRecurrentCell(RecurrentCell):
+    """`RecurrentCell` with another forward pass, which can be differentiated once only."""
+
+    def __init__(self, genotype: Genotype, hidden: int, init_op: str = "tanh") -> None:
+        super().__init__(genotype, hidden, init_op)
+        self._workspaces = WorkspacePool()
+
+    def forward(
+        self,
+        x: torch.Tensor,
+        h: torch.Tensor,
+        x_mask: torch.Tensor | None = None,
+        h_mask: torch.Tensor | None = None,
+        genotype: Genotype | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `RecurrentCell.forward`."""
+        width = x.size(-1)
+        from_inputs, from_state = self.w0[:width], self.w0[width:]
+        plan, inputs = plan_of(genotype or self.genotype, self.init_op), masked_product(x, x_mask, from_inputs)
+        outputs = CellSequence.apply(self._workspaces, plan, inputs, h, h_mask, from_state, *self.nodes)
+        return outputs, outputs[-1].clone()
+
+
+class FastLanguageModel(LanguageModel):
+    """`LanguageModel` with another forward pass, which can be differentiated once only.
+
+    Where targets are given, it returns no logits.
+    """
+
+    cell_type = FastRecurrentCell
+
+    def forward(
+        self,
+        tokens: torch.Tensor,
+        hidden: list[torch.Tensor],
+        masks: Masks | None = None,
+        genotype: Genotype | None = None,
+        targets: torch.Tensor | None = None,
+    ) -> Output:
+        """See `LanguageModel.forward`."""
+        shared = SharedWeightGrad()
+        embedded = Lookup.apply(shared, tokens, self.embedding)
+        states, last = self.unroll(embedded, tokens, hidden, masks, genotype)
+        mask = self.output_mask(masks)
+        dropped = apply(states, mask)
+        if targets is None:
+            return Output(F.linear(dropped, self.embedding, self.decoder_bias), last, states, dropped)
+        loss = decoded_loss(shared, states, dropped, mask, self.embedding, self.decoder_bias, targets)
+        return Output(None, last, states, dropped, loss)

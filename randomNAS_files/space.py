@@ -1,0 +1,84 @@
+"""The recurrent search space as others may ask for it: `SPACE`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nas.core.seeds import torch_generator
+from nas.core.space import Size, Space, named_genotypes
+from randomNAS_files import architecture, drawing, genotypes
+from randomNAS_files import canonical as forms
+from randomNAS_files.architecture import Genotype
+
+
+class RecurrentSpace(Space[Genotype]):
+    """Recurrent cells for language models.
+
+    The settings of `size` and `network`:
+
+        hidden: hidden size H, which is that of the embedding too.
+        vocabulary: number of words V.
+        depth: stacked cells; 1 if left out.
+        init_op: activation of the initial state; tanh if left out.
+    """
+
+    package = "randomNAS_files"
+    title = "recurrent cells"
+
+    @property
+    def genotypes(self) -> Mapping[str, Genotype]:
+        return named_genotypes(vars(genotypes), Genotype)
+
+    def sample(self, seed: int, *labels: str | int) -> Genotype:
+        """Uniform over all activations but `none` and all earlier states, of 8 nodes; see `architecture.sample`."""
+        return architecture.sample(seed, *labels)
+
+    def from_json(self, data: Mapping[str, Any]) -> Genotype:
+        return architecture.from_json(data)
+
+    def from_text(self, text: str) -> Genotype:
+        return architecture.from_text(text)
+
+    def from_hparams(self, hparams: Mapping[str, Any]) -> Genotype:
+        return architecture.from_hparams(hparams)
+
+    def canonical(self, genotype: Genotype) -> Genotype:
+        """See `canonical.canonical`, which also says how the weights of the two networks match."""
+        return forms.canonical(genotype)
+
+    def draw(self, genotype: Genotype) -> list[str]:
+        return drawing.draw(genotype)
+
+    def to_dot(self, genotype: Genotype) -> str:
+        return drawing.dot(genotype)
+
+    def size(self, genotype: Genotype, **settings: Any) -> Size:
+        """All parameters, those of unused nodes too; of the multiply-accumulates, those of the matrix products for a word."""
+        return _size(genotype, **settings)
+
+    def network(self, genotype: Genotype, seed: int, **settings: Any) -> Any:
+        """A `LanguageModel` without dropout, with the initial weights of a trial of that seed."""
+        return _network(genotype, seed, **settings)
+
+
+def _size(genotype: Genotype, *, hidden: int, vocabulary: int, depth: int = 1, init_op: str = "tanh") -> Size:
+    nodes = len(genotype.recurrent)
+    first, node = 2 * hidden * 2 * hidden, hidden * 2 * hidden  # weights of the initial state, and of one node
+    used = nodes - len(genotype.unused_nodes())
+    decoder = hidden * vocabulary
+    parameters = decoder + vocabulary + depth * (first + nodes * node)  # the decoder's weights are the embedding's
+    return Size(parameters, decoder + depth * (first + used * node))
+
+
+def _network(
+    genotype: Genotype, seed: int, *, hidden: int, vocabulary: int, depth: int = 1, init_op: str = "tanh"
+) -> Any:
+    from randomNAS_files.model import LanguageModel, ModelConfig  # here, so that the rest does not wait for torch
+
+    nothing = {f"dropout{place}": 0.0 for place in ("", "h", "x", "i", "e")}
+    config = ModelConfig(hidden, hidden, hidden, depth, init_op=init_op, **nothing)
+    return LanguageModel(config, genotype, vocabulary, torch_generator("cpu", seed, "weights"))
+
+
+SPACE = RecurrentSpace()

@@ -1,0 +1,145 @@
+"""What every search space must do: subclass `SpaceSuite` in a test module, name the space and its settings, and it is tested.
+
+class TestRecurrentSpace(SpaceSuite):
+    space = SPACE
+    settings = {"hidden": 8, "vocabulary": 20}
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from nas.core.errors import ConfigError
+from nas.core.space import Space, load_space
+from support.runs import ROOT
+
+SAMPLES = 200
+
+
+class SpaceSuite:
+    """Tests of the contract `nas.core.space.Space`.
+
+    Attributes:
+        space: the space under test.
+        settings: those of its `size` and `network`; small ones, for networks are built.
+    """
+
+    space: Space[Any]
+    settings: dict[str, Any]
+
+    def architectures(self, samples: int = SAMPLES) -> Iterator[Any]:
+        """All named ones, then random ones."""
+        yield from self.space.genotypes.values()
+        yield from (self.space.sample(seed) for seed in range(samples))
+
+    def test_it_is_found_by_its_package(self) -> None:
+        assert load_space(self.space.package) is self.space
+        assert self.space.title
+
+    def test_every_form_of_an_architecture_reads_back_as_the_same(self) -> None:
+        for genotype in self.architectures():
+            data = json.loads(json.dumps(genotype.to_json()))
+            assert self.space.from_json(data) == genotype
+            assert self.space.from_text(genotype.to_text()) == genotype
+            for form in (data, json.dumps(data), genotype.to_text(), f"  {genotype.to_text()}\n"):
+                assert self.space.read(form) == genotype
+            assert str(genotype) and "\n" not in str(genotype) + genotype.to_text()
+
+    def test_hyperparameters_read_back_as_the_same_or_are_refused(self) -> None:
+        spelt_out = 0
+        for genotype in self.architectures():
+            try:
+                hparams = genotype.to_hparams()
+            except ConfigError:  # hyperparameters cannot describe every architecture
+                continue
+            spelt_out += 1
+            others = {"some_rate": 0.1, "train_epochs": 3}
+            assert self.space.from_hparams({**others, **hparams}) == genotype
+            assert self.space.read(hparams) == self.space.read(json.dumps(hparams)) == genotype
+        assert spelt_out >= SAMPLES  # all samples at least
+
+    def test_each_name_reads_as_its_architecture(self) -> None:
+        assert self.space.genotypes
+        for name, genotype in self.space.genotypes.items():
+            assert self.space.by_name(name) == self.space.read(name) == genotype
+
+    def test_a_misspelt_name_is_refused_with_the_nearest(self) -> None:
+        for name in self.space.genotypes:
+            for wrong in (name + "x", name[:-1] + "#", f"{name[:1]}_{name[1:]}"):
+                with pytest.raises(ConfigError) as caught:
+                    self.space.read(wrong)
+                (problem,) = caught.value.problems
+                says, _, hint = problem.partition("did you mean")
+                assert repr(wrong) in says and f"{self.space.package}/genotypes.py" in says and name in hint
+
+    @pytest.mark.parametrize("text", ["", "zzzzzz", "{", "{}", '{"x": 1}', "Genotype()", "Other(x=1)", "(", "f(x)(y)"])
+    def test_what_is_no_architecture_is_refused(self, text: str) -> None:
+        with pytest.raises(ConfigError):
+            self.space.read(text)
+
+    def test_the_same_seed_and_labels_draw_the_same_architecture(self) -> None:
+        for seed in range(20):
+            for labels in ((), ("search",), ("search", 3)):
+                assert self.space.sample(seed, *labels) == self.space.sample(seed, *labels)
+        drawn = {self.space.sample(seed, *labels) for seed in range(20) for labels in ((), ("search",), ("search", 3))}
+        assert len(drawn) > 55  # others draw others
+
+    def test_the_canonical_form_is_its_own_canonical_form(self) -> None:
+        for genotype in self.architectures():
+            canonical = self.space.canonical(genotype)
+            assert type(canonical) is type(genotype)
+            assert self.space.canonical(canonical) == canonical
+
+    def test_drawings_are_plain_lines_that_fit_a_terminal(self) -> None:
+        for genotype in self.architectures():
+            lines = self.space.draw(genotype)
+            assert lines and all(len(line) <= 100 and line.isprintable() and line == line.rstrip() for line in lines)
+
+    def test_graphs_are_closed_and_tell_architectures_apart(self) -> None:
+        graphs: dict[str, Any] = {}
+        for genotype in self.architectures():
+            graph = self.space.to_dot(genotype)
+            assert graph.startswith("digraph") and graph.rstrip().endswith("}")
+            assert graph.count("{") == graph.count("}") and graph.count("[") == graph.count("]")
+            assert graphs.setdefault(graph, genotype) == genotype
+
+    def test_the_size_is_that_of_the_network(self) -> None:
+        for genotype in self.architectures(samples=10):
+            size = self.space.size(genotype, **self.settings)
+            network = self.space.network(genotype, 0, **self.settings)
+            assert size.parameters == sum(
+                parameter.numel() for parameter in network.parameters() if parameter.requires_grad
+            )
+            assert size.macs > 0
+
+    def test_the_weights_come_from_the_seed_alone(self) -> None:
+        import torch
+
+        genotype = self.space.sample(0)
+        torch.manual_seed(1)
+        first = self.space.network(genotype, 3, **self.settings).state_dict()
+        torch.manual_seed(2)
+        again = self.space.network(genotype, 3, **self.settings).state_dict()
+        other = self.space.network(genotype, 4, **self.settings).state_dict()
+        assert all(torch.equal(first[name], again[name]) for name in first)
+        assert any(not torch.equal(first[name], other[name]) for name in first)
+
+    def test_all_but_the_network_does_without_torch(self) -> None:
+        code = f"""
+import sys
+from {self.space.package}.space import SPACE
+genotype = SPACE.sample(0)
+SPACE.read(genotype.to_text()), SPACE.genotypes, SPACE.canonical(genotype)
+SPACE.draw(genotype), SPACE.to_dot(genotype), SPACE.size(genotype, **{self.settings!r})
+sys.exit("torch" in sys.modules)
+"""
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
