@@ -21,7 +21,7 @@ from determined import pytorch
 
 from data import PTB_TOKENS, DataConfig, known_vocabulary, load_corpus
 from nas.core.errors import ErrorCollector
-from nas.core.fields import field, read
+from nas.core.fields import read
 from nas.core.memory import MemoryEstimate
 from nas.core.seeds import torch_generator
 from nas.core.space import Size
@@ -39,26 +39,11 @@ from randomNAS_files.from_config import ArchitectureConfig, from_config
 from randomNAS_files.memory import estimate
 from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
 from randomNAS_files.scoring import score_slice, score_stream
-from randomNAS_files.slices import Columns, RandomSlices, check_length, fixed_slices, own_columns
+from randomNAS_files.settings import OptimizerConfig, fits_processes
+from randomNAS_files.slices import Columns, RandomSlices, check_length, fixed_slices, shard_columns
 from randomNAS_files.space import SPACE
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class OptimizerConfig:
-    """How the language model is trained and evaluated."""
-
-    learning_rate: float = field(gt=0)  # for a slice of bptt words; scaled by slice length / bptt
-    global_batch_size: int = field(ge=1)  # columns of the training stream, over all processes
-    eval_batch_size: int = field(ge=1)  # columns of the validation and test streams
-    bptt: int = field(ge=1)  # usual length of a slice
-    max_seq_length_delta: int = field(ge=0)  # a slice has at most bptt + this many words
-    wdecay: float = field(ge=0)
-    clip_gradients_l2_norm: float = field(gt=0)
-    alpha: float = field(ge=0)  # activation regularisation
-    beta: float = field(ge=0)  # temporal activation regularisation
-    nonmono: int = field(ge=0)  # validations without improvement until weights are averaged
 
 
 @dataclass(frozen=True)
@@ -85,17 +70,17 @@ class RecurrentTrial(Trial):
         self.corpus = load_corpus(self.settings.data)
         self.genotype = self.settings.genotype
         optimizer = self.settings.optimizer
-        self.own = own_columns(optimizer.global_batch_size, self.rank, self.processes)
-        own_eval = own_columns(optimizer.eval_batch_size, self.rank, self.processes)
+        self.shard = shard_columns(optimizer.global_batch_size, self.rank, self.processes)
+        eval_shard = shard_columns(optimizer.eval_batch_size, self.rank, self.processes)
         self.train_columns = Columns(
             self.corpus.train,
             optimizer.global_batch_size,
-            self.own,
+            self.shard,
             pad=False,
             name="hyperparameters.global_batch_size",
         )
         self.valid_columns = Columns(
-            self.corpus.valid, optimizer.eval_batch_size, own_eval, pad=True, name="hyperparameters.eval_batch_size"
+            self.corpus.valid, optimizer.eval_batch_size, eval_shard, pad=True, name="hyperparameters.eval_batch_size"
         )
         if self.settings.run.evaluate_test:  # better told now than at the end
             check_length(self.corpus.test, optimizer.eval_batch_size, "hyperparameters.eval_batch_size")
@@ -121,7 +106,7 @@ class RecurrentTrial(Trial):
             WeightedMeans(device, ("loss",), _metrics, over_epoch=True), for_validation=False
         )
         self.valid_means = context.wrap_reducer(WeightedMeans(device, ("loss",), _metrics), for_training=False)
-        self.hidden = self.net.initial_state(self.own.stop - self.own.start)
+        self.hidden = self.net.initial_state(self.shard.stop - self.shard.start)
         self.eval_hidden: list[torch.Tensor] = []
 
     @classmethod
@@ -134,7 +119,7 @@ class RecurrentTrial(Trial):
         sources = problems.catch(read, data, DataConfig, section="data")
         genotype = problems.catch(from_config, hparams) if isinstance(hparams, Mapping) else None
         if groups:
-            problems.found += _fits_processes(groups[2], processes)
+            problems.found += fits_processes(groups[2], processes)
         problems.raise_any()
         run, model, optimizer, which = groups
         return Settings(run, model, optimizer, which, genotype, sources[0])
@@ -205,7 +190,7 @@ class RecurrentTrial(Trial):
         if index % self.epoch_length == 0:
             self.hidden = self.net.initial_state(inputs.size(1))
             self.train_means.start()
-        masks = masks_for(index, self.seed, self.context.device, config.global_batch_size, self.own)
+        masks = masks_for(index, self.seed, self.context.device, config.global_batch_size, self.shard)
         output = self.model(inputs, self.hidden, masks, targets=targets)
         self.hidden = [h.detach() for h in output.hidden]
         objective = output.loss / targets.numel() + activation_penalty(output, config.alpha, config.beta)
@@ -250,8 +235,8 @@ class RecurrentTrial(Trial):
         mine = cells[self.rank :: self.processes]
         with self.sgd.averaged_weights():
             scores = self._score_all([cell for _, cell in mine])
-        own = [{"sample": k, **score, "genotype": cell} for (k, cell), score in zip(mine, scores, strict=True)]
-        shares = self.context.distributed.gather(own)
+        scored = [{"sample": k, **score, "genotype": cell} for (k, cell), score in zip(mine, scores, strict=True)]
+        shares = self.context.distributed.gather(scored)
         if shares is None:
             return
         ranked = sorted(
@@ -319,7 +304,7 @@ class RecurrentTrial(Trial):
         if not states:
             return
         layers = zip(*(state["hidden"] for state in states), strict=True)
-        self.hidden = [torch.cat(parts)[self.own].to(self.context.device) for parts in layers]
+        self.hidden = [torch.cat(parts)[self.shard].to(self.context.device) for parts in layers]
         self.train_means.start()
         if self.rank == 0:
             for state in states:
@@ -332,17 +317,6 @@ class RecurrentTrial(Trial):
     def load_shared_state(self, state: dict[str, Any]) -> None:
         """The inverse of `shared_state`."""
         self.losses, self.scores = list(state["losses"]), list(state["scores"])
-
-
-def _fits_processes(config: OptimizerConfig, processes: int) -> list[str]:
-    problems = []
-    if config.global_batch_size % processes:
-        problems.append(
-            f"global_batch_size must be a multiple of the {processes} processes, got {config.global_batch_size}"
-        )
-    if config.eval_batch_size < processes:
-        problems.append(f"eval_batch_size must be at least the {processes} processes, got {config.eval_batch_size}")
-    return [f"hyperparameters.{problem}" for problem in problems]
 
 
 def _metrics(means: dict[str, float]) -> dict[str, float]:

@@ -43,13 +43,13 @@ class DropPath:
     Args:
         generator: of this training step, on the device where the masks are wanted.
         batch_size: images of the whole batch, over all processes.
-        own: those of them that this process has.
+        shard: those of them that this process has.
         p: the probability in this step that an edge is dropped.
     """
 
     generator: torch.Generator
     batch_size: int
-    own: slice
+    shard: slice
     p: float
 
     def mask(self) -> torch.Tensor | None:
@@ -57,7 +57,7 @@ class DropPath:
         if self.p == 0:
             return None
         keep = torch.rand(self.batch_size, 1, 1, 1, generator=self.generator, device=self.generator.device) >= self.p
-        return keep[self.own].float() / (1.0 - self.p)
+        return keep[self.shard].float() / (1.0 - self.p)
 
     def apply(self, x: torch.Tensor) -> torch.Tensor:
         """x `(B, C, H, W)` with a new mask, in the type of x."""

@@ -12,13 +12,40 @@ from cnn_nas import sampling
 from cnn_nas.architecture import CELLS, Genotype, edge_hparams, from_hparams
 from cnn_nas.constraints import SECTION, Constraints, Range
 from cnn_nas.counting import NetworkSize, count_size
+from cnn_nas.images.data import expected
+from cnn_nas.settings import read_settings, sized
 from cnn_nas.space import SPACE
-from nas.core.errors import ConfigError
+from nas.core.errors import ConfigError, ErrorCollector
 from nas.core.seeds import numpy_generator
 from nas.core.survey import Rule, SpaceSurvey
 
+_ANY = "DARTS_V2"  # an architecture, where any would do
 SIZES = ("init_channels", "layers")
 """Hyperparameters beside the architecture that decide parameters and MACs."""
+
+
+def survey_config(
+    config: Mapping[str, Any], first: Mapping[str, Any], searched: Sequence[str], processes: int, samples: int
+) -> SpaceSurvey | None:
+    """Sample the space that an experiment searches, if it is one of architectures or of their network's size.
+
+    See `nas.trial.Trial.survey`, which this is for image trials. All but the architecture must make sense before.
+    """
+    edges = edge_hparams(first)
+    section = first.get("constraints")
+    rest = {name: value for name, value in first.items() if name not in (*edges, "arch_seed", "constraints")}
+    problems = ErrorCollector()
+    settings = problems.catch(read_settings, {**rest, "arch_to_use": _ANY}, config.get("data") or {}, processes)
+    rules = problems.catch(Constraints.from_mapping, section) if section is not None else Constraints()
+    problems.raise_any()
+    shape = expected(settings.data)
+    if "arch_seed" in searched:
+        distinct = first.get("distinct_predecessors", True)
+        return survey_seeds(rules, sized(settings.model, *shape), samples, distinct)
+    if not {*edges, "arch_to_use", *SIZES} & {*searched} or not (edges or first.get("arch_to_use")):
+        return None
+    sizes = {name: getattr(settings.model, name) for name in SIZES}
+    return survey_points(config["hyperparameters"], rules, sizes, shape, samples)
 
 
 def survey_seeds(rules: Constraints, size: NetworkSize, samples: int, distinct_predecessors: bool) -> SpaceSurvey:

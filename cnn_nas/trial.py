@@ -21,8 +21,6 @@ from typing import Any
 import torch
 from determined import pytorch
 
-from cnn_nas import architecture
-from cnn_nas.constraints import Constraints
 from cnn_nas.counting import count_size
 from cnn_nas.fast.model import FastNetwork
 from cnn_nas.images.arrays import Images
@@ -33,8 +31,8 @@ from cnn_nas.images.metrics import Classification, Regression
 from cnn_nas.memory import estimate
 from cnn_nas.model import DropPath, Network
 from cnn_nas.settings import Settings, read_settings, sized
-from cnn_nas.survey import SIZES, survey_points, survey_seeds
-from nas.core.errors import ConfigError, DataError, ErrorCollector
+from cnn_nas.survey import survey_config
+from nas.core.errors import ConfigError, DataError
 from nas.core.memory import MemoryEstimate
 from nas.core.optimizers import fused_sgd
 from nas.core.seeds import torch_generator
@@ -63,7 +61,7 @@ class ImageTrial(Trial):
         if self.settings.constraints and (broken := self.settings.constraints.broken(self.genotype, self.size)):
             raise ConfigError(f"hyperparameters: with the images as they are, constraints.{rule}" for rule in broken)
         total, size = self.settings.optimizer.global_batch_size, self.data.train.shape[1:]
-        self.own = slice(total * self.rank // self.processes, total * (self.rank + 1) // self.processes)
+        self.shard = slice(total * self.rank // self.processes, total * (self.rank + 1) // self.processes)
         targets = self.data.train.targets.float()
         regression = Regression(targets.mean().item(), targets.std(correction=0).item())
         self.scores: Classification | Regression = regression if self.data.classes is None else Classification()
@@ -170,28 +168,14 @@ class ImageTrial(Trial):
     def survey(
         cls, config: Mapping[str, Any], first: Mapping[str, Any], searched: Sequence[str], processes: int, samples: int
     ) -> SpaceSurvey | None:
-        """See `Trial.survey`. All but the architecture must make sense before."""
-        edges = architecture.edge_hparams(first)
-        section = first.get("constraints")
-        rest = {name: value for name, value in first.items() if name not in (*edges, "arch_seed", "constraints")}
-        problems = ErrorCollector()
-        settings = problems.catch(cls.check, {**rest, "arch_to_use": _ANY}, config.get("data") or {}, processes)
-        rules = problems.catch(Constraints.from_mapping, section) if section is not None else Constraints()
-        problems.raise_any()
-        shape = expected(settings.data)
-        if "arch_seed" in searched:
-            distinct = first.get("distinct_predecessors", True)
-            return survey_seeds(rules, sized(settings.model, *shape), samples, distinct)
-        if not {*edges, "arch_to_use", *SIZES} & {*searched} or not (edges or first.get("arch_to_use")):
-            return None
-        sizes = {name: getattr(settings.model, name) for name in SIZES}
-        return survey_points(config["hyperparameters"], rules, sizes, shape, samples)
+        """See `Trial.survey`."""
+        return survey_config(config, first, searched, processes, samples)
 
     def build_training_data_loader(self) -> pytorch.DataLoader:
         """All images in a new order each epoch; this process's part of every batch."""
         images = self.data.train.near(self.context.device)
         shuffled = ShuffledBatches(len(images), self.settings.optimizer.global_batch_size, self.seed)
-        return ShardedBatchLoader(ProcessImages(images, self.own), shuffled)
+        return ShardedBatchLoader(ProcessImages(images, self.shard), shuffled)
 
     def build_validation_data_loader(self) -> pytorch.DataLoader:
         """This process's part of the images held out; one image where nothing is, as Determined wants a loader."""
@@ -213,11 +197,11 @@ class ImageTrial(Trial):
             group["lr"] = self.lr
         total = optimizer.global_batch_size
         draws = self.augmentation.draw(
-            torch_generator(device, self.seed, "augmentation", index), total, self.own, tuple(images.shape[2:])
+            torch_generator(device, self.seed, "augmentation", index), total, self.shard, tuple(images.shape[2:])
         )
         inputs = self.augmentation.apply(images, draws).contiguous(memory_format=self.memory_format)
         chance = self.settings.model.drop_path_prob * epoch * self.epoch_length / self._batches
-        drop = DropPath(torch_generator(device, self.seed, "drop path", index), total, self.own, chance)
+        drop = DropPath(torch_generator(device, self.seed, "drop path", index), total, self.shard, chance)
         with self._precision():
             output = self.model(inputs, drop)
         objective = self.scores.objective(output.logits, targets)
@@ -313,9 +297,6 @@ class ImageTrial(Trial):
 
     def load_shared_state(self, state: None) -> None:
         """See `shared_state`."""
-
-
-_ANY = "DARTS_V2"  # an architecture, where any would do
 
 
 if __name__ == "__main__":

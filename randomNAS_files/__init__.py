@@ -5,7 +5,8 @@ The folder has kept the name that users of the first release know (random-search
 - `architecture.py`: one cell as data (`Genotype`), its codecs, and random sampling.
 - `genotypes.py`: the cells known by name; add yours there.
 - `space.py`: what others may ask of the space (`SPACE`); `canonical.py`: one form for cells that are the same graph.
-- `from_config.py`: which cell a config means.
+- `from_config.py`: which cell a config means; `settings.py`: how its model is trained.
+- `memory.py`: what a training step needs, for `nas check`.
 - `drawing.py`: a cell as text and as a graph.
 - `model.py`: the cell and the language model around it, readable from top to bottom.
 - `dropout.py`: masks that do not depend on how many processes share a batch.

@@ -33,7 +33,7 @@ class Columns(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     Args:
         tokens: the stream, `(N,)`.
         batch_size: columns of the whole batch.
-        own: the columns that this process reads.
+        shard: the columns that this process reads.
         pad: keep the last words too, and fill up with ignored targets (evaluation); otherwise the words that do not fill
             a row are left out, fewer than `batch_size` of them (training).
 
@@ -42,12 +42,12 @@ class Columns(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     """
 
     def __init__(
-        self, tokens: torch.Tensor, batch_size: int, own: slice, *, pad: bool, name: str = "batch_size"
+        self, tokens: torch.Tensor, batch_size: int, shard: slice, *, pad: bool, name: str = "batch_size"
     ) -> None:
         predicted = check_length(tokens, batch_size, name)
         rows = -(-predicted // batch_size) if pad else predicted // batch_size
-        self.inputs = _fold(tokens[:-1], rows, batch_size, 0)[:, own]
-        self.targets = _fold(tokens[1:], rows, batch_size, IGNORED)[:, own]
+        self.inputs = _fold(tokens[:-1], rows, batch_size, 0)[:, shard]
+        self.targets = _fold(tokens[1:], rows, batch_size, IGNORED)[:, shard]
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -72,7 +72,7 @@ def _fold(stream: torch.Tensor, rows: int, columns: int, filler: int) -> torch.T
     return torch.cat([stream, stream.new_full((missing,), filler)]).view(columns, rows).t().contiguous()
 
 
-def own_columns(batch_size: int, rank: int, processes: int) -> slice:
+def shard_columns(batch_size: int, rank: int, processes: int) -> slice:
     """The columns of a batch that process `rank` owns: a run of them, as even as can be."""
     return slice(batch_size * rank // processes, batch_size * (rank + 1) // processes)
 

@@ -60,7 +60,7 @@ class Augmentation:
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be at least 0, got {getattr(self, name)}")
 
-    def draw(self, generator: torch.Generator, batch_size: int, own: slice, image_size: tuple[int, int]) -> Draws:
+    def draw(self, generator: torch.Generator, batch_size: int, shard: slice, image_size: tuple[int, int]) -> Draws:
         """Draw for a batch and keep one part.
 
         As much is drawn for every setting, so that one of them can be switched off without changing the others' draws.
@@ -68,13 +68,13 @@ class Augmentation:
         Args:
             generator: on the images' device; a fresh one for each batch makes batches independent of history.
             batch_size: images of the whole batch, over all processes.
-            own: those of them that this process owns.
+            shard: those of them that this process has.
             image_size: height and width.
         """
         starts, (height, width) = 2 * self.padding + 1, image_size
 
         def draw(high: int) -> torch.Tensor:
-            return torch.randint(high, (batch_size,), generator=generator, device=generator.device)[own]
+            return torch.randint(high, (batch_size,), generator=generator, device=generator.device)[shard]
 
         tops, lefts, coins, rows, columns = draw(starts), draw(starts), draw(2), draw(height), draw(width)
         return Draws(

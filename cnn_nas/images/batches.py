@@ -43,16 +43,16 @@ class ShuffledBatches(Sampler[list[torch.Tensor]]):
 
 
 class ProcessImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Indexed by the indices of a batch: the images `(own, C, H, W)`, uint8, and targets `(own,)` of this process's part."""
+    """Indexed by the indices of a batch: this process's images `(shard, C, H, W)`, uint8, and targets `(shard,)`."""
 
-    def __init__(self, images: Images, own: slice) -> None:
-        self.images, self.own = images, own
+    def __init__(self, images: Images, shard: slice) -> None:
+        self.images, self.shard = images, shard
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, indices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.images.batch(indices[self.own].to(self.images.targets.device))
+        return self.images.batch(indices[self.shard].to(self.images.targets.device))
 
 
 def in_order(first: int, last: int, batch_size: int) -> list[torch.Tensor]:

@@ -3,7 +3,8 @@
     if __name__ == "__main__":
         sys.exit(main("model_def:RecurrentTrial"))
 
-- `trial.py`: `Trial`, what every trial of this project inherits: resume, honest metrics, the architecture's report.
+- `base.py`: `Trial`, the contract that every trial follows; `bookkeeping.py`: what it has done for it: exact resume,
+  finite metrics, the architecture beside the weights.
 - `metrics.py`: means that weigh every sample equally and are read from the device only when they are reported.
 - `callbacks.py`: what has to happen around a validation.
 - `loader.py`: batches of which each process takes its own part.

@@ -1,7 +1,8 @@
 """The recurrent language model computed faster, with the same result up to rounding: skip it on first reading.
 
 - `model.py`: `FastLanguageModel` and `FastRecurrentCell`, which a trial takes instead of the plain ones.
-- `plan.py`: a cell as a few matrix products; `sequence.py`: a cell over a whole sequence as one operation.
+- `plan.py`: a cell as a few matrix products; `sequence.py`: a cell over a whole sequence as one operation;
+  `workspace.py`: its memory, used again by later passes.
 - `column_sparse.py`: products without the features that dropout dropped.
 - `decoder.py`: the loss without the logits of all words.
 - `scoring.py`: many cells with one set of weights, at once.

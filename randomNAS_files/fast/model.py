@@ -14,7 +14,8 @@ from randomNAS_files.dropout import Masks, apply
 from randomNAS_files.fast.column_sparse import masked_product
 from randomNAS_files.fast.decoder import Lookup, SharedWeightGrad, decoded_loss
 from randomNAS_files.fast.plan import plan_of
-from randomNAS_files.fast.sequence import CellSequence, WorkspacePool
+from randomNAS_files.fast.sequence import CellSequence
+from randomNAS_files.fast.workspace import WorkspacePool
 from randomNAS_files.model import LanguageModel, Output, RecurrentCell
 
 

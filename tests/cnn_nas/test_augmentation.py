@@ -17,11 +17,11 @@ def images(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def draw(
-    augmentation: Augmentation, batch: torch.Tensor, seed: int = 0, own: slice = slice(None), size: int = 0
+    augmentation: Augmentation, batch: torch.Tensor, seed: int = 0, shard: slice = slice(None), size: int = 0
 ) -> Draws:
     generator = torch_generator("cpu", seed, "augmentation")
     height, width = batch.shape[2:]
-    return augmentation.draw(generator, size or len(batch), own, (height, width))
+    return augmentation.draw(generator, size or len(batch), shard, (height, width))
 
 
 def one_by_one(augmentation: Augmentation, batch: torch.Tensor, draws: Draws) -> torch.Tensor:
@@ -75,10 +75,12 @@ def test_the_parts_of_a_batch_equal_the_whole() -> None:
     batch, augmentation = images(24, 3, 32, 32), Augmentation(MEAN, STD)
     whole = augmentation.apply(batch, draw(augmentation, batch))
     parts = [slice(0, 12), slice(12, 24)]
-    halves = [augmentation.apply(batch[own], draw(augmentation, batch[own], own=own, size=24)) for own in parts]
+    halves = [
+        augmentation.apply(batch[shard], draw(augmentation, batch[shard], shard=shard, size=24)) for shard in parts
+    ]
     assert torch.equal(torch.cat(halves), whole)
     stride = slice(1, None, 3)
-    assert torch.equal(augmentation.apply(batch[stride], draw(augmentation, batch, own=stride)), whole[stride])
+    assert torch.equal(augmentation.apply(batch[stride], draw(augmentation, batch, shard=stride)), whole[stride])
 
 
 def test_a_setting_does_not_change_the_draws_of_the_others() -> None:

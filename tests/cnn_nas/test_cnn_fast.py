@@ -82,8 +82,8 @@ def shake(module: nn.Module) -> None:
             nn.init.uniform_(layer.bias, -1.0, 1.0, generator=generator(i + 1000))
 
 
-def drop(batch: int, p: float = 0.3, own: slice = slice(None)) -> DropPath:
-    return DropPath(generator(5), batch, own, p)
+def drop(batch: int, p: float = 0.3, shard: slice = slice(None)) -> DropPath:
+    return DropPath(generator(5), batch, shard, p)
 
 
 def loss_of(output: Output) -> torch.Tensor:
@@ -273,7 +273,7 @@ def test_a_copy_counts_its_own_batches() -> None:
 def test_a_process_drops_the_paths_of_its_own_images(part: slice) -> None:
     plain, fast = both(genotypes.DARTS_V2)
     x = normal(6, 3, 16, 16)[part]
-    assert_same_step(plain, fast, x, lambda: drop(6, own=part))
+    assert_same_step(plain, fast, x, lambda: drop(6, shard=part))
 
 
 def test_drop_path_drops_its_share() -> None:

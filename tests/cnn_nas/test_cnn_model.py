@@ -119,8 +119,8 @@ def normal(*shape: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(shape, generator=generator(seed))
 
 
-def drop(p: float, batch_size: int = 8, own: slice = slice(None), seed: int = 0) -> DropPath:
-    return DropPath(generator(seed), batch_size, own, p)
+def drop(p: float, batch_size: int = 8, shard: slice = slice(None), seed: int = 0) -> DropPath:
+    return DropPath(generator(seed), batch_size, shard, p)
 
 
 def count(module: nn.Module) -> int:
@@ -339,7 +339,7 @@ def test_a_probability_of_zero_draws_nothing() -> None:
 def test_two_processes_draw_the_masks_of_the_whole_batch(batch_size: int, cut: int, seed: int) -> None:
     cut = min(cut, batch_size)
     whole = drop(0.4, batch_size, seed=seed)
-    parts = [drop(0.4, batch_size, own, seed) for own in (slice(0, cut), slice(cut, None))]
+    parts = [drop(0.4, batch_size, shard, seed) for shard in (slice(0, cut), slice(cut, None))]
     for _ in range(3):
         masks = [part.mask() for part in parts]
         assert torch.equal(torch.cat([mask for mask in masks if mask is not None]), whole.mask())  # type: ignore[arg-type]
@@ -348,7 +348,7 @@ def test_two_processes_draw_the_masks_of_the_whole_batch(batch_size: int, cut: i
 def test_two_halves_of_a_batch_equal_the_whole() -> None:
     net, x = build(layers=4).eval(), normal(8, 3, 16, 16)
     whole = net(x, drop(0.5)).logits
-    halves = [net(x[own], drop(0.5, own=own)).logits for own in (slice(0, 4), slice(4, 8))]
+    halves = [net(x[shard], drop(0.5, shard=shard)).logits for shard in (slice(0, 4), slice(4, 8))]
     torch.testing.assert_close(torch.cat(halves), whole)
     assert not torch.allclose(net(x).logits, whole)
 

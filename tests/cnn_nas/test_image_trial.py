@@ -61,8 +61,8 @@ def test_the_summary_says_what_was_trained(plain: Run) -> None:
         **{"parameters": counts.parameters, "macs": counts.macs},
     }
     net = network_of(plain, CLASSES, (3, 8, 8))
-    own = sum(value.numel() for name, value in net.named_parameters() if not name.startswith("auxiliary"))
-    assert counts.parameters == own
+    expected = sum(value.numel() for name, value in net.named_parameters() if not name.startswith("auxiliary"))
+    assert counts.parameters == expected
 
 
 def test_metrics_have_the_names_that_were_promised(plain: Run) -> None:
@@ -200,7 +200,7 @@ def test_drop_path_grows_with_the_epochs(darkroom: Laptop, monkeypatch: pytest.M
     run = darkroom.train(train_epochs=4, drop_path_prob=0.6)
     assert run.code == 0
     assert [drop.p for drop in made] == [pytest.approx(0.6 * (i // 4) / 4) for i in range(16)]
-    assert all(drop.batch_size == 16 and drop.own == slice(0, 16) for drop in made)
+    assert all(drop.batch_size == 16 and drop.shard == slice(0, 16) for drop in made)
 
 
 def test_drop_path_is_drawn_anew_for_every_batch(darkroom: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from randomNAS_files.dropout import Masks, apply, masks_for
-from randomNAS_files.slices import own_columns
+from randomNAS_files.slices import shard_columns
 
 CPU = torch.device("cpu")
 
@@ -35,7 +35,7 @@ def drawn_rows(m: Masks, p: float = 0.5, rows: int = 64) -> torch.Tensor:
 @settings(max_examples=40, deadline=None)
 def test_processes_together_draw_the_masks_of_the_whole_batch(batch_size: int, processes: int, seed: int) -> None:
     whole = masks(3, seed, batch_size)
-    parts = [masks(3, seed, batch_size, own_columns(batch_size, rank, processes)) for rank in range(processes)]
+    parts = [masks(3, seed, batch_size, shard_columns(batch_size, rank, processes)) for rank in range(processes)]
     for p, width in ((0.5, 6), (0.2, 3), (0.5, 6)):  # one draw after another, as the model does
         torch.testing.assert_close(torch.cat([drawn(m, p, width) for m in parts]), drawn(whole, p, width))
         words = drawn_rows(whole, p, 20)
@@ -43,7 +43,7 @@ def test_processes_together_draw_the_masks_of_the_whole_batch(batch_size: int, p
 
 
 def test_the_two_halves_of_a_batch_do_not_share_a_mask() -> None:
-    first, second = (drawn(masks(columns=own_columns(8, rank, 2)), width=64) for rank in range(2))
+    first, second = (drawn(masks(columns=shard_columns(8, rank, 2)), width=64) for rank in range(2))
     assert first.shape == second.shape == (4, 64) and not torch.equal(first, second)
 
 

@@ -12,14 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.core.errors import ConfigError
-from randomNAS_files.slices import IGNORED, Columns, RandomSlices, fixed_slices, own_columns
+from randomNAS_files.slices import IGNORED, Columns, RandomSlices, fixed_slices, shard_columns
 
 ALL = slice(None)
 STREAMS = st.lists(st.integers(0, 5), min_size=2, max_size=80)
 
 
-def columns(tokens: list[int], batch_size: int, own: slice = ALL, *, pad: bool) -> Columns:
-    return Columns(torch.tensor(tokens), batch_size, own, pad=pad)
+def columns(tokens: list[int], batch_size: int, shard: slice = ALL, *, pad: bool) -> Columns:
+    return Columns(torch.tensor(tokens), batch_size, shard, pad=pad)
 
 
 def test_a_stream_is_read_down_its_columns_and_predicts_the_next_word() -> None:
@@ -60,7 +60,7 @@ def test_every_word_is_predicted_once_with_padding(stream: list[int], batch_size
         return
     predicted: Counter[tuple[int, int]] = Counter()
     for rank in range(processes):
-        data = columns(stream, batch_size, own_columns(batch_size, rank, processes), pad=True)
+        data = columns(stream, batch_size, shard_columns(batch_size, rank, processes), pad=True)
         kept = data.targets != IGNORED
         predicted.update(zip(data.inputs[kept].tolist(), data.targets[kept].tolist(), strict=True))
     assert predicted == Counter((stream[i], stream[i + 1]) for i in range(len(stream) - 1))
@@ -81,7 +81,7 @@ def test_training_leaves_out_fewer_words_than_the_batch_has_columns(stream: list
 @pytest.mark.parametrize("pad", [False, True])
 def test_processes_side_by_side_read_the_whole_batch(pad: bool) -> None:
     stream = list(range(40))
-    parts = [columns(stream, 5, own_columns(5, rank, 2), pad=pad) for rank in range(2)]
+    parts = [columns(stream, 5, shard_columns(5, rank, 2), pad=pad) for rank in range(2)]
     whole = columns(stream, 5, pad=pad)
     assert torch.equal(torch.cat([part.inputs for part in parts], 1), whole.inputs)
     assert torch.equal(torch.cat([part.targets for part in parts], 1), whole.targets)
@@ -110,7 +110,7 @@ def test_a_stream_of_a_single_row_is_enough() -> None:
 @settings(deadline=None)
 @given(st.integers(1, 100), st.integers(1, 20))
 def test_processes_own_every_column_once_and_evenly(batch_size: int, processes: int) -> None:
-    owned = [list(range(batch_size))[own_columns(batch_size, rank, processes)] for rank in range(processes)]
+    owned = [list(range(batch_size))[shard_columns(batch_size, rank, processes)] for rank in range(processes)]
     assert list(chain.from_iterable(owned)) == list(range(batch_size))
     assert max(map(len, owned)) - min(map(len, owned)) <= 1
 
