@@ -7,6 +7,7 @@ release of torch has none, they are simply the same.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Iterable
 from typing import Any
@@ -33,7 +34,20 @@ class SGD(Uncompiled, torch.optim.SGD):
 def fused_sgd(parameters: Iterable[torch.nn.Parameter], *arguments: Any, **named: Any) -> torch.optim.SGD:
     """SGD that updates all weights in one operation, where this torch has one for their device."""
     weights = list(parameters)
+    devices = {weight.device.type for weight in weights}
+    return SGD(weights, *arguments, fused=True if all(map(has_fused_sgd, devices)) else None, **named)
+
+
+@functools.cache
+def has_fused_sgd(device: str) -> bool:
+    """Whether this torch has the fused operation for a device, such as `cpu`: found out by taking one step.
+
+    torch 2.3 has none for CPUs; a build of it for CUDA says so only when a step is taken.
+    """
+    weight = torch.nn.Parameter(torch.zeros(1, device=device))
+    weight.grad = torch.zeros_like(weight)
     try:
-        return SGD(weights, *arguments, fused=True, **named)
-    except RuntimeError:  # torch 2.3 has none for CPUs
-        return SGD(weights, *arguments, **named)
+        SGD([weight], 0.1, momentum=0.9, fused=True).step()
+    except (RuntimeError, TypeError):  # NotImplementedError is a RuntimeError
+        return False
+    return True

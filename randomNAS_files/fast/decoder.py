@@ -149,8 +149,11 @@ def parts_by_column(
             states, wanted = active_states(hidden[steps], mask, column, active), targets[steps, column]
             more = -len(wanted) % BLOCK
             weight = torch.index_select(weights, 0, active, out=memory[: len(active)])
-            padded = F.pad(states, (0, 0, 0, more)), weight, F.pad(wanted, (0, more), value=-1)
-            yield Part(*padded, steps, column, (active, mask[column, active]))
+            # Not by F.pad, which in torch 2.3 refuses states without a feature.
+            padded = torch.cat([states, states.new_zeros(more, len(active))])
+            yield Part(
+                padded, weight, F.pad(wanted, (0, more), value=-1), steps, column, (active, mask[column, active])
+            )
 
 
 class Grads:

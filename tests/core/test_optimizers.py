@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.runs import ROOT
 
-from nas.core.optimizers import SGD, fused_sgd
+from nas.core.optimizers import SGD, fused_sgd, has_fused_sgd
 
 OPTIONS: list[dict[str, Any]] = [{}, {"momentum": 0.9, "weight_decay": 0.01}, {"momentum": 0.9, "nesterov": True}]
 
@@ -56,15 +56,29 @@ def test_the_compiler_is_not_imported() -> None:
     assert found.stdout.strip() == "False"
 
 
-def test_where_torch_has_no_fused_optimiser_the_usual_one_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = torch.optim.SGD
+@pytest.mark.parametrize("when", ["made", "stepped"])
+@pytest.mark.parametrize("error", [RuntimeError, NotImplementedError])
+def test_where_torch_has_no_fused_optimiser_the_usual_one_is_taken(
+    monkeypatch: pytest.MonkeyPatch, when: str, error: type[Exception]
+) -> None:
+    """A release for CPUs refuses to make one; one for CUDA makes it, and has no operation for CPUs when it steps."""
+    init, step = SGD.__init__, SGD.step
 
-    class Old(usual):  # type: ignore[misc, valid-type]
-        def __init__(self, *arguments: Any, fused: bool | None = None, **named: Any) -> None:
-            if fused:
-                raise RuntimeError("`fused=True` requires all the params to be floating point Tensors of ...")
-            super().__init__(*arguments, **named)
+    def made(self: Any, *arguments: Any, fused: bool | None = None, **named: Any) -> None:
+        if fused and when == "made":
+            raise error("`fused=True` requires all the params to be floating point Tensors of ...")
+        init(self, *arguments, fused=fused, **named)
 
-    monkeypatch.setattr(torch.optim, "SGD", Old)
-    sgd = fused_sgd(iter(torch.nn.Linear(2, 2).parameters()), 0.1, 0.9, weight_decay=0.01)
+    def stepped(self: Any, closure: Any = None) -> Any:
+        if self.param_groups[0]["fused"]:
+            raise error("Could not run 'aten::_fused_sgd_' with arguments from the 'CPU' backend.")
+        return step(self, closure)
+
+    has_fused_sgd.cache_clear()
+    monkeypatch.setattr(SGD, "__init__", made)
+    monkeypatch.setattr(SGD, "step", stepped)
+    net = torch.nn.Linear(3, 4)
+    sgd = fused_sgd(iter(net.parameters()), 0.1, 0.9, weight_decay=0.01)
+    has_fused_sgd.cache_clear()
     assert [len(group["params"]) for group in sgd.param_groups] == [2] and sgd.param_groups[0]["momentum"] == 0.9
+    train(net, sgd, 2)
