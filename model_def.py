@@ -111,7 +111,6 @@ class RecurrentTrial(Trial):
 
     @classmethod
     def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
-        """See `Trial.check`."""
         problems = ErrorCollector()
         nodes = architecture.node_hparams(hparams) if isinstance(hparams, Mapping) else {}
         rest = {name: value for name, value in hparams.items() if name not in nodes} if nodes else hparams
@@ -126,26 +125,22 @@ class RecurrentTrial(Trial):
 
     @classmethod
     def metric_directions(cls, settings: Settings | None) -> dict[str, str]:
-        """See `Trial.metric_directions`."""
         return {"loss": "minimize", "perplexity": "minimize"}
 
     @classmethod
     def data_facts(cls, settings: Settings) -> DataFacts:
-        """See `Trial.data_facts`."""
         words, known = known_vocabulary(settings.data)
         text = f"{settings.data.corpus} ({words:,} {known})"
         return DataFacts(text, PTB_TOKENS["train"] if settings.data.corpus == "ptb" else None, "words")
 
     @classmethod
     def network_size(cls, settings: Settings) -> Size:
-        """See `Trial.network_size`."""
         words, _ = known_vocabulary(settings.data)
         model = settings.model
         return SPACE.size(settings.genotype, hidden=model.nhid, depth=model.depth, vocabulary=words)
 
     @classmethod
     def describe_size(cls, settings: Settings) -> str:
-        """See `Trial.describe_size`."""
         size = cls.network_size(settings)
         return f"{size.parameters:,} parameters, {size.macs:,} MACs a word"
 
@@ -169,7 +164,6 @@ class RecurrentTrial(Trial):
 
     @classmethod
     def global_batch_size(cls, settings: Settings) -> int:
-        """See `Trial.global_batch_size`."""
         return settings.optimizer.global_batch_size
 
     def build_training_data_loader(self) -> pytorch.DataLoader:

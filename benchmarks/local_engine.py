@@ -137,7 +137,7 @@ def _memory(place: Path) -> None:
 
 def _spread(values: list[float]) -> str:
     """Median and range of the middle half."""
-    low, middle, high = statistics.quantiles(values, n=4)
+    low, middle, high = statistics.quantiles(values, n=4) if len(values) > 1 else [*values] * 3
     return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 

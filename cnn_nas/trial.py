@@ -99,12 +99,10 @@ class ImageTrial(Trial):
 
     @classmethod
     def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
-        """See `Trial.check`."""
         return read_settings(hparams, data, processes)
 
     @classmethod
     def metric_directions(cls, settings: Settings | None) -> dict[str, str]:
-        """See `Trial.metric_directions`."""
         accuracies = {"top1_accuracy": "maximize", "top5_accuracy": "maximize"}
         if settings is None:
             return {"loss": "minimize", **accuracies, "r2": "maximize"}
@@ -115,7 +113,6 @@ class ImageTrial(Trial):
 
     @classmethod
     def data_facts(cls, settings: Settings) -> DataFacts:
-        """See `Trial.data_facts`."""
         data = settings.data
         outputs, shape = expected(data)
         head = "regression" if outputs == 1 else f"{outputs} classes"
@@ -133,7 +130,6 @@ class ImageTrial(Trial):
 
     @classmethod
     def describe_size(cls, settings: Settings) -> str:
-        """See `Trial.describe_size`."""
         size, whole = cls.network_size(settings), sized(settings.model, *expected(settings.data))
         head = count_size(settings.genotype, whole, auxiliary=True).parameters - size.parameters
         more = f" ({head:,} more in the auxiliary tower)" if settings.model.auxiliary else ""
@@ -161,14 +157,12 @@ class ImageTrial(Trial):
 
     @classmethod
     def global_batch_size(cls, settings: Settings) -> int:
-        """See `Trial.global_batch_size`."""
         return settings.optimizer.global_batch_size
 
     @classmethod
     def survey(
         cls, config: Mapping[str, Any], first: Mapping[str, Any], searched: Sequence[str], processes: int, samples: int
     ) -> SpaceSurvey | None:
-        """See `Trial.survey`."""
         return survey_config(config, first, searched, processes, samples)
 
     def build_training_data_loader(self) -> pytorch.DataLoader:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from support.runs import ROOT
 
-from nas.cli.main import _parser as nas_parser
-from nas.trial.entry import _parser as trial_parser
+from nas.cli.main import build_parser as nas_parser
+from nas.trial.entry import build_parser as trial_parser
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))

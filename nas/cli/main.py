@@ -21,7 +21,7 @@ from nas.core.errors import ConfigError
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit status (2: a config or an argument that cannot work)."""
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
     except ConfigError as error:
@@ -44,7 +44,8 @@ def version() -> str:
         return __version__
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
     parser = argparse.ArgumentParser(prog="nas", description="Neural architecture search experiments.")
     parser.add_argument("--version", action="version", version=f"nas {version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")

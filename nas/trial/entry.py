@@ -46,7 +46,7 @@ def main(trial: str, argv: Sequence[str] | None = None) -> int:
     if info is not None and info.task_type == "TRIAL":
         cluster.on_cluster(trial_class, info)
         return 0
-    arguments = _parser().parse_args(argv)
+    arguments = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger().handlers[0].addFilter(lambda record: record.name != TOLD.name)
     for noisy, level in (("determined", "WARNING"), ("determined.common.storage", "ERROR"), ("filelock", "WARNING")):
@@ -203,7 +203,8 @@ def _closing(folder: RunFolder) -> str:
     return "\n".join(lines)
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of a trial's own command line."""
     parser = argparse.ArgumentParser(description="Train one architecture on this machine.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", metavar="FILE", help="experiment config (YAML), as for det experiment create")

@@ -1,0 +1,92 @@
+"""An experiment read from its folder: what the engine wrote, no more, and nothing disturbed."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.config import load as configs
+from nas.core.errors import ConfigError
+from nas.engine.study_store import StudyStore
+from nas.results.experiment import ExperimentResult, read_local
+from nas.results.leaderboard import best_metric, leaderboard
+from nas.runs.run_folder import RunFolder
+
+CONFIG: dict[str, Any] = {
+    "name": "search",
+    "entrypoint": "python3 model_def.py",
+    "searcher": {"name": "random", "metric": "accuracy", "smaller_is_better": False, "max_trials": 4},
+    "hyperparameters": {"head": {"width": {"type": "int", "minval": 1, "maxval": 9}}, "depth": 2},
+}
+VALIDATIONS = {0: [0.5, 0.75], 1: [0.9, math.nan], 2: [0.75], 3: []}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """Four trials: two ended, one runs, one waits."""
+    about = {"status": "running", "sampler": None, "storage": None, "unit": "epochs", "length": 2, "study": "s"}
+    made = RunFolder.create(tmp_path, "search", CONFIG, {**about, "rungs": [1, 2], "trial": "model_def:RecurrentTrial"})
+    store = StudyStore(f"sqlite:///{made.path / 'study.db'}", "s", CONFIG, configs.experiment_seed(CONFIG))
+    store.create_missing_trials()
+    for number, values in VALIDATIONS.items():
+        for epoch, value in enumerate(values, start=1):
+            store.started(number)
+            store.validated(number, epoch, value)
+    store.set_attributes(0, architecture="1 relu(0)", parameters=12)
+    store.finish(0, "completed")
+    store.set_attributes(1, errors=["killed"])
+    store.finish(1, "error")
+    return made
+
+
+def test_what_the_engine_wrote_is_what_is_read(folder: RunFolder) -> None:
+    found = read_local(folder.path)
+    assert (found.name, found.status, found.metric, found.smaller_is_better) == ("search", "running", "accuracy", False)
+    assert (found.time_metric, found.length, found.rungs, found.trial) == (
+        "epochs",
+        2,
+        [1, 2],
+        "model_def:RecurrentTrial",
+    )
+    assert [trial.outcome for trial in found.trials] == ["completed", "error", "", ""]
+    assert [len(trial.validations) for trial in found.trials] == [2, 2, 1, 0]
+    first, second = found.trials[:2]
+    assert first.validations == [(1, 0.5), (2, 0.75)] and (first.architecture, first.parameters) == ("1 relu(0)", 12)
+    assert second.errors == ["killed"] and math.isnan(second.validations[1][1])
+    for trial in found.trials:
+        assert trial.chosen == {"head.width": trial.hyperparameters["head"]["width"]}
+        assert trial.hyperparameters["depth"] == 2 and 1 <= trial.chosen["head.width"] <= 9
+
+
+def test_the_leaderboard_ranks_by_the_best_finite_value_and_then_by_number(folder: RunFolder) -> None:
+    found = read_local(folder.path)
+    assert [(trial.number, best_metric(found, trial)) for trial in leaderboard(found)] == [
+        (1, 0.9),
+        (0, 0.75),
+        (2, 0.75),
+    ]
+
+
+def test_json_reads_back_as_the_same(folder: RunFolder) -> None:
+    found = read_local(folder.path)
+    again = ExperimentResult.from_json(json.loads(json.dumps(found.to_json())))
+    assert repr(again) == repr(found)  # NaN equals nothing, not even itself
+
+
+def test_reading_makes_no_database(folder: RunFolder) -> None:
+    (folder.path / "study.db").unlink()
+    with pytest.raises(ConfigError, match="study s cannot be read"):
+        read_local(folder.path)
+    assert not (folder.path / "study.db").exists()
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not the folder of a run"):
+        read_local(tmp_path)
+    trial = RunFolder.create(tmp_path, "trial", CONFIG, {"status": "new"})
+    with pytest.raises(ConfigError, match=r"run\.json names no study"):
+        read_local(trial.path)
