@@ -70,11 +70,3 @@ def test_it_can_be_searched_and_its_best_trained_again(desk: Path) -> None:
     assert "1 trial: 1 completed" in again and "toy cell" in again
     first = json.loads((desk / "experiments" / "toy-best-1" / "trials" / "0" / "run.json").read_text())
     assert first["metadata"]["space"] == "toy_space"
-
-
-def test_a_shipped_search_runs_beside_modules_of_the_same_names(desk: Path) -> None:
-    sizes = [f"hyperparameters.{name}=8" for name in ("emsize", "nhid", "nhidlast")]
-    small = ["searcher.max_trials=2", "searcher.max_time=1", "data.vocabulary_size=60", *sizes]
-    overrides = [word for assignment in small for word in ("--config", assignment)]
-    assert "can run" in nas(desk, "check", str(ROOT / "quickstart.yaml"), *overrides)
-    assert "2 trials" in nas(desk, "run", str(ROOT / "quickstart.yaml"), *overrides)
