@@ -31,7 +31,7 @@ from benchmarks.corpus import find_or_make
 from benchmarks.measuring import ROOT, Row, absolute, arguments, finish
 from nas.config import load as configs
 from nas.config.search_space import trial_sampler
-from nas.engine.workers import KEY
+from nas.runs.engine_protocol import KEY
 from nas.runs.run_folder import RunFolder
 
 LIMIT = {"cpu": 6.0, "cuda": 10.0}

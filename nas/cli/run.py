@@ -14,7 +14,8 @@ from nas.core.errors import ConfigError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from nas.engine.experiments import Program, Request
+    from nas.config.entrypoint import Entrypoint
+    from nas.engine.experiments import Request
     from nas.engine.preflight import Findings
     from nas.engine.study_store import StudyStore
     from nas.runs.run_folder import RunFolder
@@ -93,7 +94,7 @@ def run(request: Request, workers: int | None, device: str) -> int:
         return status if complete else INTERRUPTED
 
 
-def _preflight(console: Console, config: dict[str, Any], program: Program, device: str) -> Findings:
+def _preflight(console: Console, config: dict[str, Any], program: Entrypoint, device: str) -> Findings:
     """What torch has to say. Raises ConfigError with the problems it finds."""
     from nas.config.rules import warnings
     from nas.engine import preflight
@@ -120,7 +121,7 @@ def _search(
     config: dict[str, Any],
     folder: RunFolder,
     store: StudyStore,
-    program: Program,
+    program: Entrypoint,
     findings: Findings,
     workers: int | None,
 ) -> bool:
@@ -132,7 +133,7 @@ def _search(
         ended = sum(trial.state.is_finished() for trial in trials)
         console.print(f"going on with {folder.path}: {ended} of {store.searcher.trials} trials have ended")
     found = {"unit": findings.unit, "length": findings.length, "rungs": store.searcher.rungs}
-    found |= {"trial": program.entrypoint.trial, "program_folder": str(program.folder)}
+    found |= {"trial": program.trial, "program_folder": str(program.folder)}
     folder.save(status="running", versions=versions(), **found)
     try:
         complete = run_session(config, folder, store, program, findings, workers, console)

@@ -28,15 +28,20 @@ class Entrypoint:
         module: what Python runs, as it would be imported, such as `cnn_nas.trial`.
         distributed: whether a launcher starts a process for each slot.
         program: what Python runs, `("-m", module)` or `(script,)`.
-        folder: from which it is run and can be imported; None before `resolve`.
+        folder: from which it is run and can be imported; `resolve` says which.
         trial: the class `module:Class` if the program follows the contract of `nas.trial`; None for any other program.
     """
 
     module: str
     distributed: bool
     program: tuple[str, ...] = ()
-    folder: Path | None = None
+    folder: Path = Path()
     trial: str | None = None
+
+    @property
+    def preload(self) -> str | None:
+        """The module to import before trials are forked; None if importing it could do anything else."""
+        return self.trial.partition(":")[0] if self.trial else None
 
 
 def find_program(entrypoint: Any) -> Entrypoint:
@@ -69,9 +74,8 @@ def resolve(entrypoint: Any, config_path: Path | None = None, folder: Path | Non
         ConfigError: if there is no such file in any of these places.
     """
     found = find_program(entrypoint)
-    own = config_path is not None and config_path.resolve().parent in (ROOT, ROOT / "cnn_nas", ROOT / "one_shot")
     beside = [config_path.resolve().parent] if config_path is not None else []
-    places = [ROOT] if own else [Path.cwd(), *beside, ROOT]
+    places = [ROOT, *beside] if any(map(_is_ours, beside)) else [Path.cwd(), *beside, ROOT]
     places = list(dict.fromkeys([*([folder] if folder else []), *places]))
     files = _files(found)
     for place in places:
@@ -119,6 +123,11 @@ def processes_of(config: Mapping[str, Any], entrypoint: Entrypoint | None) -> in
         what = f"resources.slots_per_trial is {slots}, but the entrypoint starts one process"
         raise ConfigError([f"{what}; put {LAUNCHER} in front of it"])
     return max(slots, 1)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is the repository, or a package in it."""
+    return folder == ROOT or (folder.parent == ROOT and (folder / "__init__.py").is_file())
 
 
 def _files(program: Entrypoint) -> list[str]:

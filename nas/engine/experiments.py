@@ -39,26 +39,6 @@ class Request:
     sampler: str | None = None
 
 
-@dataclass(frozen=True)
-class Program:
-    """What a trial runs.
-
-    Attributes:
-        entrypoint: as the config has it.
-        folder: from which it imports first.
-        words: `("-m", module)` or `(script,)`, the script with its whole path.
-    """
-
-    entrypoint: Entrypoint
-    folder: Path
-    words: tuple[str, ...]
-
-    @property
-    def preload(self) -> str | None:
-        """The module to import before trials are forked; None if importing it could do anything else."""
-        return self.entrypoint.trial.partition(":")[0] if self.entrypoint.trial else None
-
-
 def choose(request: Request) -> tuple[dict[str, Any], RunFolder | None]:
     """The config, and the experiment to go on with; None to start a new one.
 
@@ -163,7 +143,7 @@ def check_sampler(config: Mapping[str, Any], sampler: str | None) -> None:
         raise ConfigError([f"--sampler chooses hyperparameters for random and ASHA searchers; searcher.name is {name}"])
 
 
-def find_program(config: Mapping[str, Any], config_path: Path | None, folder: RunFolder | None) -> Program:
+def find_program(config: Mapping[str, Any], config_path: Path | None, folder: RunFolder | None) -> Entrypoint:
     """What a trial of the experiment runs; an experiment that was begun keeps the program that it began with.
 
     Raises:
@@ -172,8 +152,7 @@ def find_program(config: Mapping[str, Any], config_path: Path | None, folder: Ru
     begun_in = folder.run.get("program_folder") if folder else None
     entrypoint = resolve(config["entrypoint"], config_path, Path(begun_in) if begun_in else None)
     processes_of(config, entrypoint)
-    assert entrypoint.folder is not None  # it is resolved
-    return Program(entrypoint, entrypoint.folder, entrypoint.program)
+    return entrypoint
 
 
 def open_store(config: dict[str, Any], folder: RunFolder) -> StudyStore:

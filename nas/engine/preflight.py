@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from nas.config import load as configs
+from nas.config.entrypoint import Entrypoint
 from nas.core.errors import ConfigError
 from nas.core.program import command
-from nas.engine.experiments import Program
 from nas.engine.placement import visible_gpus
 
 SAMPLES = 100
@@ -39,9 +39,9 @@ class Findings:
     memory: int | None  # bytes that the largest of the first trials is estimated to need, if that is known
 
 
-def inspect(config: Mapping[str, Any], program: Program, device: str) -> Findings:
+def inspect(config: Mapping[str, Any], program: Entrypoint, device: str) -> Findings:
     """Ask a process with torch. Raises ConfigError if that fails; problems of the config are among the findings."""
-    question = {"config": dict(config), "device": device, "trial": program.entrypoint.trial}
+    question = {"config": dict(config), "device": device, "trial": program.trial}
     question["folder"] = str(program.folder)
     done = subprocess.run(
         command(program.folder, ["-m", "nas.engine.preflight"]),

@@ -7,11 +7,10 @@ from typing import Any
 
 from rich.console import Console
 
-from nas.config.entrypoint import processes_of
+from nas.config.entrypoint import Entrypoint, processes_of
 from nas.core.errors import ConfigError
 from nas.engine.console import ConsoleReporter
 from nas.engine.engine import Engine
-from nas.engine.experiments import Program
 from nas.engine.placement import Placement, placements
 from nas.engine.preflight import Findings
 from nas.engine.study_store import StudyStore
@@ -23,7 +22,7 @@ def run_session(
     config: dict[str, Any],
     folder: RunFolder,
     store: StudyStore,
-    program: Program,
+    program: Entrypoint,
     findings: Findings,
     workers: int | None,
     console: Console,
@@ -42,14 +41,14 @@ def run_session(
     Raises:
         ConfigError: see `Engine.run`; or a trial needs more GPUs than there are.
     """
-    slots = processes_of(config, program.entrypoint)
+    slots = processes_of(config, program)
     chosen = _placements(slots, store, findings, workers)
     reporter = ConsoleReporter(console, folder.path / "log.txt", findings.unit, findings.length)
     threads = "1 thread" if chosen[0].threads == 1 else f"{chosen[0].threads} threads"
     reporter.say(f"experiment   {folder.path}")
     reporter.say(f"searcher     {store.searcher.name} on {store.metric}, {store.searcher.trials} trials")
     reporter.say(f"at once      {len(chosen)} on {findings.device}, {threads} each" + _memory(findings, len(chosen)))
-    pool = WorkerPool(program.folder, program.words, slots)
+    pool = WorkerPool(program.folder, program.program, slots)
     with reporter:
         return Engine(config, folder.path, store, pool, chosen, reporter, folder.run["versions"]).run()
 

@@ -25,8 +25,7 @@ from typing import Any
 from nas.core.program import ROOT, command
 from nas.engine import worker_main
 from nas.engine.placement import Placement
-
-KEY = "NAS_ENGINE_KEY"  # as in nas.trial.engine_client, which the engine cannot import without torch
+from nas.runs.engine_protocol import KEY
 
 
 def warm_up(folder: Path, preload: str | None) -> None:

@@ -18,7 +18,8 @@ NONFINITE_PLACEHOLDER = 1e10
 def rank(items: Iterable[T], value: Callable[[T], float | None], *, smaller_is_better: bool) -> list[T]:
     """The items from the best to the worst; those whose value is missing or not finite are left out."""
     sign = 1 if smaller_is_better else -1
-    keyed = [(sign * found, item) for item in items if is_finite(found := value(item)) and found is not None]
+    valued = ((value(item), item) for item in items)
+    keyed = [(sign * found, item) for found, item in valued if found is not None and math.isfinite(found)]
     return [item for _, item in sorted(keyed, key=lambda pair: pair[0])]
 
 
@@ -31,8 +32,3 @@ def best(items: Iterable[T], value: Callable[[T], float | None], *, smaller_is_b
 def best_value(values: Iterable[float | None], *, smaller_is_better: bool) -> float | None:
     """The best of a trial's values so far, or None if none of them is finite."""
     return best(values, lambda value: value, smaller_is_better=smaller_is_better)
-
-
-def is_finite(value: float | None) -> bool:
-    """Whether there is a value, and it is neither NaN nor infinite."""
-    return value is not None and math.isfinite(value)

@@ -1,8 +1,8 @@
 """What every trial of this project inherits: exact resume, honest metrics, and a report of its architecture.
 
 A trial says in `check` what its hyperparameters mean, builds itself from them, trains one batch in `train_step`, and
-names the state that a resumed run needs. The rest is here: what survives a checkpoint, NaN that hurts nobody, and
-`genotype.json` beside the weights.
+names the state that a resumed run needs. What is done for it (checkpoints, NaN, `genotype.json` beside the weights) is in
+`bookkeeping.py`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from nas.core.survey import SpaceSurvey
 from nas.runs.ranking import NONFINITE_PLACEHOLDER
 from nas.trial import determined_private as private
 from nas.trial.allocator import keep_freed_memory
+from nas.trial.bookkeeping import Bookkeeping
 from nas.trial.metrics import replace_nonfinite
 
 logger = logging.getLogger(__name__)
@@ -195,8 +196,6 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
         """The bookkeeping that this class promises."""
-        from nas.trial.bookkeeping import Bookkeeping  # which knows this class
-
         return {"bookkeeping": Bookkeeping(self)}
 
     @property

@@ -1,8 +1,8 @@
 """Determined's private parts that this project uses, all of them, checked when this module is imported.
 
-0.38.1 is the last release, so they will not change; another version is refused here, by name, instead of failing in the
-middle of a training. Why each is needed: off a cluster the public interface knows no seed, no progress that was made before,
-no folder to write to, and copies the working folder into every checkpoint.
+0.38.1 is the last release, so they will not change. A version that lacks one of them is refused here, by name, instead of
+failing in the middle of a training. Why each is needed: off a cluster the public interface knows no seed, no progress that
+was made before, no folder to write to, and copies the working folder into every checkpoint.
 """
 
 from __future__ import annotations
@@ -24,9 +24,16 @@ _NEEDED = {
         *("DummyProfilerContext", "DummySearcherContext", "DummyTrainContext"),
     ),
     "determined.core.DummyTrainContext": ("_report_trial_metrics", "_get_last_validation"),
+    "determined.core.TrainContext": ("_get_last_validation",),
     "determined.pytorch": ("PyTorchTrialContext", "_PyTorchTrialController"),
     "determined.util": ("write_user_code",),
     "determined.common.storage": ("SharedFSStorageManager",),
+}
+_SET_BY_INIT = {
+    pytorch.PyTorchTrialContext: ("_core", "_epoch_len", "_exp_conf", "_trial_seed"),
+    core.DummyPreemptContext: ("_dist",),
+    core.TrainContext: ("_trial_id",),
+    det.TrialInfo: ("_config",),
 }
 
 
@@ -40,6 +47,8 @@ def missing_parts() -> list[str]:
             module, _, name = place.rpartition(".")
             owner = getattr(importlib.import_module(module), name, None)
         found += [f"{place}.{name}" for name in names if not hasattr(owner, name)]
+    for kind, names in _SET_BY_INIT.items():
+        found += [f"{kind.__name__}.{name}" for name in names if name not in kind.__init__.__code__.co_names]
     return found
 
 
@@ -49,7 +58,6 @@ if _missing := missing_parts():
         f"which this project uses; install determined=={TESTED}"
     )
 
-DummyCheckpointContext = core.DummyCheckpointContext
 DummyDistributedContext = core.DummyDistributedContext
 DummyPreemptContext = core.DummyPreemptContext
 DummyTrainContext = core.DummyTrainContext

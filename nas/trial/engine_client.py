@@ -14,8 +14,7 @@ import time
 from multiprocessing.connection import Client
 from typing import Any
 
-KEY = "NAS_ENGINE_KEY"
-"""Environment variable with the secret of the engine's socket, in hexadecimal."""
+from nas.runs.engine_protocol import KEY
 
 ORPHANED = 4
 """Exit status of a trial whose engine died."""

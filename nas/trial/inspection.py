@@ -102,7 +102,7 @@ def memory_of(experiment: Experiment, points: int) -> list[int]:
 
 def load_trial(entrypoint: Entrypoint) -> type[Trial]:
     """The class that an entrypoint's program names, imported from the program's folder. Raises ConfigError."""
-    assert entrypoint.trial is not None and entrypoint.folder is not None
+    assert entrypoint.trial is not None
     module, _, name = entrypoint.trial.partition(":")
     with importing_from(entrypoint.folder):
         try:

@@ -1,0 +1,4 @@
+"""What the local engine and its trials agree on, for the engine cannot import the trial's side without torch."""
+
+KEY = "NAS_ENGINE_KEY"
+"""Environment variable with the secret of the engine's socket, in hexadecimal."""
