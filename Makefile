@@ -13,13 +13,16 @@ OLDEST_VERSIONS := "torch==2.3.*" "torchvision==0.18.*" "numpy==1.26.*" "optuna=
 # The tests of one module stay together; modules in the order of their folders, so that the slow ones do not come last.
 TESTS_AT_ONCE := -n logical --maxprocesses 4 --dist loadscope --no-loadscope-reorder
 
-.PHONY: quickstart test test-oldest lint check clean
+.PHONY: quickstart test test-gpu test-oldest lint check clean
 
 quickstart: $(READY)  ## search recurrent architectures on text that ships with Python: minutes, no download
 	$(BIN)/nas run quickstart.yaml --workers 2
 
 test: $(READY)  ## the tests
 	$(BIN)/python -m pytest $(TESTS_AT_ONCE)
+
+test-gpu: $(READY)  ## the tests that need a GPU; the others hide it
+	NAS_TEST_GPU=1 $(BIN)/python -m pytest -m gpu
 
 test-oldest: $(OLDEST_READY)  ## the tests with the lowest versions of Python, PyTorch, NumPy and Optuna that are claimed
 	$(OLDEST_VENV)/bin/python -m pytest $(TESTS_AT_ONCE)

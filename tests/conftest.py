@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,18 @@ from PIL import Image
 from support.runs import CLASSES, IMAGES, WORDS, Laptop
 
 torch.set_num_threads(1)
+
+ON_A_GPU = os.environ.get("NAS_TEST_GPU") == "1"
+if not ON_A_GPU:  # numbers of old are a CPU's, and so is the suite, whatever machine it runs on
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `gpu` need one."""
+    if not (ON_A_GPU and torch.cuda.is_available()):
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU: make test-gpu"))
 
 
 @pytest.fixture(autouse=True)

@@ -132,7 +132,7 @@ def test_settings_without_sense_are_refused(options: dict[str, object], message:
         Augmentation(**({"mean": MEAN, "std": STD} | options))  # type: ignore[arg-type]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.gpu
 def test_a_gpu_gives_what_the_cpu_gives() -> None:
     batch, augmentation = images(96, 3, 32, 32), Augmentation(MEAN, STD)
     draws = draw(augmentation, batch)

@@ -35,7 +35,6 @@ TIGHT = 1e-10  # of float64: rounding, after twenty or so layers of normalisatio
 NUDGE = 1e-13  # some hundred roundings; batch norm over two or three values can make a million times as much of it
 LOOSE = 1e-6
 SIZES = [(8, 8), (7, 4), (5, 9), (2, 3), (1, 2), (6, 7)]
-on_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 published = pytest.mark.parametrize("name", SPACE.genotypes)
 
 
@@ -483,7 +482,7 @@ def test_the_same_seed_gives_the_same_curve(darkroom: Laptop) -> None:
 # On a GPU
 
 
-@on_cuda
+@pytest.mark.gpu
 @published
 def test_on_a_gpu_networks_are_the_same(name: str) -> None:
     plain, fast = (net.to("cuda", memory_format=torch.channels_last) for net in both(SPACE.by_name(name)))
@@ -497,7 +496,7 @@ def test_on_a_gpu_networks_are_the_same(name: str) -> None:
         assert_near(ours[key], value, key)
 
 
-@on_cuda
+@pytest.mark.gpu
 def test_on_a_gpu_a_step_does_not_wait_for_the_device() -> None:
     _, net = both(genotypes.CONSTRAINED_ASHA)
     fast = net.float().to("cuda", memory_format=torch.channels_last)

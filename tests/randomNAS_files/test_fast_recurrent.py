@@ -46,7 +46,7 @@ from randomNAS_files.slices import IGNORED, Columns, fixed_slices
 
 TIME = 6
 DROPOUTS = {"dropout": 0.3, "dropouth": 0.2, "dropoutx": 0.4, "dropouti": 0.1, "dropoute": 0.25}
-DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 
 def close(a: torch.Tensor, b: torch.Tensor) -> None:
@@ -509,7 +509,7 @@ def test_both_forms_resume_exactly(laptop: Laptop, fast: bool) -> None:
     assert_equal_runs(laptop.resume(stopped.folder), straight)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 def test_on_a_gpu_both_forms_train_the_same() -> None:
     found = []
     for fast in (False, True):

@@ -1,0 +1,72 @@
+"""What only a GPU can show: there too one seed gives one run, and a stop changes nothing. `make test-gpu` runs these."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from support.runs import HARD, IMAGES, RECURRENT, Kind, Laptop, Run, assert_equal_runs, regular, stopped_after
+
+pytestmark = pytest.mark.gpu
+
+DRAWING: dict[str, Any] = {  # everything of an image trial that draws or has a state
+    **{"train_epochs": 3, "learning_rate": 0.2, "drop_path_prob": 0.4, "cutout_length": 4, "crop_padding": 2},
+    **{"flip": True, "auxiliary": True, "evaluate_test": True, "init_channels": 8, "channels_last": True},
+}
+CASES = {
+    "recurrent, fast": (RECURRENT, HARD),
+    "recurrent, plain": (RECURRENT, {**HARD, "fast": False}),
+    "images, bfloat16": (IMAGES, {**DRAWING, "mixed_precision": True}),
+    "images, float32": (IMAGES, {**DRAWING, "mixed_precision": False}),
+    "images, plain": (IMAGES, {**DRAWING, "mixed_precision": False, "fast": False}),
+}
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest) -> tuple[Kind, dict[str, Any]]:
+    return CASES[request.param]
+
+
+def on_the_gpu(laptop: Laptop, settings: dict[str, Any]) -> Run:
+    """Train to the end, or until a signal."""
+    run = laptop.main([*laptop.arguments(**settings), "--device", "cuda"])
+    assert run.code == 0, run.err
+    assert "device       cuda" in run.out
+    return run
+
+
+def laptop_of(kind: Kind, tmp_path: Path, corpus: Path, pictures: Path) -> Laptop:
+    return Laptop(tmp_path / "experiments", corpus if kind is RECURRENT else pictures, kind)
+
+
+def test_one_seed_gives_one_run_and_a_stop_changes_nothing(
+    case: tuple[Kind, dict[str, Any]], tmp_path: Path, corpus: Path, pictures: Path
+) -> None:
+    kind, settings = case
+    laptop = laptop_of(kind, tmp_path, corpus, pictures)
+    straight, again = on_the_gpu(laptop, settings), on_the_gpu(laptop, settings)
+    assert regular(again) == regular(straight)
+    assert_equal_runs(again, straight)
+    whole = straight.read("run.json")["latest"]["batches"]
+    for batches in (1, whole // 2, whole - 1):
+        with stopped_after(batches):
+            stopped = on_the_gpu(laptop, settings)
+        assert stopped.read("run.json")["status"] == "stopped"
+        resumed = replace(laptop.main(["--resume", str(stopped.path), "--device", "cuda"]), folder=stopped.path)
+        assert_equal_runs(resumed, straight)
+
+
+def test_a_checkpoint_of_a_gpu_goes_on_without_one(
+    case: tuple[Kind, dict[str, Any]], tmp_path: Path, corpus: Path, pictures: Path
+) -> None:
+    kind, settings = case
+    laptop = laptop_of(kind, tmp_path, corpus, pictures)
+    with stopped_after(3):
+        stopped = on_the_gpu(laptop, settings)
+    resumed = replace(laptop.main(["--resume", str(stopped.path), "--device", "cpu"]), folder=stopped.path)
+    assert resumed.code == 0, resumed.err
+    assert resumed.read("run.json")["status"] == "completed"
+    assert all(torch.isfinite(torch.tensor(resumed.values("validation", "loss"))))
