@@ -1,4 +1,4 @@
-"""What a Determined 0.38.1 master refuses in an experiment's config, in sentences, and what of it has no effect here.
+"""What a Determined 0.38.1 master refuses in an experiment's config, in sentences, and what is otherwise there than here.
 
 `schema.py` holds the rules about single fields, as data; those about several are functions at the end of this file.
 """
@@ -60,7 +60,7 @@ def refusals(config: Mapping[str, Any]) -> list[str]:
 
 
 def warnings(config: Mapping[str, Any]) -> list[str]:
-    """What the master takes and has no effect: with an entrypoint that is a script, or on one machine."""
+    """What the master takes and has no effect, with an entrypoint that is a script or on one machine, or other draws there."""
     lines = []
     entrypoint = config.get("entrypoint")
     if isinstance(entrypoint, str) and re.fullmatch(r"[\w.]+:\w+", entrypoint):
@@ -71,7 +71,7 @@ def warnings(config: Mapping[str, Any]) -> list[str]:
     for field in _ON_A_CLUSTER:
         if _says(config, *field.split(".")):
             lines += [f"{name} has no effect on one machine" for name in _parts(config, field)]
-    return lines
+    return [*lines, *_draws_in_random_order(config)]
 
 
 def _says(value: Any, *route: str) -> bool:
@@ -87,6 +87,21 @@ def _parts(config: Mapping[str, Any], field: str) -> list[str]:
         return [field]
     names = [name for name, value in section.items() if name not in _IN_PART[field] and _says(value)]
     return [f"{field}.{_short(str(name))}" for name in names]
+
+
+def _draws_in_random_order(config: Mapping[str, Any]) -> Iterator[str]:
+    """Nested sections with several searched members, which a master visits in random order; a grid it walks by name."""
+    if _section(config, "searcher").get("name") == "grid":
+        return
+    for key, value in _section(config, "hyperparameters").items():
+        members = list(_searched({key: value}, in_lists=False))
+        searched = sum(spec["type"] != "const" for _, spec in members)
+        if searched > 1:
+            name = f"hyperparameters.{_short(str(key))}"
+            yield (
+                f"{name} has {searched} searched members, which a cluster draws in random order: from here on its values and"
+                " trial seeds are not those of this machine; they agree without the section, or with the searcher grid"
+            )
 
 
 @functools.cache

@@ -1,7 +1,8 @@
 """The trials that an experiment creates: hyperparameters and seeds, drawn as a Determined 0.38.1 master draws them.
 
 The master's generator is NumPy's legacy Mersenne Twister, seeded by `experiment_seed`. For each trial, in the order in which
-trials are created, it takes one draw for every searched hyperparameter in the order of their names, then the trial's seed.
+trials are created, it takes one draw for every searched hyperparameter in the order of their names, then 16 bytes for the
+trial's request id, then the trial's seed. A grid draws no hyperparameters, but the other two.
 One thing can not be repeated: it visits the members of a nested section in random order; here it is by name.
 """
 
@@ -18,6 +19,9 @@ from nas.core.errors import ConfigError, ErrorCollector
 
 SEEDS = 2**31
 """Trial seeds are below this."""
+
+_REQUEST_ID = 16
+"""Bytes of the identifier by which a master's searcher knows a trial."""
 
 _BOUNDS = ["minval", "maxval"]
 _NEEDED = {"const": ["val"], "categorical": ["vals"], "int": _BOUNDS, "double": _BOUNDS, "log": _BOUNDS}
@@ -61,6 +65,7 @@ class TrialSampler:
     def next_trial(self) -> SampledTrial:
         """The next trial."""
         chosen = self._draw() if self._left is None else self._point()
+        self._random.bytes(_REQUEST_ID)
         seed = int(self._random.randint(SEEDS, dtype=np.int64))
         return SampledTrial(substitute(self._space, chosen), seed, {name: chosen[name] for name in self._searched})
 

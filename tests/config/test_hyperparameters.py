@@ -5,97 +5,23 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from support.master_draws import WORD, Twister, as_tree, members, value_of
+from support.runs import ROOT
 
+from nas.config.load import experiment_seed, load
 from nas.config.search_space import SampledTrial, TrialSampler, axis, grid_size, search_space, trial_sampler
 from nas.core.errors import ConfigError
-
-WORD = 2**32 - 1
-
-
-class Twister:
-    """MT19937 of Matsumoto and Nishimura, and what NumPy's legacy generator and a master make of its numbers."""
-
-    def __init__(self, seed: int) -> None:
-        state = [seed]
-        for i in range(1, 624):
-            state.append((1812433253 * (state[-1] ^ (state[-1] >> 30)) + i) & WORD)
-        self._words = self._from(state)
-
-    @staticmethod
-    def _from(state: list[int]) -> Iterator[int]:
-        for i in itertools.count():
-            mixed = (state[i] & 0x80000000) | (state[i + 1] & 0x7FFFFFFF)
-            state.append(state[i + 397] ^ (mixed >> 1) ^ (0x9908B0DF if mixed & 1 else 0))
-            word = state[-1]
-            word ^= word >> 11
-            word ^= (word << 7) & 0x9D2C5680
-            word ^= (word << 15) & 0xEFC60000
-            yield word ^ (word >> 18)
-
-    def word(self) -> int:
-        return next(self._words)
-
-    def unit(self) -> float:
-        """At least 0, below 1."""
-        high = self.word() >> 5
-        return (high * 2**26 + (self.word() >> 6)) / 2**53
-
-    def below(self, count: int) -> int:
-        """At least 0, below `count`."""
-        limit = count - 1
-        bits = limit.bit_length()
-        while bits:
-            number = self.word()
-            if bits > 32:
-                number = (number << 32) + self.word()
-            number %= 2**bits
-            if number <= limit:
-                return number
-        return 0
 
 
 def test_the_twister_of_these_tests_is_the_one_of_its_authors() -> None:
     words = [twister.word() for twister in [Twister(5489)] for _ in range(10_000)]
     assert (words[0], words[-1]) == (3499211612, 4123659995)  # the latter is what the C++ standard asks of std::mt19937
-
-
-def members(space: dict[str, Any], section: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """What is searched, in the order in which a master comes to it."""
-    for key in sorted(space):
-        spec = space[key]
-        if isinstance(spec, dict) and "type" not in spec:
-            yield from members(spec, f"{section}{key}.")
-        elif isinstance(spec, dict) and spec["type"] != "const":
-            yield f"{section}{key}", spec
-
-
-def value_of(spec: dict[str, Any], twister: Twister) -> Any:
-    if spec["type"] == "categorical":
-        return spec["vals"][twister.below(len(spec["vals"]))]
-    low, high = spec["minval"], spec["maxval"]
-    if spec["type"] == "int":
-        return low + twister.below(high - low + 1)
-    value = low + (high - low) * twister.unit()
-    return value if spec["type"] == "double" else spec.get("base", 10) ** value
-
-
-def as_tree(space: dict[str, Any], chosen: dict[str, Any], section: str = "") -> dict[str, Any]:
-    tree = {}
-    for key, spec in space.items():
-        if not isinstance(spec, dict):
-            tree[key] = spec
-        elif "type" not in spec:
-            tree[key] = as_tree(spec, chosen, f"{section}{key}.")
-        else:
-            tree[key] = chosen.get(f"{section}{key}", spec.get("val"))
-    return tree
 
 
 def keys(tree: Any) -> Any:
@@ -151,8 +77,22 @@ def test_trials_are_drawn_as_a_master_draws_them(space: dict[str, Any], seed: in
         assert draw.hparams == as_tree(space, chosen)
         assert keys(draw.hparams) == keys(as_tree(space, chosen))
         assert draw.chosen == chosen
+        twister.request_id()
         assert draw.seed == twister.below(2**31)
     assert space == before
+
+
+@pytest.mark.parametrize(
+    ("name", "trials"),
+    [
+        ("quickstart.yaml", [(1791095845, 550290313), (1298508491, 1703301249), (799981516, 1870626073)]),
+        ("cnn_nas/digits.yaml", [(None, 491263)]),
+    ],
+)
+def test_the_first_trials_are_those_that_a_real_master_created(name: str, trials: list[tuple[int | None, int]]) -> None:
+    config = load(ROOT / name)
+    draws = itertools.islice(trial_sampler(config, experiment_seed(config)), len(trials))
+    assert [(draw.chosen.get("arch_seed"), draw.seed) for draw in draws] == trials
 
 
 def test_what_is_drawn_is_in_the_order_of_names_and_what_comes_back_in_that_of_the_config() -> None:
@@ -164,6 +104,7 @@ def test_what_is_drawn_is_in_the_order_of_names_and_what_comes_back_in_that_of_t
     assert draw.hparams == {"z": units["z"], "m": inner, "last": "x", "a": units["a"]}
     assert list(draw.hparams) == list(space) and list(draw.hparams["m"]) == ["b", "a", "c"]
     assert list(draw.chosen) == list(search_space(space)) == ["z", "m.b", "m.a.k", "a"]
+    twister.request_id()
     assert draw.seed == twister.below(2**31)
 
 
@@ -275,7 +216,9 @@ def test_a_grid_is_the_product_of_its_axes_from_the_last_point_to_the_first(spac
     assert [draw.chosen for draw in drawn] == points[::-1]
     assert [draw.hparams for draw in drawn] == [as_tree(space, point) for point in points[::-1]]
     assert [keys(draw.hparams) for draw in drawn] == [keys(as_tree(space, {})) for _ in drawn]
-    assert [draw.seed for draw in drawn] == [twister.below(2**31) for _ in drawn]
+    for draw in drawn:
+        twister.request_id()
+        assert draw.seed == twister.below(2**31)
 
 
 def test_the_last_name_of_a_grid_varies_fastest() -> None:

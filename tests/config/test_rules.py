@@ -359,6 +359,32 @@ def test_what_has_no_effect_is_said(given: str, lines: list[str]) -> None:
         assert line.startswith(start) if start != wanted else line == wanted
 
 
+RANGE = "{type: double, minval: 0, maxval: 1}"
+MIXED = f"{{width: {RANGE}, deep: {{rate: {RANGE}}}, fixed: {{type: const, val: 1}}, plain: 3}}"
+
+
+@pytest.mark.parametrize("searcher", [SINGLE["searcher"], RANDOM, ASHA, HALVING], ids=lambda it: str(it["name"]))
+def test_a_section_that_a_master_draws_in_random_order_is_said(searcher: dict[str, Any]) -> None:
+    config = override(searching(searcher), [f"hyperparameters.head={MIXED}", f"hyperparameters.lr={RANGE}"])
+    (line,) = warnings(config)
+    assert line.startswith("hyperparameters.head has 2 searched members, ") and "random order" in line
+
+
+@pytest.mark.parametrize(
+    ("searcher", "hyperparameters"),
+    [
+        (GRID, f"{{head: {MIXED}}}"),  # it walks by name
+        (RANDOM, f"{{head: {{width: {RANGE}, plain: 3}}, tail: {{deep: {{rate: {RANGE}}}}}}}"),  # one has no order
+        (RANDOM, f"{{a: {RANGE}, b: {RANGE}, head.a: {RANGE}, head.b: {RANGE}}}"),  # no sections
+        (RANDOM, "{head: {a: 1, b: {type: const, val: 1}, c: {type: const, val: 2}}}"),  # nothing is drawn
+    ],
+)
+def test_what_a_master_draws_as_it_is_drawn_here_is_not_warned_of(
+    searcher: dict[str, Any], hyperparameters: str
+) -> None:
+    assert warnings(override(searching(searcher), [f"hyperparameters={hyperparameters}"])) == []
+
+
 @pytest.mark.parametrize(
     "given",
     [

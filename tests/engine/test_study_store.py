@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, TrialState
 from support.asha_reference import FAILED_METRIC, Reference
+from support.master_draws import created
 
-from nas.config.search_space import TrialSampler
 from nas.core.errors import ConfigError
 from nas.engine.study_store import SAMPLERS, StudyStore, decode, distribution, encode
 
@@ -86,8 +86,8 @@ class Study:
 
 
 def draws(space: dict[str, Any], count: int) -> list[tuple[Any, int]]:
-    """What a searcher that is never interrupted gives to its first trials."""
-    return [(draw.hparams, draw.seed) for draw in itertools.islice(TrialSampler(space, SEED), count)]
+    """What a master's searcher gives to its first trials: hyperparameters, 16 bytes for the request id, a seed, and so on."""
+    return created(space, SEED, count)
 
 
 # Held against the rules
