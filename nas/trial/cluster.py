@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+from functools import partial
 
 import determined as det
 from determined import pytorch
@@ -14,6 +15,7 @@ from nas.core.errors import ConfigError
 from nas.trial import determined_private as private
 from nas.trial import local
 from nas.trial.base import Trial
+from nas.trial.searcher_stop import TIMEOUT, SearcherStop, can_stop
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,9 @@ def _fit_on_cluster(
     if trial.rank == 0:
         logger.info("%s", trial.describe())
         _describe_run(context, trial)
+    if can_stop(private.experiment_config(context)):
+        question = partial(private.ask_about_trial, context, TIMEOUT)
+        private.leave_as_well_when(context, SearcherStop(trial, question))
     unit, count = length
     pytorch.Trainer(trial, context).fit(
         max_length=pytorch.Epoch(count) if unit == "epochs" else pytorch.Batch(count),

@@ -8,7 +8,7 @@ was made before, no folder to write to, and copies the working folder into every
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -92,6 +92,33 @@ def last_validation(context: pytorch.PyTorchTrialContext) -> int | None:
 def experiment_config(context: pytorch.PyTorchTrialContext) -> dict[str, Any]:
     """The experiment's config; empty if the context has none."""
     return dict(context._exp_conf or {})
+
+
+def ask_about_trial(context: pytorch.PyTorchTrialContext, timeout: int) -> Any:
+    """What the master knows of the trial (`GET /api/v1/trials/ID`), unread. Asks once; raises whatever goes wrong.
+
+    Args:
+        timeout: seconds to wait for an answer.
+    """
+    session = context._core._session.with_retry(0)
+    return session.get(f"/api/v1/trials/{trial_id(context)}", timeout=timeout).json()
+
+
+def leave_as_well_when(context: pytorch.PyTorchTrialContext, stopped: Callable[[], bool]) -> None:
+    """Wherever the Trainer asks for preemption it leaves as well, on all processes, if `stopped()` is true.
+
+    Only the first process calls `stopped`, and the others take over its answer, as they do with a preemption. The master
+    is told nothing: to acknowledge a preemption would mean that the trial is to be started again.
+    """
+    preempt, distributed = context._core.preempt, context.distributed
+    preempted = preempt.should_preempt
+
+    def should_preempt(auto_ack: bool = True) -> bool:
+        if preempted(auto_ack):  # on all processes alike
+            return True
+        return bool(distributed.broadcast(stopped() if distributed.rank == 0 else None))
+
+    preempt.should_preempt = should_preempt
 
 
 def config_of(info: det.ClusterInfo) -> dict[str, Any]:

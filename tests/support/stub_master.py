@@ -5,6 +5,8 @@
     with master.resume() as again:
         main()
     assert again.values("training", "batches") == [...]
+    with StubMaster(config, hparams, storage=tmp_path, stops=lambda report: report.steps_completed >= 20) as master:
+        main()  # as under ASHA: the trial's state becomes STATE_STOPPING_COMPLETED, and nothing is signalled
 
 Inside the block this process believes that it is the only slot of a trial; the real harness talks HTTP to the stub, and
 checkpoints are real files in `storage`. Two liberties keep thread timing out of the results:
@@ -69,6 +71,10 @@ class StubMaster:
     latest_checkpoint: str | None = None
     steps_completed: int = 0
     preempt_after: int | None = None  # preempt at the first report of at least so many batches
+    stops: Callable[[Report], bool] | None = None  # the searcher: whether this validation stops the trial
+    late: int = 0  # so many answers about the trial do not know yet of the last validation's decision
+    later: int = 0  # so many answers about the trial, before those, do not know yet of the last validation
+    reply: Callable[[Json], tuple[int, Any]] | None = None  # answers questions about the trial, given the right answer
     best_validation: float | None = None  # what the other trials of the experiment have reached
     gpu_uuids: Sequence[str] = ()  # none: the trial runs on the CPU
     code: Path | None = None  # the context folder, which every checkpoint copies; None: an empty one
@@ -79,6 +85,8 @@ class StubMaster:
     checkpoints: list[Json] = field(default_factory=list, init=False)  # the posted body and `steps_completed`
     early_exits: list[str] = field(default_factory=list, init=False)  # "INVALID_HP" or "USER_REQUESTED_STOP"
     statuses: list[str] = field(default_factory=list, init=False)
+    questions: int = field(default=0, init=False)  # about the trial
+    state: str = field(default="STATE_RUNNING", init=False)  # the trial's
     run_metadata: Json = field(default_factory=dict, init=False)
     preemption_acknowledged: bool = field(default=False, init=False)
     unknown_requests: list[str] = field(default_factory=list, init=False)  # "GET /path", each answered 200 {}
@@ -89,6 +97,7 @@ class StubMaster:
         self.hparams = json.loads(json.dumps(self.hparams))
         self._changed = threading.Condition()  # guards all that the server's threads touch
         self._sent = 0
+        self._unaware = 0  # answers to come that do not know of the last validation, or of what it decided
         self._preempting = self._closed = False
 
     def values(self, group: str, name: str) -> list[Any]:
@@ -111,7 +120,7 @@ class StubMaster:
         return (min if searcher["smaller_is_better"] else max)(numbers, default=None)
 
     def preempt(self) -> None:
-        """Preempt now, like a pause, the scheduler, or a stop by the searcher."""
+        """Preempt now, like a pause or the scheduler. A stop by the searcher is never signalled, see `stops`."""
         with self._changed:
             self._preempting = True
             self._changed.notify_all()
@@ -131,7 +140,7 @@ class StubMaster:
         if self._closed or det.get_cluster_info() is not None:
             raise RuntimeError("this allocation has ended (use resume()), or the process is inside a trial already")
         with contextlib.ExitStack() as stack:
-            self._disguise(stack, self._cluster_info(stack.enter_context(self._serving())))
+            self._disguise(stack, self._cluster_info(stack.enter_context(self.serving())))
             self._undo = stack.pop_all()
         return self
 
@@ -155,7 +164,7 @@ class StubMaster:
 
     def _cluster_info(self, url: str) -> det.ClusterInfo:
         """What a container reads from its info files."""
-        trial = (self.trial_id, 1, self.trial_seed, self.hparams, self.config, self.steps_completed, self.trial_run_id)
+        trial = self._trial_info()
         task = f"1.{self.trial_id}"
         names = ("stub-cluster", "stub-agent", [0], task, f"{task}.{self.trial_run_id}", "stub-token", "TRIAL")
         return det.ClusterInfo(
@@ -166,6 +175,15 @@ class StubMaster:
             rendezvous_info=det.RendezvousInfo(["127.0.0.1"], 0, [1]),
             resources_info=det.ResourcesInfo(list(self.gpu_uuids)),
         )
+
+    def _trial_info(self) -> tuple[Any, ...]:
+        """Arguments of `det.TrialInfo`."""
+        return self.trial_id, 1, self.trial_seed, self.hparams, self.config, self.steps_completed, self.trial_run_id
+
+    def parts_of_info(self, url: str, slots: int) -> Json:
+        """For a container in another process, see `container.py`."""
+        trial, checkpoint = list(self._trial_info()), self.latest_checkpoint
+        return {"url": url, "trial": trial, "latest_checkpoint": checkpoint, "slots": list(range(slots))}
 
     def _patient_report(self, original: Callable[..., None]) -> Callable[..., None]:
         """`report`, and then wait until the shipper thread has delivered or died (its error surfaces as usual)."""
@@ -190,7 +208,7 @@ class StubMaster:
         return should_preempt
 
     @contextlib.contextmanager
-    def _serving(self) -> Iterator[str]:
+    def serving(self) -> Iterator[str]:
         """Serve at the URL that this yields; afterwards no thread is left, neither the stub's nor a watcher's."""
         server = _Server(("127.0.0.1", 0), _Handler)
         server.master = self
@@ -209,14 +227,28 @@ class StubMaster:
             thread.join()
             server.server_close()
 
-    def answer(self, method: str, url: str, body: Json) -> tuple[int, Json]:
-        """Status and body of the reply to one request."""
+    def answer(self, method: str, url: str, body: Json) -> tuple[int, Any]:
+        """Status and body of the reply to one request; a body that is text is sent as it is."""
+        status, answer = self._answer(method, url, body)
+        if "trial" in answer and self.reply is not None:
+            return self.reply(answer)
+        return status, answer
+
+    def _trial(self) -> Json:
+        """What a question about the trial is answered."""
+        self.questions += 1
+        seen, state = [{"totalBatches": report.steps_completed} for report in self.validations()], self.state
+        if self._unaware:
+            self._unaware, state = self._unaware - 1, "STATE_RUNNING"
+            seen = seen if self._unaware < self.late else seen[:-1]
+        return {"id": self.trial_id, "state": state, "latestValidation": seen[-1] if seen else None}
+
+    def _answer(self, method: str, url: str, body: Json) -> tuple[int, Json]:
         address = urlsplit(url)
         with self._changed:
             match (method, *address.path.removeprefix("/api/v1/").split("/")):
                 case "GET", "trials", _:
-                    last = [{"totalBatches": report.steps_completed} for report in self.validations()]
-                    return 200, {"trial": {"id": self.trial_id, "latestValidation": last[-1] if last else None}}
+                    return 200, {"trial": self._trial()}
                 case "POST", "trials", _, "metrics":
                     self._receive(body)
                 case "POST", "trials", _, "early_exit":
@@ -252,6 +284,9 @@ class StubMaster:
         self.reports.append(report)
         if report.group == "validation":
             self.complaints += searcher_complaints(self.config["searcher"], report)
+            self._unaware = self.later + self.late
+            if self.stops is not None and self.stops(report):
+                self.state = "STATE_STOPPING_COMPLETED"
         if self.preempt_after is not None and report.steps_completed >= self.preempt_after:
             self.preempt()
         self._changed.notify_all()
@@ -272,7 +307,7 @@ class _Handler(BaseHTTPRequestHandler):
         with contextlib.suppress(ConnectionError):  # the harness may have gone
             self.send_response(status)
             self.end_headers()
-            self.wfile.write(json.dumps(answer).encode())
+            self.wfile.write((answer if isinstance(answer, str) else json.dumps(answer)).encode())
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = _reply
 
