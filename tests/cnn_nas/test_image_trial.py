@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from support.convolutional import network_of, outputs_of, plain_scores
 from support.kirigami import sheets, strain
-from support.runs import CLASSES, IMAGES, Laptop, Run, after_step, start
+from support.runs import CLASSES, IMAGES, Laptop, Run, after_step, start, step_losses
 
 import cnn_nas.trial
 from cnn_nas.architecture import Genotype, from_json, sample
@@ -156,6 +156,26 @@ def test_without_validation_all_is_trained_on(darkroom: Laptop) -> None:
     assert {name: test[f"test_{name}"] for name in expected} == pytest.approx(expected, rel=1e-5)
     assert run.read("run.json")["best"] is None and run.read("run.json")["status"] == "completed"
     assert "nothing held out" in run.out and "best valid" not in run.out
+
+
+# --- numbers kept from earlier
+
+# Training losses of three epochs of four steps with all that is drawn, seed 7. A change here changes everybody's results.
+GOLDEN = [
+    *(1.82457, 1.90814, 1.73777, 1.82313, 1.76618, 1.72028, 1.63398, 1.6351, 1.62386, 1.71167, 1.64772, 2.33888),
+]
+GOLDEN_HPARAMS: dict[str, Any] = {
+    **{"arch_to_use": "CONSTRAINED_ASHA", "init_channels": 8, "layers": 4, "auxiliary": True, "drop_path_prob": 0.5},
+    **{"crop_padding": 2, "flip": True, "cutout_length": 4, "learning_rate": 0.02, "train_epochs": 3},
+}
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_first_losses_are_those_of_old(darkroom: Laptop, monkeypatch: pytest.MonkeyPatch, fast: bool) -> None:
+    losses = step_losses(monkeypatch)
+    run = darkroom.train("reproducibility.experiment_seed=7", fast=fast, **GOLDEN_HPARAMS)
+    assert run.code == 0, run.err
+    assert [round(loss, 5) for loss in losses] == [pytest.approx(loss, abs=1e-4) for loss in GOLDEN]
 
 
 # --- schedules

@@ -296,9 +296,9 @@ def step_losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     def note(trial: Any, index: int) -> None:
         if index % (trial.epoch_length or 1) == 0:
             before[:] = [0.0, 0.0]
-        totals = trial.train_means.totals()
-        losses.append((totals[0] - before[0]) / (totals[1] - before[1]))
-        before[:] = totals
+        loss, *_, weight = trial.train_means.totals()
+        losses.append((loss - before[0]) / (weight - before[1]))
+        before[:] = [loss, weight]
 
     after_step(monkeypatch, note)
     return losses
