@@ -21,7 +21,7 @@ from benchmarks.measuring import Row, arguments, faster, finish, interleaved, sm
 from benchmarks.peak import peak_megabytes
 from benchmarks.plain_cnn import PlainNetwork, PlainStep
 from cnn_nas.fast.model import FastNetwork
-from cnn_nas.model import DropPath, ModelConfig
+from cnn_nas.model import ModelConfig, draw_path_masks
 from cnn_nas.space import SPACE
 from nas.core.optimizers import fused_sgd
 from nas.core.seeds import torch_generator
@@ -105,8 +105,10 @@ class OurStep:
         self.count += 1
         images = images.contiguous(memory_format=torch.channels_last)
         generator = torch_generator(images.device, 0, "drop path", self.count)
+        kind = torch.bfloat16 if self.kind == "bfloat16" else torch.float32
+        masks = draw_path_masks(generator, self.net.droppable_edges, len(images), slice(None), DROP, kind)
         with precision(self.kind, images.device.type):
-            output = self.net(images, DropPath(generator, len(images), slice(None), DROP))
+            output = self.net(images, masks)
             assert output.auxiliary_logits is not None
             loss = F.cross_entropy(output.logits.float(), classes)
             loss = loss + CONFIG.auxiliary_weight * F.cross_entropy(output.auxiliary_logits.float(), classes)

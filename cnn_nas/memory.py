@@ -7,16 +7,9 @@ import torch
 from cnn_nas.architecture import Genotype
 from cnn_nas.fast.model import FastNetwork
 from cnn_nas.images.metrics import Classification, Regression
-from cnn_nas.model import DropPath, ModelConfig, Network
+from cnn_nas.model import ModelConfig, Network
 from nas.core.memory import MemoryEstimate, estimate_memory, saved_bytes
 from nas.core.seeds import torch_generator
-
-
-class UnitDropPath(DropPath):
-    """Drops nothing; its masks are those of a process's own images and take the memory that drawn ones do."""
-
-    def mask(self) -> torch.Tensor | None:
-        return None if self.p == 0 else torch.ones(self.batch_size, 1, 1, 1)
 
 
 def estimate(
@@ -40,7 +33,6 @@ def estimate(
         device: where the step runs; the tests run it on real ones.
     """
     channels, height, width = shape
-    drop = UnitDropPath(torch_generator("cpu", 0), batch, slice(None), model.drop_path_prob)
     metrics = Regression(0.0, 1.0) if outputs == 1 else Classification()
     with torch.device(device):
         kind = FastNetwork if fast else Network
@@ -48,7 +40,8 @@ def estimate(
         targets = torch.zeros(batch, dtype=torch.float32 if outputs == 1 else torch.int64)
 
         def forward() -> list[torch.Tensor]:
-            output = net(torch.zeros(batch, channels, height, width), drop)
+            masks = torch.ones(net.droppable_edges, batch, 1, 1, 1) if model.drop_path_prob else None
+            output = net(torch.zeros(batch, channels, height, width), masks)
             heads = [logits for logits in output if logits is not None]
             return [*heads, *(metrics.objective(logits, targets) for logits in heads)]
 

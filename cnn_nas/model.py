@@ -33,36 +33,35 @@ class ModelConfig:
     drop_path_prob: float = field(ge=0, lt=1)  # at the end of training; it grows linearly from 0
 
 
-@dataclass(frozen=True)
-class DropPath:
-    """Draws the masks that drop whole edges of single images: Larsson et al. 2017, arXiv 1605.07648, as DARTS uses it.
+def draw_path_masks(
+    generator: torch.Generator,
+    edges: int,
+    batch_size: int,
+    shard: slice,
+    p: float,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor | None:
+    """Draw which edges of which images a training step drops: Larsson et al. 2017, arXiv 1605.07648, as DARTS uses it.
 
-    Masks are 0 or 1 / (1 - p). Every process draws those of the whole batch and keeps its own images', so that two
-    processes train exactly what one does.
+    Every process draws the masks of the whole batch and keeps its own images', so that two processes train exactly what
+    one does.
 
     Args:
         generator: of this training step, on the device where the masks are wanted.
+        edges: of the network that can be dropped, `Network.droppable_edges`.
         batch_size: images of the whole batch, over all processes.
         shard: those of them that this process has.
         p: the probability in this step that an edge is dropped.
+        dtype: of the feature maps that are multiplied: under autocast its type.
+
+    Returns:
+        0 or 1 / (1 - p) for each edge and each of the own images, `(edges, own images, 1, 1, 1)`; None, and nothing is
+        drawn, where p is 0.
     """
-
-    generator: torch.Generator
-    batch_size: int
-    shard: slice
-    p: float
-
-    def mask(self) -> torch.Tensor | None:
-        """One number an image, `(own images, 1, 1, 1)`, another draw at each call; None where p is 0."""
-        if self.p == 0:
-            return None
-        keep = torch.rand(self.batch_size, 1, 1, 1, generator=self.generator, device=self.generator.device) >= self.p
-        return keep[self.shard].float() / (1.0 - self.p)
-
-    def apply(self, x: torch.Tensor) -> torch.Tensor:
-        """x `(B, C, H, W)` with a new mask, in the type of x."""
-        mask = self.mask()
-        return x if mask is None else x * mask.to(x.dtype)
+    if p == 0:
+        return None
+    keep = torch.rand(edges, batch_size, 1, 1, 1, generator=generator, device=generator.device)[:, shard] >= p
+    return keep.to(dtype).div_(1.0 - p)
 
 
 class Cell(nn.Module):
@@ -89,17 +88,27 @@ class Cell(nn.Module):
         self.operations = nn.ModuleList(
             [build(name, channels, 2 if reduction and state < 2 else 1, affine=True) for name, state in self.edges]
         )
+        self.droppable = [k for k, operation in enumerate(self.operations) if not isinstance(operation, nn.Identity)]
 
-    def forward(self, input0: torch.Tensor, input1: torch.Tensor, drop: DropPath | None = None) -> torch.Tensor:
+    def forward(self, input0: torch.Tensor, input1: torch.Tensor, masks: torch.Tensor | None = None) -> torch.Tensor:
+        """The output for the two inputs; `masks` has a row for each of the `droppable` edges, see `draw_path_masks`."""
         states = [self.preprocess0(input0), self.preprocess1(input1)]  # (B, C, H, W) each
+        edge_masks = self.edge_masks(masks)
         for k in range(0, len(self.edges), 2):
-            states.append(self._edge(k, states, drop) + self._edge(k + 1, states, drop))
+            states.append(self._edge(k, states, edge_masks[k]) + self._edge(k + 1, states, edge_masks[k + 1]))
         return torch.cat([states[i] for i in self.concat], dim=1)
 
-    def _edge(self, k: int, states: Sequence[torch.Tensor], drop: DropPath | None) -> torch.Tensor:
-        operation = self.operations[k]
-        x: torch.Tensor = operation(states[self.edges[k][1]])
-        return x if drop is None or isinstance(operation, nn.Identity) else drop.apply(x)
+    def _edge(self, k: int, states: Sequence[torch.Tensor], mask: torch.Tensor | None) -> torch.Tensor:
+        x: torch.Tensor = self.operations[k](states[self.edges[k][1]])
+        return x if mask is None else x * mask
+
+    def edge_masks(self, masks: torch.Tensor | None) -> list[torch.Tensor | None]:
+        """The mask `(B, 1, 1, 1)` of each edge; None for an identity, which is never dropped."""
+        found: list[torch.Tensor | None] = [None] * len(self.edges)
+        if masks is not None:
+            for row, k in enumerate(self.droppable):
+                found[k] = masks[row]
+        return found
 
     def used_states(self) -> set[int]:
         """The states on which the output depends; nothing depends on what goes through `none`."""
@@ -159,19 +168,31 @@ class Network(nn.Module):
                 self.auxiliary = auxiliary_head(cells[self.auxiliary_at].channels_out, size, outputs)
         initialise(self, generator)
 
-    def forward(self, x: torch.Tensor, drop: DropPath | None = None) -> Output:
+    def forward(self, x: torch.Tensor, masks: torch.Tensor | None = None) -> Output:
         """Predict for images x `(B, in_channels, H, W)`.
 
         Args:
-            drop: draws the drop path masks of this step; without it nothing is dropped.
+            masks: of drop path in this step, from `draw_path_masks`; without them nothing is dropped.
         """
         before = last = self.stem(x)
         auxiliary_logits = None
-        for i, cell in enumerate(self.cells):
-            before, last = last, cell(before, last, drop)
+        for i, (cell, cell_masks) in enumerate(zip(self.cells, self.cell_masks(masks), strict=True)):
+            before, last = last, cell(before, last, cell_masks)
             if i == self.auxiliary_at and self.auxiliary is not None and self.training:
                 auxiliary_logits = self.auxiliary(last)
         return Output(self.classifier(last.mean(dim=(2, 3))), auxiliary_logits)
+
+    @property
+    def droppable_edges(self) -> int:
+        """How many edges drop path can drop, over all cells."""
+        return sum(len(cast(Cell, cell).droppable) for cell in self.cells)
+
+    def cell_masks(self, masks: torch.Tensor | None) -> Sequence[torch.Tensor | None]:
+        """Each cell's rows of the masks."""
+        if masks is None:
+            return [None] * len(self.cells)
+        parts: Sequence[torch.Tensor] = masks.split([len(cast(Cell, cell).droppable) for cell in self.cells])
+        return parts
 
     def unused_parameters(self) -> list[nn.Parameter]:
         """Parameters that get no gradient in training, because no head depends on them, found without running anything.

@@ -29,7 +29,7 @@ from cnn_nas.images.batches import ProcessImages, ShuffledBatches, in_order
 from cnn_nas.images.data import expected, load, training_images
 from cnn_nas.images.metrics import Classification, Regression
 from cnn_nas.memory import estimate
-from cnn_nas.model import DropPath, Network
+from cnn_nas.model import Network, draw_path_masks
 from cnn_nas.settings import Settings, read_settings, sized
 from cnn_nas.survey import survey_config
 from nas.core.errors import ConfigError, DataError
@@ -195,9 +195,10 @@ class ImageTrial(Trial):
         )
         inputs = self.augmentation.apply(images, draws).contiguous(memory_format=self.memory_format)
         chance = self.settings.model.drop_path_prob * epoch * self.epoch_length / self._batches
-        drop = DropPath(torch_generator(device, self.seed, "drop path", index), total, self.shard, chance)
+        generator, kind = torch_generator(device, self.seed, "drop path", index), self._feature_type
+        masks = draw_path_masks(generator, self.net.droppable_edges, total, self.shard, chance, kind)
         with self._precision():
-            output = self.model(inputs, drop)
+            output = self.model(inputs, masks)
         objective = self.scores.objective(output.logits, targets)
         if output.auxiliary_logits is not None:
             auxiliary = self.scores.objective(output.auxiliary_logits, targets)
@@ -218,6 +219,11 @@ class ImageTrial(Trial):
     def _training_report(self, means: dict[str, float]) -> dict[str, float]:
         """The learning rate is that of the last batch: a mean over the batches since a report would depend on stops."""
         return {**self.scores.training_report(means), "lr": self.lr}
+
+    @property
+    def _feature_type(self) -> torch.dtype:
+        """The type of feature maps."""
+        return torch.bfloat16 if self.mixed else torch.float32
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         return torch.autocast(self.context.device.type, torch.bfloat16) if self.mixed else contextlib.nullcontext()

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cnn_nas.fast.depthwise import depthwise, even, every_second
-from cnn_nas.model import Cell, DropPath, Network, Output
+from cnn_nas.model import Cell, Network, Output
 from cnn_nas.operations import FactorizedReduce, Zero
 
 
@@ -55,13 +56,13 @@ class FastNetwork(Network):
         super().__init__(*arguments, **named)
         self.norms = [layer for layer in self.cells.modules() if isinstance(layer, nn.BatchNorm2d)]
 
-    def forward(self, x: torch.Tensor, drop: DropPath | None = None) -> Output:
+    def forward(self, x: torch.Tensor, masks: torch.Tensor | None = None) -> Output:
         """See `Network.forward`."""
         before = last = State(None, torch.relu_(self.stem(x)).contiguous(memory_format=torch.channels_last))
         auxiliary_logits = None
-        for i, part in enumerate(self.cells):
+        for i, (part, cell_masks) in enumerate(zip(self.cells, self.cell_masks(masks), strict=True)):
             cell, final = cast(Cell, part), i == len(self.cells) - 1
-            before, last = last, _cell(cell, before, last, drop, final)
+            before, last = last, _cell(cell, before, last, cell_masks, final)
             if i == self.auxiliary_at and self.auxiliary is not None and self.training:
                 auxiliary_logits = self.auxiliary(last.positive)
         if self.training:
@@ -69,14 +70,15 @@ class FastNetwork(Network):
         return Output(self.classifier(last.value.mean(dim=(2, 3))), auxiliary_logits)
 
 
-def _cell(cell: Cell, input0: State, input1: State, drop: DropPath | None, final: bool) -> State:
+def _cell(cell: Cell, input0: State, input1: State, masks: torch.Tensor | None, final: bool) -> State:
     """The cell's output, from its inputs; after a ReLU unless it is the `final` one's."""
     plain = {state for name, state in cell.edges if name in _NO_RELU} | (set(cell.concat) if final else set())
     states: list[State] = []
     for i, (fit, given) in enumerate(((cell.preprocess0, input0), (cell.preprocess1, input1))):
         states.append(State(_run(fit, given)) if i in plain else State(None, _run(fit, given, positive=True)))
+    edge_masks = cell.edge_masks(masks)
     for k in range(0, len(cell.edges), 2):
-        x = _node(cell, k, states, drop)
+        x = _node(cell, k, states, edge_masks)
         states.append(State(x) if len(states) in plain else State(None, torch.relu_(x)))
     if final:
         return State(torch.cat([states[i].value for i in cell.concat], dim=1))
@@ -87,19 +89,15 @@ _NO_RELU = ("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3")
 """The operations that, at stride 1 at least, read a state without a ReLU."""
 
 
-def _node(cell: Cell, k: int, states: list[State], drop: DropPath | None) -> torch.Tensor:
+def _node(cell: Cell, k: int, states: list[State], masks: Sequence[torch.Tensor | None]) -> torch.Tensor:
     """The sum of edges k and k + 1, in memory of its own."""
-    terms = []
-    for edge in (k, k + 1):
-        operation = cell.operations[edge]
-        mask = None if drop is None or isinstance(operation, nn.Identity) else drop.mask()
-        terms.append((_run(operation, states[cell.edges[edge][1]]), mask))
-    (x, mask_x), (y, mask_y) = terms
+    x, y = (_run(cell.operations[edge], states[cell.edges[edge][1]]) for edge in (k, k + 1))
+    mask_x, mask_y = masks[k : k + 2]
     if mask_x is not None and mask_y is not None:
-        return (x * mask_x.to(x.dtype)).addcmul_(y, mask_y.to(y.dtype))
+        return (x * mask_x).addcmul_(y, mask_y)
     if mask_x is not None:
-        return torch.addcmul(y, x, mask_x.to(x.dtype))
-    return x + y if mask_y is None else torch.addcmul(x, y, mask_y.to(y.dtype))
+        return torch.addcmul(y, x, mask_x)
+    return x + y if mask_y is None else torch.addcmul(x, y, mask_y)
 
 
 def _run(module: nn.Module, state: State, positive: bool = False) -> torch.Tensor:

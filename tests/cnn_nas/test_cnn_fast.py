@@ -24,7 +24,7 @@ from cnn_nas import genotypes
 from cnn_nas.architecture import ALL_OPERATIONS, Genotype, sample
 from cnn_nas.fast.depthwise import depthwise
 from cnn_nas.fast.model import FastNetwork, State, _run
-from cnn_nas.model import DropPath, ModelConfig, Network, Output
+from cnn_nas.model import ModelConfig, Network, Output, draw_path_masks
 from cnn_nas.operations import OPERATIONS, FactorizedReduce, build, initialise, relu_conv_norm
 from cnn_nas.space import SPACE
 from cnn_nas.trial import ImageTrial
@@ -81,8 +81,10 @@ def shake(module: nn.Module) -> None:
             nn.init.uniform_(layer.bias, -1.0, 1.0, generator=generator(i + 1000))
 
 
-def drop(batch: int, p: float = 0.3, shard: slice = slice(None)) -> DropPath:
-    return DropPath(generator(5), batch, shard, p)
+def drop(
+    net: Network, batch: int, p: float = 0.3, shard: slice = slice(None), dtype: torch.dtype = torch.float64
+) -> torch.Tensor | None:
+    return draw_path_masks(generator(5), net.droppable_edges, batch, shard, p, dtype)
 
 
 def loss_of(output: Output) -> torch.Tensor:
@@ -94,10 +96,10 @@ def nudged(x: torch.Tensor) -> torch.Tensor:
     return x * (1 + NUDGE * torch.randn(x.shape, generator=generator(11), dtype=x.dtype))
 
 
-def step(net: nn.Module, x: torch.Tensor, drops: DropPath | None) -> dict[str, torch.Tensor | None]:
+def step(net: nn.Module, x: torch.Tensor, masks: torch.Tensor | None) -> dict[str, torch.Tensor | None]:
     """All that a step computes, by name."""
     x = x.clone(memory_format=torch.preserve_format).requires_grad_()
-    output = net(x, drops)
+    output = net(x, masks)
     loss = loss_of(output)
     loss.backward()
     gradients = {f"gradient of {name}": parameter.grad for name, parameter in net.named_parameters()}
@@ -105,10 +107,10 @@ def step(net: nn.Module, x: torch.Tensor, drops: DropPath | None) -> dict[str, t
     return {"logits": output.logits, "auxiliary": output.auxiliary_logits, "images": x.grad, **gradients, **buffers}
 
 
-def assert_same_step(plain: Network, fast: FastNetwork, x: torch.Tensor, drops: Callable[[], DropPath | None]) -> None:
+def assert_same_step(plain: Network, fast: FastNetwork, x: torch.Tensor, masks: torch.Tensor | None) -> None:
     """Equal up to rounding, and to what plain makes of images that are `NUDGE` away."""
     start = copy.deepcopy(plain)
-    theirs, ours, aside = step(plain, x, drops()), step(fast, x, drops()), step(start, nudged(x), drops())
+    theirs, ours, aside = step(plain, x, masks), step(fast, x, masks), step(start, nudged(x), masks)
     assert theirs.keys() == ours.keys() == aside.keys()
     for name, value in theirs.items():
         assert_near(ours[name], value, name, TIGHT + moved(value, aside[name]))
@@ -181,7 +183,7 @@ def test_what_fits_the_inputs_of_a_cell_is_the_same(size: tuple[int, int]) -> No
 @pytest.mark.parametrize("size", [(16, 16), (15, 9)], ids=str)
 def test_published_networks_are_the_same(name: str, size: tuple[int, int]) -> None:
     plain, fast = both(SPACE.by_name(name), size=size)
-    assert_same_step(plain, fast, normal(4, 3, *size), lambda: drop(4))
+    assert_same_step(plain, fast, normal(4, 3, *size), drop(fast, 4))
 
 
 @given(st.integers(0, 10**6), st.integers(2, 6), st.integers(1, 7), st.booleans(), st.data())
@@ -190,7 +192,7 @@ def test_drawn_networks_are_the_same(seed: int, channels: int, layers: int, auxi
     size = data.draw(st.integers(1, 17)), data.draw(st.integers(1, 17))
     p, batch = data.draw(st.sampled_from([None, 0.0, 0.4])), data.draw(st.integers(2, 5))
     plain, fast = both(sample(seed), channels, layers, auxiliary, size)
-    assert_same_step(plain, fast, normal(batch, 3, *size), lambda: None if p is None else drop(batch, p))
+    assert_same_step(plain, fast, normal(batch, 3, *size), None if p is None else drop(fast, batch, p))
 
 
 @pytest.mark.parametrize("auxiliary", [False, True])
@@ -198,7 +200,7 @@ def test_networks_with_idle_parts_are_the_same(auxiliary: bool) -> None:
     for genotype in genotypes_with_gaps():
         for layers in (1, 2, 3, 4):
             plain, fast = both(genotype, 2, layers, auxiliary, (8, 8))
-            assert_same_step(plain, fast, normal(3, 3, 8, 8), lambda: drop(3))
+            assert_same_step(plain, fast, normal(3, 3, 8, 8), drop(fast, 3))
             assert {id(p) for p in fast.unused_parameters()} == {id(p) for p in fast.parameters() if p.grad is None}
 
 
@@ -213,7 +215,7 @@ def test_every_operation_at_every_place() -> None:
         concats = [tuple(rng.sample(range(2, 2 + len(cell) // 2), rng.randint(1, len(cell) // 2))) for cell in cells]
         genotype = Genotype(normal=cells[0], normal_concat=concats[0], reduce=cells[1], reduce_concat=concats[1])
         plain, fast = both(genotype, 3, 4, size=(9, 8))
-        assert_same_step(plain, fast, normal(3, 3, 9, 8), lambda: drop(3))
+        assert_same_step(plain, fast, normal(3, 3, 9, 8), drop(fast, 3))
 
 
 @published
@@ -230,7 +232,7 @@ def test_evaluation_is_the_same_and_changes_nothing(name: str) -> None:
     assert_near(ours.logits, theirs.logits)
     assert ours.auxiliary_logits is None and torch.equal(x, unchanged)
     assert all(torch.equal(value, before[key]) for key, value in fast.state_dict().items())
-    assert_same_step(plain, fast, x, lambda: drop(4))  # with drop path, as nothing forbids it
+    assert_same_step(plain, fast, x, drop(fast, 4))  # with drop path, as nothing forbids it
 
 
 @pytest.mark.parametrize("weights_last", [False, True])
@@ -242,13 +244,13 @@ def test_any_memory_format_gives_the_same(weights_last: bool, images_last: bool)
         x = x.contiguous(memory_format=torch.channels_last)
     if weights_last:
         fast = fast.to(memory_format=torch.channels_last)
-    assert_same_step(plain, fast, x, lambda: drop(4))
+    assert_same_step(plain, fast, x, drop(fast, 4))
 
 
 def test_checkpoints_of_one_form_are_those_of_the_other() -> None:
     plain, fast = both(genotypes.PC_DARTS_CIFAR)
     for _ in range(3):
-        assert_same_step(plain, fast, normal(4, 3, 16, 16), lambda: drop(4))
+        assert_same_step(plain, fast, normal(4, 3, 16, 16), drop(fast, 4))
     theirs, ours = plain.state_dict(), fast.state_dict()
     assert list(theirs) == list(ours)
     for key, value in theirs.items():
@@ -272,14 +274,23 @@ def test_a_copy_counts_its_own_batches() -> None:
 def test_a_process_drops_the_paths_of_its_own_images(part: slice) -> None:
     plain, fast = both(genotypes.DARTS_V2)
     x = normal(6, 3, 16, 16)[part]
-    assert_same_step(plain, fast, x, lambda: drop(6, shard=part))
+    assert_same_step(plain, fast, x, drop(fast, 6, shard=part))
+
+
+def test_it_compiles_whole() -> None:
+    """Without a graph break, with drop path as without."""
+    _, fast = both(genotypes.CONSTRAINED_ASHA, layers=3)
+    x, masks = normal(4, 3, 16, 16), drop(fast, 4)
+    expected = copy.deepcopy(fast)(x, masks)
+    for ours, eager in zip(torch.compile(fast, backend="eager", fullgraph=True)(x, masks), expected, strict=True):
+        assert_near(ours, eager)
 
 
 def test_drop_path_drops_its_share() -> None:
     """A network of one cell, one node and no other edge: an image's logits are the bias where both edges are dropped."""
     genotype = Genotype(normal=(("sep_conv_3x3", 0), ("none", 1)), reduce=(("sep_conv_3x3", 0), ("none", 1)))
     _, fast = both(genotype, 2, 1, auxiliary=False, size=(2, 2))
-    logits = fast(normal(4000, 3, 2, 2), drop(4000, 0.3)).logits
+    logits = fast(normal(4000, 3, 2, 2), drop(fast, 4000)).logits
     share = float((logits == fast.classifier.bias).all(1).double().mean())
     assert share == pytest.approx(0.3, abs=4.5 * (0.3 * 0.7 / 4000) ** 0.5)
 
@@ -287,9 +298,10 @@ def test_drop_path_drops_its_share() -> None:
 def test_autocast_stays_as_near_as_the_plain_form() -> None:
     plain, fast = (net.float().to(memory_format=torch.channels_last) for net in both(genotypes.CONSTRAINED_ASHA))
     x = normal(8, 3, 16, 16).float().contiguous(memory_format=torch.channels_last)
-    exact = plain(x, drop(8)).logits.detach()
+    exact = plain(x, drop(plain, 8, dtype=torch.float32)).logits.detach()
+    masks = drop(plain, 8, dtype=torch.bfloat16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        theirs, ours = plain(x, drop(8)), fast(x, drop(8))
+        theirs, ours = plain(x, masks), fast(x, masks)
     loss_of(ours).backward()
     assert ours.logits.dtype == theirs.logits.dtype == torch.bfloat16
     errors = [float((each.logits.detach().float() - exact).norm() / exact.norm()) for each in (theirs, ours)]
@@ -302,7 +314,7 @@ def test_every_operation_trains_in_half_precision(name: str) -> None:
     genotype = Genotype(normal=((name, 0), (name, 1), (name, 2), (name, 0)), reduce=((name, 0), (name, 1)))
     _, fast = both(genotype, 4, 3)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        output = fast.float()(normal(4, 3, 16, 16).float(), drop(4))
+        output = fast.float()(normal(4, 3, 16, 16).float(), drop(fast, 4, dtype=torch.bfloat16))
     loss_of(output).backward()
     assert all(parameter.grad is None or parameter.grad.isfinite().all() for parameter in fast.parameters())
 
@@ -324,32 +336,21 @@ def assert_baseline_is_the_same(genotype: Genotype, channels: int, layers: int) 
     """Against both of ours, from the same weights, with the masks that ours draw."""
     networks = both(genotype, channels, layers, size=(32, 32))
     x, p = normal(3, 3, 32, 32), 0.3
-    masks = drop(3, p)
-
-    def draw(_: torch.Tensor) -> torch.Tensor:
-        mask = masks.mask()
-        assert mask is not None
-        return (mask > 0).double()
-
-    baseline = PlainNetwork(genotype, channels, layers, 7, draw).double().copy_weights(networks[0])
+    masks = drop(networks[0], 3, p)
+    assert masks is not None
+    rows = iter((masks > 0).double())
+    baseline = PlainNetwork(genotype, channels, layers, 7, lambda _: next(rows)).double().copy_weights(networks[0])
     logits, auxiliary = baseline(x, p)
+    assert next(rows, None) is None  # the baseline drops as many edges
     loss_of(Output(logits, auxiliary)).backward()
     for net in networks:
-        found = step(net, x, ExactDropPath(generator(5), 3, slice(None), p))
+        found = step(net, x, masks)
         assert_near(found["logits"], logits)
         assert_near(found["auxiliary"], auxiliary)
         for (name, ours), theirs in zip(net.named_parameters(), baseline.parameters(), strict=True):
             assert_near(ours.grad, theirs.grad, name)
         for (name, value), theirs in zip(net.named_buffers(), baseline.buffers(), strict=True):
             assert_near(value.double(), theirs.double(), name)
-
-
-class ExactDropPath(DropPath):
-    """Scales in float64, as the baseline does."""
-
-    def mask(self) -> torch.Tensor | None:
-        mask = super().mask()
-        return None if mask is None else (mask > 0).double() / (1 - self.p)
 
 
 # Memory
@@ -362,7 +363,7 @@ import torch
 from cnn_nas.architecture import ALL_OPERATIONS, Genotype
 from cnn_nas.fast.depthwise import depthwise
 from cnn_nas.fast.model import FastNetwork
-from cnn_nas.model import DropPath, ModelConfig
+from cnn_nas.model import ModelConfig, draw_path_masks
 torch.set_num_threads(1)
 for channels in (2, 3, 4, 5):
     for name in ALL_OPERATIONS:
@@ -372,8 +373,9 @@ for channels in (2, 3, 4, 5):
             config = ModelConfig(channels, 4, True, 0.4, 0.2)
             net = FastNetwork(config, genotype, 3, 1, size, torch.Generator()).to(memory_format=torch.channels_last)
             x = torch.randn(5, 1, *size).contiguous(memory_format=torch.channels_last)
+            masks = draw_path_masks(torch.Generator(), net.droppable_edges, 5, slice(None), 0.2)
             for _ in range(4):
-                out = net(x, DropPath(torch.Generator(), 5, slice(None), 0.2))
+                out = net(x, masks)
                 (out.logits.sum() + out.auxiliary_logits.sum()).backward()
 print("fine")
 """
@@ -430,7 +432,7 @@ def test_the_fused_optimiser_is_sgd() -> None:
     for seed in range(3):
         for net, sgd in ((plain, theirs), (fast, ours)):
             sgd.zero_grad()
-            loss_of(net(normal(4, 3, 16, 16, seed=seed), drop(4))).backward()
+            loss_of(net(normal(4, 3, 16, 16, seed=seed), drop(net, 4))).backward()
             sgd.step()
     for (name, a), b in zip(fast.named_parameters(), plain.parameters(), strict=True):
         assert_near(a, b, name)
@@ -487,11 +489,8 @@ def test_the_same_seed_gives_the_same_curve(darkroom: Laptop) -> None:
 def test_on_a_gpu_networks_are_the_same(name: str) -> None:
     plain, fast = (net.to("cuda", memory_format=torch.channels_last) for net in both(SPACE.by_name(name)))
     x = normal(4, 3, 16, 16).to("cuda")
-
-    def drops() -> DropPath:
-        return DropPath(torch.Generator("cuda").manual_seed(5), 4, slice(None), 0.3)
-
-    theirs, ours = step(plain, x, drops()), step(fast, x, drops())
+    masks = draw_path_masks(torch.Generator("cuda").manual_seed(5), plain.droppable_edges, 4, slice(None), 0.3)
+    theirs, ours = step(plain, x, masks), step(fast, x, masks)
     for key, value in theirs.items():
         assert_near(ours[key], value, key)
 
@@ -501,11 +500,12 @@ def test_on_a_gpu_a_step_does_not_wait_for_the_device() -> None:
     _, net = both(genotypes.CONSTRAINED_ASHA)
     fast = net.float().to("cuda", memory_format=torch.channels_last)
     x, classes = torch.randn(4, 3, 16, 16, device="cuda"), torch.zeros(4, dtype=torch.int64, device="cuda")
-    sgd, drops = fused_sgd(fast.parameters(), 0.1, 0.9), DropPath(torch.Generator("cuda"), 4, slice(None), 0.3)
+    sgd, draws = fused_sgd(fast.parameters(), 0.1, 0.9), torch.Generator("cuda")
 
     def train() -> None:
+        masks = draw_path_masks(draws, fast.droppable_edges, 4, slice(None), 0.3, torch.bfloat16)
         with torch.autocast("cuda", dtype=torch.bfloat16):
-            logits, auxiliary = fast(x, drops)
+            logits, auxiliary = fast(x, masks)
         (F.cross_entropy(logits, classes) + F.cross_entropy(auxiliary, classes)).backward()
         torch.nn.utils.clip_grad_norm_(fast.parameters(), 5)
         sgd.step()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -12,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.convolutional import cell, genotypes_with_gaps
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnn_nas import model
-from cnn_nas.architecture import Genotype, sample
-from cnn_nas.model import Cell, DropPath, ModelConfig, Network, map_size, reductions
+from cnn_nas.architecture import ALL_OPERATIONS, Genotype, sample
+from cnn_nas.model import Cell, ModelConfig, Network, draw_path_masks, map_size, reductions
 from cnn_nas.operations import FactorizedReduce
 from nas.core.errors import ConfigError
 from nas.core.fields import read
@@ -119,8 +122,16 @@ def normal(*shape: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(shape, generator=generator(seed))
 
 
-def drop(p: float, batch_size: int = 8, shard: slice = slice(None), seed: int = 0) -> DropPath:
-    return DropPath(generator(seed), batch_size, shard, p)
+def drop(
+    net: Network | Cell,
+    p: float,
+    batch_size: int = 8,
+    shard: slice = slice(None),
+    seed: int = 0,
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor | None:
+    edges = net.droppable_edges if isinstance(net, Network) else len(net.droppable)
+    return draw_path_masks(generator(seed), edges, batch_size, shard, p, dtype)
 
 
 def count(module: nn.Module) -> int:
@@ -292,7 +303,7 @@ def test_gradients_of_a_cell_equal_finite_differences() -> None:
 )
 def test_every_parameter_of_the_network_gets_a_finite_gradient(genotype: Genotype) -> None:
     net = build(genotype, layers=5, auxiliary=True)
-    logits, auxiliary = net(normal(4, 3, 16, 16), drop(0.2, 4))
+    logits, auxiliary = net(normal(4, 3, 16, 16), drop(net, 0.2, 4))
     assert auxiliary is not None
     (logits.square().mean() + 0.4 * auxiliary.square().mean()).backward()
     assert net.unused_parameters() == []
@@ -319,36 +330,97 @@ def test_unused_parameters_are_those_without_a_gradient(auxiliary: bool) -> None
 
 
 @pytest.mark.parametrize("p", [0.05, 0.2, 0.5, 0.9])
-def test_a_share_p_of_the_images_is_dropped_and_the_rest_keeps_the_expectation(p: float) -> None:
-    mask = drop(p, 40_000).mask()
-    assert mask is not None and mask.shape == (40_000, 1, 1, 1)
-    assert mask.unique().tolist() == [0.0, pytest.approx(1 / (1 - p), rel=1e-6)]
-    assert (mask == 0).float().mean().item() == pytest.approx(p, abs=4.5 * math.sqrt(p * (1 - p) / 40_000))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_a_share_p_of_the_images_is_dropped_and_the_rest_keeps_the_expectation(p: float, dtype: torch.dtype) -> None:
+    edges, images = 5, 40_000
+    masks = draw_path_masks(generator(), edges, images, slice(None), p, dtype)
+    assert masks is not None and masks.shape == (edges, images, 1, 1, 1) and masks.dtype == dtype
+    kept = 1 / (1 - p)
+    assert masks.unique().tolist() == [0.0, pytest.approx(kept, rel=2 * torch.finfo(dtype).eps)]
+    dropped = (masks == 0).double().flatten(1)
+    bound = 4.5 * math.sqrt(p * (1 - p) / images)
+    assert dropped.mean(1).tolist() == [pytest.approx(p, abs=bound)] * edges  # of every edge
+    both = (dropped @ dropped.T / images).fill_diagonal_(p * p)  # edges know nothing of each other
+    assert (both - p * p).abs().max() < 4.5 * math.sqrt(p * p * (1 - p * p) / images)
+    neighbours = (dropped[:, 1:] * dropped[:, :-1]).mean(1)  # nor do images
+    assert (neighbours - p * p).abs().max() < 6 * math.sqrt(p * p * (1 - p * p) / images)
 
 
 def test_a_probability_of_zero_draws_nothing() -> None:
-    nothing = drop(0.0)
-    state = nothing.generator.get_state()
-    x = normal(8, 2, 3, 3)
-    assert nothing.mask() is None and nothing.apply(x) is x
-    assert torch.equal(nothing.generator.get_state(), state)
+    draws = generator()
+    state = draws.get_state()
+    assert draw_path_masks(draws, 3, 8, slice(None), 0.0) is None
+    assert torch.equal(draws.get_state(), state)
 
 
 @given(st.integers(1, 13), st.integers(0, 13), st.integers(0, 2**31))
 @settings(max_examples=30, deadline=None)
 def test_two_processes_draw_the_masks_of_the_whole_batch(batch_size: int, cut: int, seed: int) -> None:
     cut = min(cut, batch_size)
-    whole = drop(0.4, batch_size, seed=seed)
-    parts = [drop(0.4, batch_size, shard, seed) for shard in (slice(0, cut), slice(cut, None))]
-    for _ in range(3):
-        masks = [part.mask() for part in parts]
-        assert torch.equal(torch.cat([mask for mask in masks if mask is not None]), whole.mask())  # type: ignore[arg-type]
+    whole, *parts = (
+        draw_path_masks(generator(seed), 3, batch_size, shard, 0.4)
+        for shard in (slice(None), slice(0, cut), slice(cut, None))
+    )
+    assert torch.equal(torch.cat([part for part in parts if part is not None], dim=1), whole)  # type: ignore[arg-type]
+
+
+def test_masks_go_to_their_edges() -> None:
+    """Edge by edge: dropping one row of the masks is dropping that edge."""
+    net, x = build(sample(1), layers=3).eval(), normal(2, 3, 16, 16)
+    edges = [(part, k) for part in net.cells for k in part.droppable]
+    assert net.droppable_edges == len(edges)
+    assert sum(isinstance(op, nn.Identity) for part in net.cells for op in part.operations) + len(edges) == 3 * 8
+    for row, (part, k) in enumerate(edges):
+        masks = torch.ones(len(edges), 2, 1, 1, 1)
+        masks[row, 1] = 0
+        without = part.operations[k].register_forward_hook(
+            lambda _, __, out: out * torch.tensor([1.0, 0.0])[:, None, None, None]
+        )
+        expected = net(x).logits
+        without.remove()
+        torch.testing.assert_close(net(x, masks).logits, expected)
+
+
+class Operations(TorchDispatchMode):
+    """Notes the names of the operations that run, views left out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not func.is_view:
+            self.names.append(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_draws_once_and_multiplies_once_an_edge() -> None:
+    net, x = build(layers=4, auxiliary=True), normal(4, 3, 16, 16)
+    with Operations() as without:
+        net(x)
+    with Operations() as drawing:
+        masks = drop(net, 0.2, 4)
+    with Operations() as dropping:
+        net(x, masks)
+    assert len(drawing.names) <= 5 and drawing.names.count("rand") == 1
+    extra = Counter(dropping.names) - Counter(without.names)
+    assert extra == {"mul": net.droppable_edges}
+
+
+def test_the_network_compiles_whole() -> None:
+    """Without a graph break, with drop path as without; nothing is drawn within it."""
+    net, x = build(layers=3, auxiliary=True), normal(4, 3, 16, 16)
+    masks = drop(net, 0.2, 4)
+    expected = copy.deepcopy(net)(x, masks)
+    compiled = torch.compile(net, backend="eager", fullgraph=True)
+    for value, plain in zip(compiled(x, masks), expected, strict=True):
+        torch.testing.assert_close(value, plain)
 
 
 def test_two_halves_of_a_batch_equal_the_whole() -> None:
     net, x = build(layers=4).eval(), normal(8, 3, 16, 16)
-    whole = net(x, drop(0.5)).logits
-    halves = [net(x[shard], drop(0.5, shard=shard)).logits for shard in (slice(0, 4), slice(4, 8))]
+    whole = net(x, drop(net, 0.5)).logits
+    halves = [net(x[shard], drop(net, 0.5, shard=shard)).logits for shard in (slice(0, 4), slice(4, 8))]
     torch.testing.assert_close(torch.cat(halves), whole)
     assert not torch.allclose(net(x).logits, whole)
 
@@ -357,7 +429,7 @@ def test_whole_edges_of_single_images_are_dropped_and_identities_never() -> None
     part = Cell(Genotype(normal=ONE_NODE, reduce=ONE_NODE), (3, 3), 4, False, False).eval()
     x0, x1 = normal(400, 3, 4, 4), normal(400, 3, 4, 4, seed=2)
     kept, edge = part.preprocess1(x1), part.operations[0](part.preprocess0(x0))
-    out = part(x0, x1, drop(0.3, 400))
+    out = part(x0, x1, drop(part, 0.3, 400))
     dropped = (out - kept).flatten(1).abs().amax(1) < 1e-6
     assert 80 < int(dropped.sum()) < 160
     torch.testing.assert_close(out[dropped], kept[dropped])
@@ -368,14 +440,14 @@ def test_a_cell_of_identities_drops_nothing() -> None:
     edges = cell("skip_connect 0, skip_connect 1, skip_connect 2, skip_connect 0")
     part = Cell(Genotype(normal=edges, reduce=edges), (3, 3), 4, False, False).eval()
     inputs = normal(8, 3, 4, 4), normal(8, 3, 4, 4, seed=2)
-    assert torch.equal(part(*inputs, drop(0.9)), part(*inputs))
+    assert torch.equal(part(*inputs, drop(part, 0.9)), part(*inputs))
 
 
 def test_a_strided_skip_is_no_identity_and_is_dropped() -> None:
     edges = cell("skip_connect 0, skip_connect 1")
     part = Cell(Genotype(normal=edges, reduce=edges), (3, 3), 4, True, False).eval()
     inputs = normal(64, 3, 4, 4), normal(64, 3, 4, 4, seed=2)
-    out = part(*inputs, drop(0.5, 64)).flatten(1)
+    out = part(*inputs, drop(part, 0.5, 64)).flatten(1)
     assert 4 < int((out == 0).all(1).sum()) < 32  # both edges, of a quarter of the images
 
 
@@ -384,7 +456,7 @@ def test_each_edge_is_dropped_on_its_own() -> None:
     part = Cell(Genotype(normal=edges, reduce=edges), (3, 3), 4, False, False).eval()
     x0, x1 = normal(400, 3, 4, 4), normal(400, 3, 4, 4, seed=2)
     first, second = part.operations[0](part.preprocess0(x0)), part.operations[1](part.preprocess1(x1))
-    out = part(x0, x1, drop(0.5, 400))
+    out = part(x0, x1, drop(part, 0.5, 400))
     found = torch.zeros(400)
     for sum_of_kept in (0 * first, 2 * first, 2 * second, 2 * first + 2 * second):
         same = (out - sum_of_kept).flatten(1).abs().amax(1) < 1e-5
@@ -393,8 +465,17 @@ def test_each_edge_is_dropped_on_its_own() -> None:
     assert found.eq(1).all()
 
 
-def test_masks_keep_the_type_of_what_they_drop() -> None:
-    assert drop(0.5).apply(normal(8, 2, 1, 1).bfloat16()).dtype == torch.bfloat16
+@pytest.mark.parametrize("name", ALL_OPERATIONS)
+def test_under_autocast_what_is_dropped_has_the_type_of_the_masks(name: str) -> None:
+    edges = ((name, 0), (name, 1), (name, 2), (name, 0))
+    part = Cell(Genotype(normal=edges, reduce=edges), (3, 3), 4, True, False)
+    found = set()
+    for operation in part.operations:
+        operation.register_forward_hook(lambda _, __, out: found.add(out.dtype))
+    inputs = normal(4, 3, 8, 8).bfloat16(), normal(4, 3, 8, 8, seed=2).bfloat16()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        out = part(*inputs, drop(part, 0.5, 4, dtype=torch.bfloat16))
+    assert found == {torch.bfloat16} and out.dtype == torch.bfloat16
 
 
 # Initial weights
@@ -434,8 +515,9 @@ def test_all_weights_come_from_the_generator() -> None:
 @pytest.mark.parametrize("genotype", [DARTS_V2, NASNET], ids=["DARTS_V2", "NASNET"])
 def test_channels_last_gives_the_same(genotype: Genotype) -> None:
     net, x = build(genotype, layers=4, auxiliary=True).double(), normal(4, 3, 15, 16).double()
-    expected = net(x, drop(0.2, 4))
-    out = net.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last), drop(0.2, 4))
+    masks = drop(net, 0.2, 4, dtype=torch.float64)
+    expected = net(x, masks)
+    out = net.to(memory_format=torch.channels_last)(x.contiguous(memory_format=torch.channels_last), masks)
     for value, plain in zip(out, expected, strict=True):
         torch.testing.assert_close(value, plain)
 
@@ -447,7 +529,7 @@ def test_autocast_trains_in_half_precision() -> None:
     for part in net.cells:
         part.register_forward_hook(lambda _, __, out: widths.add(out.dtype))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits, auxiliary = net(x, drop(0.2, 4))
+        logits, auxiliary = net(x, drop(net, 0.2, 4, dtype=torch.bfloat16))
         loss = logits.float().square().mean() + auxiliary.float().square().mean()
     loss.backward()
     assert widths == {torch.bfloat16} and loss.isfinite()

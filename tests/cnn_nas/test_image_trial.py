@@ -25,7 +25,7 @@ from cnn_nas.counting import count
 from cnn_nas.genotypes import DARTS_V2
 from cnn_nas.images import kirigami
 from cnn_nas.images.data import DataConfig, load
-from cnn_nas.model import DropPath, Network
+from cnn_nas.model import Network, draw_path_masks
 from cnn_nas.sampling import NetworkSize, draw
 
 EPOCHS = 3
@@ -208,34 +208,42 @@ def test_schedules_last_as_long_as_training(darkroom: Laptop) -> None:
     assert run.values("validation", "batches") == [4, 8, 10]
 
 
+def drawn_masks(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], torch.Tensor | None]]:
+    """What each step asks for, and gets; filled while training goes on."""
+    drawn: list[tuple[tuple[Any, ...], torch.Tensor | None]] = []
+
+    def draw(*arguments: Any) -> torch.Tensor | None:
+        masks = draw_path_masks(*arguments)
+        drawn.append((arguments[1:], masks))
+        return masks
+
+    monkeypatch.setattr(cnn_nas.trial, "draw_path_masks", draw)
+    return drawn
+
+
 def test_drop_path_grows_with_the_epochs(darkroom: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[DropPath] = []
-
-    class Spy(DropPath):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
-            made.append(self)
-
-    monkeypatch.setattr(cnn_nas.trial, "DropPath", Spy)
+    drawn = drawn_masks(monkeypatch)
     run = darkroom.train(train_epochs=4, drop_path_prob=0.6)
     assert run.code == 0
-    assert [drop.p for drop in made] == [pytest.approx(0.6 * (i // 4) / 4) for i in range(16)]
-    assert all(drop.batch_size == 16 and drop.shard == slice(0, 16) for drop in made)
+    edges = sum(name != "skip_connect" or pred < 2 for name, pred in DARTS_V2.reduce) * 2
+    edges += sum(name != "skip_connect" for name, _ in DARTS_V2.normal)  # three cells, of which one is normal
+    for i, (arguments, _) in enumerate(drawn):
+        assert arguments == (edges, 16, slice(0, 16), pytest.approx(0.6 * (i // 4) / 4), torch.float32)
+    assert len(drawn) == 16
 
 
 def test_drop_path_is_drawn_anew_for_every_batch(darkroom: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
-    masks: list[torch.Tensor] = []
-    original = DropPath.mask
-
-    def mask(self: DropPath) -> torch.Tensor | None:
-        drawn = original(self)
-        masks.extend([] if drawn is None else [drawn])
-        return drawn
-
-    monkeypatch.setattr(DropPath, "mask", mask)
+    drawn = drawn_masks(monkeypatch)
     darkroom.train(train_epochs=2, drop_path_prob=0.8)
-    assert len({tuple(each.flatten().tolist()) for each in masks}) > len(masks) / 2
+    masks = [each for _, each in drawn if each is not None]
+    assert len({tuple(each.flatten().tolist()) for each in masks}) == len(masks) == 4  # none in the first epoch
     assert torch.cat(masks).unique().tolist() == [0.0, pytest.approx(1 / 0.6)]
+
+
+def test_in_mixed_precision_masks_are_drawn_in_it(darkroom: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = drawn_masks(monkeypatch)
+    assert darkroom.train(mixed_precision=True, drop_path_prob=0.8).code == 0
+    assert {each.dtype for _, each in drawn if each is not None} == {torch.bfloat16}
 
 
 # --- switches
