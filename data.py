@@ -16,8 +16,8 @@ import logging
 import os
 import platform
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ import torch
 from nas.core.downloads import DownloadError, MirrorError, extract_members, fetch, locked
 from nas.core.errors import DataError
 from nas.core.files import cache_folder, sha256_of, write_atomically
+from nas.core.identity import DataPart
 from randomNAS_files.tokens import encode
 
 log = logging.getLogger(__name__)
@@ -93,13 +94,23 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Token ids of three splits, each int64 of shape (tokens,); vocabulary[id] is the word; name is for reports."""
+    """Token ids of three splits, each int64 of shape (tokens,); vocabulary[id] is the word; the others are for reports."""
 
     name: str
     train: torch.Tensor
     valid: torch.Tensor
     test: torch.Tensor
     vocabulary: tuple[str, ...]
+    files: Mapping[str, str] = field(default_factory=dict)  # where each split was read
+
+    def parts(self, splits: Iterable[str]) -> dict[str, DataPart]:
+        """Digests of some of the splits and of the vocabulary, over tokens: other white space is the same data."""
+        words = hashlib.sha256("\n".join(self.vocabulary).encode()).hexdigest()
+        found = {"vocabulary": DataPart(words, len(self.vocabulary), "words")}
+        for split in splits:
+            ids = getattr(self, split).numpy().astype("<i4")
+            found[split] = DataPart(hashlib.sha256(ids).hexdigest(), len(ids), "tokens", self.files.get(split, ""))
+        return found
 
 
 def load_corpus(config: DataConfig) -> Corpus:
@@ -129,7 +140,7 @@ def load_corpus(config: DataConfig) -> Corpus:
         if config.corpus == "ptb":
             _check_ptb(corpus, texts)
         _write_cache(cache, corpus)
-    return corpus
+    return replace(corpus, files={split: texts[split][0] for split in SPLITS})
 
 
 def known_vocabulary(config: DataConfig) -> tuple[int, str]:
@@ -148,7 +159,12 @@ def _build(name: str, texts: _Texts, cap: int | None) -> Corpus:
     ids, unseen = tokens.ids, ((split, tokens.unseen[split]) for split in ("valid", "test"))
     shares = ", ".join(f"{count / len(ids[split]):.2%} of {split}" for split, count in unseen)
     log.info("%s: %d words; not in the training text, so <unk>: %s", name, len(tokens.vocabulary), shares)
-    return Corpus(name, vocabulary=tokens.vocabulary, **{s: torch.from_numpy(ids[s]) for s in SPLITS})
+    return _corpus(name, ids, tokens.vocabulary)
+
+
+def _corpus(name: str, ids: Mapping[str, np.ndarray], vocabulary: tuple[str, ...]) -> Corpus:
+    train, valid, test = (torch.from_numpy(ids[split]) for split in SPLITS)
+    return Corpus(name, train, valid, test, vocabulary)
 
 
 def _decode(file: str, data: bytes) -> str:
@@ -255,7 +271,7 @@ def _read_cache(path: Path, name: str) -> Corpus | None:
             vocabulary = tuple(arrays["vocabulary"].tobytes().decode().split("\n"))
         if any(array.ndim != 1 or array.min() < 0 or array.max() >= len(vocabulary) for array in ids.values()):
             raise ValueError("token ids beyond the vocabulary")
-        return Corpus(name, vocabulary=vocabulary, **{s: torch.from_numpy(ids[s]) for s in SPLITS})
+        return _corpus(name, ids, vocabulary)
     except FileNotFoundError:
         return None
     except Exception as error:  # whatever is wrong with a cache, the text is still there

@@ -22,6 +22,7 @@ from determined import pytorch
 from data import PTB_TOKENS, DataConfig, known_vocabulary, load_corpus
 from nas.core.errors import ErrorCollector
 from nas.core.fields import read
+from nas.core.identity import DataPart
 from nas.core.memory import MemoryEstimate
 from nas.core.seeds import torch_generator
 from nas.core.space import Size
@@ -165,6 +166,10 @@ class RecurrentTrial(Trial):
     @classmethod
     def global_batch_size(cls, settings: Settings) -> int:
         return settings.optimizer.global_batch_size
+
+    def data_parts(self) -> dict[str, DataPart]:
+        """The splits that the run reads."""
+        return self.corpus.parts(("train", "valid", "test") if self.settings.run.evaluate_test else ("train", "valid"))
 
     def build_training_data_loader(self) -> pytorch.DataLoader:
         """Slices of random length of this process's columns."""

@@ -33,6 +33,7 @@ from cnn_nas.model import Network, draw_path_masks
 from cnn_nas.settings import Settings, read_settings, sized
 from cnn_nas.survey import survey_config
 from nas.core.errors import ConfigError, DataError
+from nas.core.identity import DataPart
 from nas.core.memory import MemoryEstimate
 from nas.core.optimizers import fused_sgd
 from nas.core.seeds import torch_generator
@@ -164,6 +165,10 @@ class ImageTrial(Trial):
         cls, config: Mapping[str, Any], first: Mapping[str, Any], searched: Sequence[str], processes: int, samples: int
     ) -> SpaceSurvey | None:
         return survey_config(config, first, searched, processes, samples)
+
+    def data_parts(self) -> dict[str, DataPart]:
+        """The images to train and to validate on; the test split decides nothing, and is read at the end only."""
+        return self.data.parts(self.settings.data.data_dir or "")
 
     def build_training_data_loader(self) -> pytorch.DataLoader:
         """All images in a new order each epoch; this process's part of every batch."""

@@ -18,10 +18,11 @@ from pathlib import Path
 import torch
 
 from cnn_nas.images import datasets, folder_images, kirigami
-from cnn_nas.images.arrays import Images, Source, held_out
+from cnn_nas.images.arrays import CHUNK, Images, Source, held_out
 from nas.core.errors import DataError, unknown
 from nas.core.fields import field
 from nas.core.files import cache_folder
+from nas.core.identity import DataPart
 from nas.core.seeds import numpy_generator
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,6 @@ _KNOWN = {
     "digits": (10, (1, 8, 8)),
 }
 _TRAINING_IMAGES = {"cifar10": 50_000, "mnist": 60_000, "fashion_mnist": 60_000, "digits": 1_797 - 1_797 // 5}
-CHUNK = 4096  # images at a time, where all are looked at
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,15 @@ class ImageData:
     def outputs(self) -> int:
         """How many numbers a network must give for an image."""
         return 1 if self.classes is None else len(self.classes)
+
+    def parts(self, source: str = "") -> dict[str, DataPart]:
+        """Digests of the images that are trained and validated on; `source` says where they were read, for messages."""
+        there = {"train": self.train, "valid": self.valid}
+        return {
+            name: DataPart(images.digest(), len(images), "images", source)
+            for name, images in there.items()
+            if images is not None
+        }
 
     @functools.cached_property
     def test(self) -> Images:

@@ -207,7 +207,7 @@ class Engine:
             self._end(number, outcome, running.errors)
         elif rung_state(trial)[0].stopped and (outcome == "stopped" or not self.store.searcher.complete(trial)):
             self._end(number, "pruned")
-        elif outcome in ("data", "disk"):
+        elif outcome in ("changed", "data", "disk"):
             self._give_up([f"trial {number}: {error}" for error in running.errors])
         elif self.interrupted:
             pass

@@ -2,7 +2,7 @@
 
     experiments/train_one_arch-1/
         config.yaml       the experiment config, overrides included
-        run.json          hyperparameters, seed, status, latest and best checkpoint, versions
+        run.json          hyperparameters, seed, status, latest and best checkpoint, versions, digests of the data
         genotype.json     the architecture (and whatever else the trial writes beside its weights)
         metrics.jsonl     one line a report, in order
         log.txt           what was said while it ran
@@ -127,13 +127,17 @@ class RunFolder:
         records = [record for record in map(_record, lines) if record is not None]
         return [record for record in records if group in (None, record["group"])]
 
+    def latest(self) -> tuple[str | None, int]:
+        """Id and batches of the checkpoint to go on from; None and 0 if there is none yet."""
+        latest = self.run.get("latest") or {}
+        return latest.get("uuid"), int(latest.get("batches", 0))
+
     def rewind(self) -> tuple[str | None, int]:
         """Back to the latest checkpoint: its id and batches.
 
         Forgets the metrics and half-written checkpoints after it, and the test, which will be made again.
         """
-        latest = self.run.get("latest") or {}
-        batches = int(latest.get("batches", 0))
+        uuid, batches = self.latest()
         kept = [
             record
             for record in self.metrics()
@@ -141,7 +145,7 @@ class RunFolder:
         ]
         write_atomically(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept).encode())
         self._prune()
-        return latest.get("uuid"), batches
+        return uuid, batches
 
     def checkpoint_saved(
         self, uuid: str, batches: int, epochs: float, value: float | None, *, smaller_is_better: bool

@@ -11,11 +11,14 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
+import numpy as np
 import torch
 from determined import pytorch
 
+from nas.core.identity import DataPart, Identity, code_digest
 from nas.core.memory import MemoryEstimate
 from nas.core.run_config import RunConfig
 from nas.core.space import Size
@@ -147,6 +150,29 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         """
         return None
 
+    @classmethod
+    def architecture(cls, settings: Any) -> Any:
+        """What network the weights are of, as JSON: the genotype; of a supernet, what fixes its search space."""
+        genotype = settings.genotype
+        return genotype.to_json() if hasattr(genotype, "to_json") else genotype
+
+    def data_parts(self) -> dict[str, DataPart]:
+        """What was read of the data that decides weights and validations, by name such as "train".
+
+        A run goes on with the same data only. Of a trial that says nothing here, data is not compared.
+        """
+        return {}
+
+    @cached_property
+    def identity(self) -> Identity:
+        """What this trial's weights belong to, the same on every process."""
+        hparams, config = self.context.get_hparams(), private.experiment_config(self.context)
+        settings = self.check(hparams, config.get("data") or {}, self.processes)
+        code = code_digest(["nas", type(self).__module__, self.space])
+        versions = {"code": code, "torch": str(torch.__version__), "numpy": np.__version__}
+        found = Identity(self.architecture(settings), self.data_parts(), self.seed, dict(hparams), versions, self.space)
+        return Identity.from_json(found.to_json())  # lists for tuples, as what it is compared with
+
     def train_step(self, batch: Any, epoch: int, index: int) -> dict[str, float]:
         """Train on one batch, the one of that index over the whole run; returns host numbers only."""
         raise NotImplementedError
@@ -162,6 +188,10 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
     def files(self) -> dict[str, Any]:
         """JSON to be written beside the weights of every checkpoint, by file name."""
         raise NotImplementedError
+
+    def facts(self) -> dict[str, Any]:
+        """All JSON that is written beside the weights: `files`, and what the weights belong to."""
+        return {**self.files(), "identity.json": self.identity.to_json()}
 
     def rank_state(self) -> Any:
         """What only this process knows and a resumed run needs, as plain types and CPU tensors."""

@@ -1,4 +1,6 @@
-"""What every trial has done for it: state in checkpoints, finite metrics, `genotype.json` beside the weights."""
+"""What every trial has done for it: state in checkpoints that know what they belong to, finite metrics, the architecture
+beside the weights.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from determined import pytorch
 
+from nas.core.identity import Identity, MismatchError, check_resume, check_warm_start
 from nas.runs.ranking import NONFINITE_PLACEHOLDER
 from nas.trial import determined_private as private
 from nas.trial.metrics import replace_nonfinite
@@ -47,7 +50,18 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
         trial = self._trial
         progress = {"batches_trained": trial.batches_trained, "validated_at": trial.validated_at}
         shared = {**progress, "trial": trial.shared_state()}
-        return {"trial_id": self._trial_id, "ranks": self._ranks, "shared": shared}
+        identity = trial.identity.to_json()
+        return {"trial_id": self._trial_id, "identity": identity, "ranks": self._ranks, "shared": shared}
+
+    def on_checkpoint_load_start(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights of another network before they are loaded, on every process alike."""
+        state = checkpoint.get("callbacks", {}).get("bookkeeping") or {}
+        if "identity" not in state:
+            raise MismatchError(["the checkpoint does not say what architecture and data it is of; start a new run"])
+        check = check_resume if state["trial_id"] == self._trial_id else check_warm_start
+        note = check(Identity.from_json(state["identity"]), self._trial.identity, "the checkpoint")
+        if note and self._trial.rank == 0:
+            logger.warning("%s", note)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["trial_id"] != self._trial_id:
@@ -66,7 +80,7 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
         checkpoint["rng_state"]["random_rng_state"] = random.getstate()
 
     def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
-        for name, content in self._trial.files().items():
+        for name, content in self._trial.facts().items():
             Path(checkpoint_dir, name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     def on_validation_end(self, metrics: dict[str, Any]) -> None:

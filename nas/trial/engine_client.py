@@ -50,7 +50,7 @@ class EngineClient:
         return self.stopped
 
     def ended(self, outcome: str, errors: list[str] | None = None) -> None:
-        """Say how the trial ended: completed, diverged, stopped, invalid, data, disk or error. Nothing comes after it."""
+        """Last words, how it ended: completed, diverged, stopped, invalid, changed, data, disk or error."""
         self._say("ended", outcome=outcome, errors=errors or [])
 
     def _say(self, what: str, **content: Any) -> None:

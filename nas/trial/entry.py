@@ -27,6 +27,7 @@ from determined import core, pytorch
 from nas.config import load as configs
 from nas.config.search_space import trial_sampler
 from nas.core.errors import ConfigError, DataError
+from nas.core.identity import MismatchError
 from nas.runs.run_folder import FolderBusyError, RunFolder, new_run, versions
 from nas.trial import cluster, local
 from nas.trial.base import Trial
@@ -56,6 +57,8 @@ def main(trial: str, argv: Sequence[str] | None = None) -> int:
         engine = EngineClient(arguments.engine, int(Path(arguments.resume).name))
     try:
         return on_this_machine(trial_class, arguments, engine)
+    except MismatchError as error:
+        errors, outcome = error.problems, "changed"
     except ConfigError as error:
         errors, outcome = error.problems, "error" if isinstance(error, FolderBusyError) else "invalid"
     except (DataError, OSError) as error:
@@ -158,6 +161,8 @@ def _train(
     chief = distributed.rank == 0
     try:
         trial = local.train(build, plan, device, distributed, folder, engine)
+    except MismatchError:
+        raise  # the run stays as it is
     except BaseException:
         if chief:
             folder.save(status="failed")

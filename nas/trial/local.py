@@ -19,6 +19,7 @@ import torch
 from determined import core, pytorch
 
 from nas.core.errors import ConfigError
+from nas.core.identity import Identity, check_processes, check_resume
 from nas.runs.run_folder import RunFolder
 from nas.trial import determined_private as private
 from nas.trial.base import Trial
@@ -202,7 +203,7 @@ def train(
     Until it is complete, or a signal stops it, or the engine asks it to stop.
     """
     chief = distributed.rank == 0
-    latest, batches = distributed.broadcast(folder.rewind() if chief else None)
+    latest, batches = folder.latest()
     progress, stop = Progress(show=chief, tell=engine.progress if engine else None), StopRequest()
     train_context = FolderTrainContext(folder if chief else None, progress, stop, engine)
     preempt = SignalPreemptContext(distributed, stop)
@@ -211,8 +212,10 @@ def train(
         context = _trial_context(core_context, plan, device, batches)
         trial = build(context)
         trial.length = plan.length
+        _check_identity(trial, folder)
         if chief:
-            folder.save(status="running")
+            folder.rewind()
+            folder.save(status="running", identity=trial.identity.to_json(only=("architecture", "data", "space")))
             core_context.train.set_metadata(trial.describe())
         recorder = CheckpointRecorder(folder, trial, train_context) if chief else None
         try:
@@ -224,6 +227,16 @@ def train(
                 recorder.on_checkpoint_upload_end(folder.run["latest"]["uuid"])
             trial.conclude()
     return trial
+
+
+def _check_identity(trial: Trial, folder: RunFolder) -> None:
+    """Raises MismatchError, before anything is written, if the run was begun with another architecture or other data."""
+    check_processes(
+        [Identity.from_json(each) for each in trial.context.distributed.allgather(trial.identity.to_json())]
+    )
+    begun = folder.run.get("identity")
+    if begun is not None:
+        check_resume(Identity.from_json(begun), trial.identity, str(folder.path))
 
 
 def _trial_context(
