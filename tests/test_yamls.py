@@ -113,7 +113,7 @@ def test_hyperparameters_make_sense_however_they_are_drawn(name: str) -> None:
         settings = trial_class.check(draw.hparams, config["data"], slots)
         unit, count = configs.training_length(config, settings.run.train_epochs)
         assert unit in ("epochs", "batches") and count > 0
-        configs.check_searcher(config, trial_class.metric_directions(settings))
+        configs.check_searcher(config, trial_class.metric_directions(settings), trial_class.metric_directions(None))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,16 +59,37 @@ def experiment_seed(config: Mapping[str, Any]) -> int:
     return seed
 
 
-def check_searcher(config: Mapping[str, Any], metrics: Collection[str]) -> None:
-    """Raises ConfigError if the searcher looks at something that the trial's validation does not report."""
+def smaller_is_better(config: Mapping[str, Any]) -> bool:
+    """Whether the searcher takes small values of its metric for good; left out or null is the master's default, true."""
+    return (config.get("searcher") or {}).get("smaller_is_better") is not False
+
+
+def check_searcher(config: Mapping[str, Any], directions: Mapping[str, str], possible: Mapping[str, str]) -> None:
+    """Raises ConfigError if the searcher looks at what validation does not report, or takes its worst value for the best.
+
+    Args:
+        config: the experiment's; a master has filled `smaller_is_better` in, or it may be left out.
+        directions: what validation reports with these settings, and whether to "minimize" or "maximize" it.
+        possible: the same for all that the trial may ever report. Where nothing is held out, only this can be compared:
+            the metric then decides nothing but must still be one.
+    """
     searcher = config.get("searcher") or {}
     metric, name = searcher.get("metric"), searcher.get("name")
-    if not metrics and name not in (None, "single"):
+    if not directions and name not in (None, "single"):
         what = f"searcher {name} compares validations, but data.validation_fraction 0 holds nothing out"
         raise ConfigError([f"{what}; set it above 0"])
-    if metrics and metric is not None and metric not in metrics:
+    known = directions or possible
+    if metric is None or not known:
+        return
+    if metric not in known:
+        raise ConfigError([unknown(f"searcher.metric {metric!r}", str(metric), known, "is not reported by this trial")])
+    wanted = known[metric] == "minimize"
+    if smaller_is_better(config) != wanted:
+        given = searcher.get("smaller_is_better")
+        got = "nothing, which means true" if given is None else str(given).lower()
+        why = f"for metric {metric}, of which {'less' if wanted else 'more'} is better"
         raise ConfigError(
-            [unknown(f"searcher.metric {metric!r}", str(metric), metrics, "is not reported by this trial")]
+            [f"searcher.smaller_is_better must be {str(wanted).lower()} {why}, got {got}; or the worst would win"]
         )
 
 
@@ -134,7 +155,7 @@ def check(trial_class: Any, config: dict[str, Any], hparams: dict[str, Any], pro
     check_sections(config)
     problems = ErrorCollector()
     settings = problems.catch(trial_class.check, hparams, config.get("data") or {}, processes)
-    problems.catch(check_searcher, config, trial_class.metric_directions(settings))
+    problems.catch(check_searcher, config, trial_class.metric_directions(settings), trial_class.metric_directions(None))
     length = problems.catch(training_length, config, settings.run.train_epochs) if settings else None
     problems.raise_any()
     assert length is not None

@@ -14,6 +14,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas.config import load as configs
 from nas.config.search_space import SampledTrial, search_space, substitute, trial_sampler
 from nas.core.errors import ConfigError
 from nas.engine.searchers import Searcher
@@ -58,7 +59,7 @@ class StudyStore:
         self.config, self.url, self.sampler = config, url, sampler
         section = config["searcher"]
         self.metric: str = section["metric"]
-        self.smaller_is_better = section.get("smaller_is_better") is not False
+        self.smaller_is_better = configs.smaller_is_better(config)
         self.searcher = Searcher(config)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = search_space(config["hyperparameters"])

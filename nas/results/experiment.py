@@ -11,6 +11,7 @@ from urllib.parse import quote
 import optuna
 from optuna.trial import FrozenTrial
 
+from nas.config import load as configs
 from nas.config.search_space import search_space
 from nas.core.errors import ConfigError
 from nas.runs.run_folder import RunFolder
@@ -104,7 +105,7 @@ def read_local(folder: Path) -> ExperimentResult:
         status=str(run.get("status", "")),
         config=config,
         metric=section["metric"],
-        smaller_is_better=section.get("smaller_is_better") is not False,
+        smaller_is_better=configs.smaller_is_better(config),
         time_metric=str(run.get("unit", "epochs")),
         length=int(run.get("length", 0)),
         rungs=list(run.get("rungs", [])),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from determined import pytorch
 
+from nas.config import load as configs
 from nas.core.identity import Identity, MismatchError, check_resume, check_warm_start
 from nas.runs.ranking import NONFINITE_PLACEHOLDER
 from nas.trial import determined_private as private
@@ -96,7 +97,7 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
 
     def _worst(self) -> dict[str, float]:
         searcher = self._searcher()
-        searched = () if searcher.get("smaller_is_better", True) else (str(searcher.get("metric")),)
+        searched = () if configs.smaller_is_better({"searcher": searcher}) else (str(searcher.get("metric")),)
         return {**self._trial.worst_values(), **dict.fromkeys(searched, -NONFINITE_PLACEHOLDER)}
 
     def _diverged(self, bad: list[str]) -> None:

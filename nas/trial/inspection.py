@@ -84,7 +84,7 @@ def inspect(
     first, searched = drawn[0].hparams, list(drawn[0].chosen)
     survey = problems.catch(trial.survey, config, first, searched, processes, samples)
     if problems.found:
-        problems.catch(configs.check_searcher, config, trial.metric_directions(None))
+        problems.catch(configs.check_searcher, config, possible := trial.metric_directions(None), possible)
     problems.raise_any()
     covered = survey.covers if survey else ()
     read = problems.catch(_check_points, trial, config, [point.hparams for point in drawn], processes, covered)
@@ -142,7 +142,7 @@ def _check_points(
         hparams = {name: value for name, value in point.items() if name not in covered}
         problems = ErrorCollector()
         read = problems.catch(trial.check, hparams, config.get("data") or {}, processes)
-        problems.catch(configs.check_searcher, config, trial.metric_directions(read))
+        problems.catch(configs.check_searcher, config, trial.metric_directions(read), trial.metric_directions(None))
         if read:
             length = problems.catch(configs.training_length, config, read.run.train_epochs) or length
         found.update(set(problems.found))

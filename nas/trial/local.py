@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from determined import core, pytorch
 
+from nas.config import load as configs
 from nas.core.errors import ConfigError
 from nas.core.identity import Identity, check_processes, check_resume
 from nas.runs.run_folder import RunFolder
@@ -123,12 +124,13 @@ class CheckpointRecorder(pytorch.PyTorchCallback):  # type: ignore[misc]
         trial = self._trial
         for name, content in trial.files().items():
             self._folder.write_json(name, content)
-        searcher = trial.context.get_experiment_config().get("searcher") or {}
+        config = trial.context.get_experiment_config()
+        searcher = config.get("searcher") or {}
         validation = self._train.validation
         current = validation.get("batches") == trial.batches_trained
         value = validation.get(searcher.get("metric", "loss")) if current else None
         epochs = trial.batches_trained / (trial.epoch_length or 1)
-        better = bool(searcher.get("smaller_is_better", True))
+        better = configs.smaller_is_better(config)
         self._folder.checkpoint_saved(uuid, trial.batches_trained, epochs, value, smaller_is_better=better)
 
 

@@ -25,6 +25,7 @@ from data import known_vocabulary
 from model_def import RecurrentTrial
 from nas.check import picture
 from nas.cli import main
+from nas.config import load as configs
 from nas.config.entrypoint import LAUNCHER, resolve
 from nas.core import memory
 from nas.core.errors import ConfigError
@@ -247,6 +248,14 @@ def test_all_problems_are_told_at_once() -> None:
     [
         ("adaptive.yaml", "resources.slots_per_trial=5", "global_batch_size must be a multiple of the 5 processes"),
         ("adaptive.yaml", "searcher.metric=r2", "'r2' is not reported"),
+        ("adaptive.yaml", "searcher.metric=top1_acc", "did you mean top1_accuracy"),
+        ("adaptive.yaml", "searcher.metric=loss", "must be true for metric loss, of which less is better, got false"),
+        ("adaptive.yaml", "searcher.smaller_is_better=true", "must be false for metric top1_accuracy, of which more"),
+        ("adaptive.yaml", "searcher.smaller_is_better=null", "got nothing, which means true; or the worst would win"),
+        ("random.yaml", "searcher.smaller_is_better=false", "must be true for metric loss, of which less"),
+        ("cnn_nas/kirigami.yaml", "searcher.metric=r2", "must be false for metric r2, of which more is better, got tr"),
+        ("cnn_nas/const.yaml", "searcher.smaller_is_better=true", "must be false for metric top1_accuracy"),
+        ("cnn_nas/const.yaml", "searcher.metric=top1", "'top1' is not reported by this trial; known: loss"),
         ("adaptive.yaml", "searcher.max_time=null", "searcher.max_time must be a whole number"),
         ("adaptive.yaml", "data.validation_fraction=0", "searcher adaptive_asha compares validations"),
         ("adaptive.yaml", "hyperparameters.reduce_node4_edge2=9", "reduce_node4_edge2 must be 0..4, got 9"),
@@ -257,6 +266,15 @@ def test_all_problems_are_told_at_once() -> None:
 )
 def test_what_cannot_run_is_told(name: str, assignment: str, says: str) -> None:
     assert any(says in problem for problem in problems(ROOT / name, assignment)), says
+
+
+@pytest.mark.parametrize("path", [*IMAGE_YAMLS, *TEXT_YAMLS], ids=lambda path: path.name)
+def test_every_shipped_search_turned_round_is_refused(path: Path) -> None:
+    """In both ways: the opposite direction, and none for a metric of which more is better."""
+    smaller = configs.smaller_is_better(configs.load(path))
+    for given in [str(not smaller).lower(), *([] if smaller else ["null"])]:
+        found = problems(path, f"searcher.smaller_is_better={given}")
+        assert [problem for problem in found if problem.startswith("searcher.smaller_is_better must be")], found
 
 
 def test_arguments_that_make_no_sense(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

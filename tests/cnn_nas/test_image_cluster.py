@@ -234,6 +234,18 @@ def test_a_batch_larger_than_the_data_is_an_invalid_hyperparameter(
     assert any("global_batch_size must be at most 68" in message for message in caplog.messages)
 
 
+@pytest.mark.parametrize("metric", ["top1_accuracy", "top5_accuracy", "loss"])
+def test_a_search_for_the_worst_is_refused(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, metric: str
+) -> None:
+    """A master fills in smaller_is_better: true where it was left out."""
+    searcher = {key: value for key, value in ASHA.items() if key != "smaller_is_better"} | {"metric": metric}
+    if metric == "loss":
+        searcher["smaller_is_better"] = False
+    assert_invalid(master_of(pictures, tmp_path, searcher, train_epochs=None))
+    assert any(f"for metric {metric}, of which" in message for message in caplog.messages)
+
+
 def test_a_metric_of_another_task_is_an_invalid_config(pictures: Path, tmp_path: Path) -> None:
     """Whoever changes the data set of a config from classes to a regression, or back, may forget the metric."""
     assert_invalid(master_of(pictures, tmp_path, {"name": "single", "metric": "r2", "smaller_is_better": False}))

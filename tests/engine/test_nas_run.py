@@ -137,6 +137,10 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "no script": (["entrypoint=python3 no_such.py"], ["no_such.py"]),
     "unknown sampler": (["--sampler", "tpee"], ["tpee", "tpe"]),
     "sampler without use": (["searcher={name: single, metric: loss}", "--sampler", "tpe"], ["--sampler", "single"]),
+    "a search for the worst": (
+        ["searcher.smaller_is_better=false"],
+        ["smaller_is_better must be true for metric loss"],
+    ),
     "trial": (["hyperparameters.emsise=9", "searcher.metric=acuracy"], ["emsise", "emsize", "'acuracy'", "perplexity"]),
 }
 

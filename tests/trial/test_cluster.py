@@ -233,11 +233,20 @@ def test_a_loss_that_is_not_finite(
     assert master.early_exits == []
 
 
-def test_where_larger_is_better_the_worst_is_small(corpus: Path, tmp_path: Path) -> None:
-    searcher = {"name": "single", "metric": "loss", "smaller_is_better": False}
-    master = master_of(corpus, tmp_path, searcher, learning_rate=1e30, train_epochs=1)
-    run_on(master)
-    assert master.validation("loss")[0] < -1e9
+@pytest.mark.parametrize("searcher", [{"name": "single"}, ASHA_SEARCHER])
+@pytest.mark.parametrize("metric", ["loss", "perplexity"])
+def test_a_search_for_the_worst_is_refused_before_data_is_read(
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    searcher: dict[str, Any],
+    metric: str,
+) -> None:
+    forbid_reading(monkeypatch)
+    wrong = {**searcher, "metric": metric, "smaller_is_better": False}
+    assert_invalid(master_of(corpus, tmp_path, wrong, train_epochs=3 if searcher["name"] == "single" else None))
+    assert any(f"smaller_is_better must be true for metric {metric}" in message for message in caplog.messages)
 
 
 def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -270,6 +270,11 @@ BAD: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
         ["searcher.max_time", "1.5"],
     ),
     "a metric that nobody reports": ({}, ["searcher.metric=accuracy"], ["searcher.metric", "accuracy", "loss"]),
+    "a search for the worst": (
+        {},
+        ["searcher.metric=perplexity", "searcher.smaller_is_better=false"],
+        ["searcher.smaller_is_better must be true for metric perplexity, of which less is better, got false"],
+    ),
     "device": ({}, ["--device", "mps" if torch.cuda.is_available() else "cuda"], ["--device|device"]),
 }
 
@@ -390,3 +395,13 @@ def test_a_loss_that_is_not_finite_is_said(laptop: Laptop, caplog: pytest.LogCap
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert any("not finite" in warning and "learning_rate" in warning for warning in warnings)
     assert run.values("validation", "epochs") == [1]  # nothing recovers from this
+
+
+@pytest.mark.parametrize("given", ["true", "null"])
+def test_the_best_checkpoint_is_that_of_the_smallest_loss_also_where_the_direction_is_null(
+    given: str, laptop: Laptop
+) -> None:
+    """A master takes null for its default, true."""
+    run = laptop.train(f"searcher.smaller_is_better={given}", learning_rate=60, train_epochs=4)
+    losses = run.values("validation", "loss")
+    assert len(set(losses)) > 1 and run.read("run.json")["best"]["value"] == min(losses)
