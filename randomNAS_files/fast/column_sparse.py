@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
+
+from randomNAS_files.fast.once import once_only
 
 _SMALL = 2e7  # multiplications a column; below, the calls take longer than the work that they save
 
@@ -63,7 +64,7 @@ class ColumnSparseProduct(torch.autograd.Function):
         return product.transpose(0, 1)
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_only
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, mask, weight = ctx.saved_tensors
         x_grad = torch.zeros_like(x) if ctx.needs_input_grad[0] else None

@@ -1,8 +1,8 @@
 """The embedding, and the cross entropy of a decoder that shares its weights, computed faster and in less memory.
 
 The logits of all words are never held. Those of some rows at a time become probabilities, and at once the gradients, in
-memory that is used again; they take V numbers a row, more than anything else in a language model. And the embedding adds
-its gradient, of few words, to the decoder's, instead of filling a table of all words for autograd to add up.
+memory that is used again; they take V numbers a row, more than anything else in a language model. And the gradient of the
+few words that were read is added to the decoder's, instead of filling a table of all words for autograd to add up.
 
 The active features of a column, those that dropout keeps, are multiplied by their own weights only, where that saves work
 (`column_sparse.py`).
@@ -17,42 +17,38 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
 
 from randomNAS_files.fast.column_sparse import active_features, active_states, gather_buffer, gathering_pays
-from randomNAS_files.fast.sequence import ONCE
+from randomNAS_files.fast.once import ONCE, once_only
 
 CHUNK = 1120  # rows at a time: enough for fast products, few enough for little memory
 BLOCK = 8  # a product of 40 rows is faster than one of 35
 
 
-class SharedWeightGrad:
-    """The gradient of the shared weights in one backward pass: the decoder stores its part, the embedding adds its own to it.
+class SharedEmbedding(torch.autograd.Function):
+    """Rows `(T, B, H)` of an embedding `(V, H)` for tokens `(T, B)`, and the embedding itself, for the decoder to use.
 
-    Autograd holds this very tensor until the embedding's backward pass, which depends on the decoder's, has run as well.
+    The decoder's gradient then comes here, by way of autograd, and the embedding gets one tensor from each forward pass: the
+    decoder's, which nobody else holds, with that of the few words of the tokens added to it.
     """
 
-    def __init__(self) -> None:
-        self.grad: torch.Tensor | None = None
-
-
-class Lookup(torch.autograd.Function):
-    """Rows `(T, B, H)` of an embedding `(V, H)`, for tokens `(T, B)`."""
-
     @staticmethod
-    def forward(ctx: Any, shared: SharedWeightGrad, tokens: torch.Tensor, embedding: torch.Tensor) -> torch.Tensor:
-        ctx.shared, ctx.words = shared, len(embedding)
+    def forward(ctx: Any, tokens: torch.Tensor, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.words = len(embedding)
+        ctx.set_materialize_grads(False)  # a part that the result does not depend on has no gradient
         ctx.save_for_backward(tokens)
-        return F.embedding(tokens, embedding)
+        return F.embedding(tokens, embedding), embedding
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    @once_only
+    def backward(
+        ctx: Any, of_rows: torch.Tensor | None, of_decoder: torch.Tensor | None
+    ) -> tuple[None, torch.Tensor | None]:
         (tokens,) = ctx.saved_tensors
-        of_decoder, ctx.shared.grad = ctx.shared.grad, None
-        table = grad.new_zeros(ctx.words, grad.size(-1)) if of_decoder is None else of_decoder
-        table.index_add_(0, tokens.flatten(), grad.flatten(0, -2))
-        return None, None, table if of_decoder is None else None
+        if of_rows is None:
+            return None, of_decoder
+        table = of_rows.new_zeros(ctx.words, of_rows.size(-1)) if of_decoder is None else of_decoder
+        return None, table.index_add_(0, tokens.flatten(), of_rows.flatten(0, -2))
 
 
 class DecodedLoss(torch.autograd.Function):
@@ -64,7 +60,6 @@ class DecodedLoss(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        shared: SharedWeightGrad,
         hidden: torch.Tensor,
         mask: torch.Tensor | None,
         embedding: torch.Tensor,
@@ -86,22 +81,20 @@ class DecodedLoss(torch.autograd.Function):
                 grads.add(part, logits.exp_().scatter_add_(1, place, torch.full_like(counts, -1.0)), counts)
         if grads is not None:
             ctx.save_for_backward(*grads.memory())  # so that saved-tensor hooks, which measure memory, see it
-        ctx.shared, ctx.grads = shared, grads
+        ctx.grads = grads
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_only
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         grads, ctx.grads = ctx.grads, None  # they are changed here, and serve once
         if grads is None:
             raise RuntimeError(ONCE)
         hidden, embedding, bias = grads.times(grad)
-        ctx.shared.grad = embedding if ctx.needs_input_grad[3] else None
-        return None, hidden, None, embedding, bias, None
+        return hidden, None, embedding, bias, None
 
 
 def decoded_loss(
-    shared: SharedWeightGrad,
     states: torch.Tensor,
     dropped: torch.Tensor,
     mask: torch.Tensor | None,
@@ -111,9 +104,9 @@ def decoded_loss(
 ) -> torch.Tensor:
     """`DecodedLoss` of `dropped`, which is `states * mask`, in the way that is less work."""
     if mask is not None and gathering_pays(mask, len(states), len(embedding)):
-        loss: torch.Tensor = DecodedLoss.apply(shared, states, mask, embedding, bias, targets)
+        loss: torch.Tensor = DecodedLoss.apply(states, mask, embedding, bias, targets)
     else:
-        loss = DecodedLoss.apply(shared, dropped, None, embedding, bias, targets)
+        loss = DecodedLoss.apply(dropped, None, embedding, bias, targets)
     return loss
 
 

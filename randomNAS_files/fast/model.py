@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.dropout import Masks, apply
 from randomNAS_files.fast.column_sparse import masked_product
-from randomNAS_files.fast.decoder import Lookup, SharedWeightGrad, decoded_loss
+from randomNAS_files.fast.decoder import SharedEmbedding, decoded_loss
 from randomNAS_files.fast.plan import plan_of
 from randomNAS_files.fast.sequence import CellSequence
 from randomNAS_files.fast.workspace import WorkspacePool
@@ -59,12 +59,11 @@ class FastLanguageModel(LanguageModel):
         targets: torch.Tensor | None = None,
     ) -> Output:
         """See `LanguageModel.forward`."""
-        shared = SharedWeightGrad()
-        embedded = Lookup.apply(shared, tokens, self.embedding)
+        embedded, shared = SharedEmbedding.apply(tokens, self.embedding)
         states, last = self.unroll(embedded, tokens, hidden, masks, genotype)
         mask = self.output_mask(masks)
         dropped = apply(states, mask)
         if targets is None:
-            return Output(F.linear(dropped, self.embedding, self.decoder_bias), last, states, dropped)
-        loss = decoded_loss(shared, states, dropped, mask, self.embedding, self.decoder_bias, targets)
+            return Output(F.linear(dropped, shared, self.decoder_bias), last, states, dropped)
+        loss = decoded_loss(states, dropped, mask, shared, self.decoder_bias, targets)
         return Output(None, last, states, dropped, loss)

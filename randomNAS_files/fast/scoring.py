@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from randomNAS_files.architecture import Genotype
-from randomNAS_files.fast.decoder import DecodedLoss, SharedWeightGrad
+from randomNAS_files.fast.decoder import DecodedLoss
 from randomNAS_files.fast.sequence import activate
 from randomNAS_files.model import LanguageModel, RecurrentCell
 from randomNAS_files.scoring import count_words, zero_sums
@@ -52,7 +52,7 @@ def _score_some(net: LanguageModel, columns: Columns, bptt: int, cells: Sequence
 
 def _loss(net: LanguageModel, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """The summed loss of one cell's outputs `(T, B, H)`."""
-    loss: torch.Tensor = DecodedLoss.apply(SharedWeightGrad(), states, None, net.embedding, net.decoder_bias, targets)
+    loss: torch.Tensor = DecodedLoss.apply(states, None, net.embedding, net.decoder_bias, targets)
     return loss
 
 

@@ -14,16 +14,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
+from randomNAS_files.fast.once import ONCE, once_only
 from randomNAS_files.fast.plan import Group, Plan
 from randomNAS_files.fast.workspace import GroupStep, Step, Workspace, WorkspacePool
 
 _ATEN = torch.ops.aten
-ONCE = (
-    "the fast form of the recurrent model can be differentiated once only; "
-    "hyperparameters.fast: false (LanguageModel instead of FastLanguageModel) allows more"
-)
 
 
 def group_weights(weights: Sequence[torch.Tensor], plan: Plan) -> list[torch.Tensor]:
@@ -153,6 +149,11 @@ class Backward:
             source.addcmul_(first[0], self._mask)
 
 
+def _copied(values: torch.Tensor) -> torch.Tensor:
+    """In memory of its own, which later passes do not use again; `contiguous` returns a single column as it is."""
+    return values.clone(memory_format=torch.contiguous_format)
+
+
 class CellSequence(torch.autograd.Function):
     """A cell over a whole sequence, with gradients of inputs, h and weights; it can be differentiated once.
 
@@ -180,7 +181,7 @@ class CellSequence(torch.autograd.Function):
         transposed, share = [weight.t() for weight in grouped], max(plan.shares)
         for step in space.at[:steps]:
             run_step(step, transposed, mask, share)
-        outputs = space.outputs[1 : steps + 1].transpose(1, 2).contiguous()
+        outputs = _copied(space.outputs[1 : steps + 1].transpose(1, 2))
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(
                 *weights, *space.memory()
@@ -192,14 +193,14 @@ class CellSequence(torch.autograd.Function):
         return outputs
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
+    @once_only
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         space, steps = ctx.space, ctx.steps
         if space is None:
             raise RuntimeError(ONCE)
         weights = ctx.saved_tensors[: -len(space.memory())]
         before = Backward(space, ctx.grouped, ctx.mask).run(space.at[:steps], grad.transpose(1, 2).contiguous())
-        inputs = space.gates[0][:steps].flatten(1, 3).transpose(1, 2).contiguous()  # (T, B, 2H)
+        inputs = _copied(space.gates[0][:steps].flatten(1, 3).transpose(1, 2))  # (T, B, 2H)
         wanted = ctx.needs_input_grad[5:]
         found: list[torch.Tensor | None] = [None] * len(weights)
         for i, group in enumerate(space.plan.groups):

@@ -39,8 +39,8 @@ from randomNAS_files.fast import column_sparse, decoder
 from randomNAS_files.fast import scoring as fast_scoring
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
 from randomNAS_files.fast.model import FastLanguageModel
+from randomNAS_files.fast.once import ONCE
 from randomNAS_files.fast.plan import CARRIED, plan_of
-from randomNAS_files.fast.sequence import ONCE
 from randomNAS_files.model import LanguageModel, RecurrentCell, activation_penalty, summed_loss
 from randomNAS_files.slices import IGNORED, Columns, fixed_slices
 
@@ -276,7 +276,7 @@ def test_columns_of_which_dropout_leaves_nothing(lost: list[int], gather: bool) 
     for fast in (False, True):
         h, embedding, bias = (leaf.clone().requires_grad_() for leaf in leaves)
         if fast:
-            loss = decoder.decoded_loss(decoder.SharedWeightGrad(), h, h * mask, mask, embedding, bias, targets)
+            loss = decoder.decoded_loss(h, h * mask, mask, embedding, bias, targets)
         else:
             loss = summed_loss(F.linear(h * mask, embedding, bias), targets)
         found.append((loss, torch.autograd.grad(loss, [h, embedding, bias])))
