@@ -47,6 +47,9 @@ class SharedEmbedding(torch.autograd.Function):
         (tokens,) = ctx.saved_tensors
         if of_rows is None:
             return None, of_decoder
+        if tokens.device.type != "cpu":  # adding row by row is atomic there, so that rounding differs from run to run
+            table = torch.ops.aten.embedding_dense_backward(of_rows, tokens, ctx.words, -1, False)
+            return None, table if of_decoder is None else of_decoder.add_(table)
         table = of_rows.new_zeros(ctx.words, of_rows.size(-1)) if of_decoder is None else of_decoder
         return None, table.index_add_(0, tokens.flatten(), of_rows.flatten(0, -2))
 
@@ -76,9 +79,10 @@ class DecodedLoss(torch.autograd.Function):
             logits = torch.mm(part.states, part.weight, out=memory[: len(part.states)]).add_(bias)
             torch.log_softmax(logits, dim=1, out=logits)
             place, counts = part.targets.clamp(min=0)[:, None], (part.targets >= 0)[:, None].to(hidden.dtype)
-            total -= (logits.gather(1, place) * counts).sum()
+            log_probability = logits.gather(1, place)  # of each row's target
+            total -= (log_probability * counts).sum()
             if grads is not None:
-                grads.add(part, logits.exp_().scatter_add_(1, place, torch.full_like(counts, -1.0)), counts)
+                grads.add(part, logits.exp_().scatter_(1, place, log_probability.expm1()), counts)
         if grads is not None:
             ctx.save_for_backward(*grads.memory())  # so that saved-tensor hooks, which measure memory, see it
         ctx.grads = grads

@@ -123,7 +123,7 @@ class Layer:
             new = self._table[node.first : node.last]
             self._gated(read, gates, node.runs, new)
             torch.mul(new, node.shares, out=read)
-            h.index_add_(0, node.output, read)
+            h.index_add_(0, node.output, read)  # each row once, so that the order of additions is fixed on a GPU too
 
     @staticmethod
     def _gated(states: torch.Tensor, gates: torch.Tensor, runs: list[tuple[str, int, int]], out: torch.Tensor) -> None:

@@ -58,6 +58,11 @@ def build(genotype: Genotype, depth: int = 1, **changes: Any) -> LanguageModel:
     return net
 
 
+def build_model(settings: ModelConfig, genotype: Genotype, words: int, *, fast: bool) -> LanguageModel:
+    """Of either form, with the initial weights of a trial."""
+    return (FastLanguageModel if fast else LanguageModel)(settings, genotype, words, generator())
+
+
 def fast_cell(cell: RecurrentCell) -> FastRecurrentCell:
     """The fast form, with the same weights."""
     twin = FastRecurrentCell(cell.genotype, cell.w0.size(0) // 2, cell.init_op).to(cell.w0)
