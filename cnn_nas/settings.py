@@ -32,7 +32,7 @@ class OptimizerConfig:
     flip: bool = field()  # mirror half of the images
     cutout_length: int = field(ge=0)  # side of the square that is cut out; 0: none
     mixed_precision: bool | None = None  # bfloat16 where it is safe; null: on a GPU that can, not on a CPU
-    channels_last: bool | None = None  # memory format; null: true but on MPS
+    channels_last: bool | None = None  # memory format of feature maps and weights; null: true but on MPS
 
 
 @dataclass(frozen=True)

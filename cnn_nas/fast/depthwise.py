@@ -72,7 +72,7 @@ def _weight_gradient(
     for first in range(0, total, COLUMNS):
         part = weight[..., first : first + COLUMNS]
         end = padded.shape[3] - (total - first - part.shape[3])
-        seen = padded[..., first:end].contiguous(memory_format=torch.channels_last)
+        seen = padded[..., first:end].contiguous(memory_format=memory_format(x))
         parts.append(_gradient(grad, seen, part, stride, (rows, 0), 1))
     return torch.cat(parts, dim=3)
 
@@ -90,9 +90,16 @@ def _gradient(
     return gradient
 
 
+def memory_format(x: torch.Tensor) -> torch.memory_format:
+    """Channels-last where x `(B, C, H, W)` is, or where it makes no difference."""
+    return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
+
+
 def every_second(x: torch.Tensor, first: int) -> torch.Tensor:
-    """Every second row and column of x `(B, C, H, W)`, from that one on."""
-    return x.permute(0, 2, 3, 1)[:, first::2, first::2].permute(0, 3, 1, 2)  # so that the gradient is channels-last too
+    """Every second row and column of x `(B, C, H, W)`, from that one on; the gradient is in the memory format of x too."""
+    if memory_format(x) is torch.channels_last:
+        return x.permute(0, 2, 3, 1)[:, first::2, first::2].permute(0, 3, 1, 2)
+    return x[:, :, first::2, first::2]
 
 
 def even(x: torch.Tensor) -> torch.Tensor:
@@ -103,12 +110,15 @@ def even(x: torch.Tensor) -> torch.Tensor:
 
 def to_quarters(x: torch.Tensor) -> torch.Tensor:
     """`(B, C, H, W)` to `(4 * B, C, ceil(H / 2), ceil(W / 2))`: pixels by whether row and column are odd."""
-    parts = even(x).permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))  # (B, H/2, 2, W/2, 2, C)
-    quarters: torch.Tensor = parts.permute(2, 4, 0, 1, 3, 5).flatten(0, 2)
-    return quarters.permute(0, 3, 1, 2)
+    x = even(x)
+    return torch.cat([x[:, :, row::2, column::2] for row in (0, 1) for column in (0, 1)])
 
 
 def from_quarters(x: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """The inverse of `to_quarters`."""
-    parts: torch.Tensor = x.permute(0, 2, 3, 1).unflatten(0, (2, 2, -1)).permute(2, 3, 0, 4, 1, 5)
-    return parts.flatten(3, 4).flatten(1, 2)[:, :height, :width].permute(0, 3, 1, 2)
+    quarters, channels, rows, columns = x.shape
+    size = (quarters // 4, channels, 2 * rows, 2 * columns)
+    whole = torch.empty(size, dtype=x.dtype, device=x.device, memory_format=memory_format(x))
+    for k, quarter in enumerate(x.chunk(4)):
+        whole[:, :, k // 2 :: 2, k % 2 :: 2] = quarter
+    return whole[:, :, :height, :width]

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from support.convolutional import genotypes_with_gaps
 from support.runs import ROOT, Laptop, assert_equal_runs, stopped_after
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.plain_cnn import PlainNetwork
 from cnn_nas import genotypes
@@ -64,14 +65,20 @@ def moved(value: Any, other: Any) -> float:
 
 
 def both(
-    genotype: Genotype, channels: int = 4, layers: int = 5, auxiliary: bool = True, size: tuple[int, int] = (16, 16)
+    genotype: Genotype,
+    channels: int = 4,
+    layers: int = 5,
+    auxiliary: bool = True,
+    size: tuple[int, int] = (16, 16),
+    last: bool = True,
 ) -> tuple[Network, FastNetwork]:
-    """The plain and the fast network with equal weights, for which batch norm is more than normalisation."""
+    """The plain network and the fast one, channels-last if `last`; equal weights, for which batch norm does something."""
     config = ModelConfig(channels, layers, auxiliary, auxiliary_weight=0.4, drop_path_prob=0.2)
     plain, fast = (kind(config, genotype, 7, 3, size, generator()).double() for kind in (Network, FastNetwork))
     shake(plain)
     fast.load_state_dict(plain.state_dict())
-    return plain, fast  # type: ignore[return-value]
+    memory = torch.channels_last if last else torch.contiguous_format
+    return plain, fast.to(memory_format=memory)  # type: ignore[return-value]
 
 
 def shake(module: nn.Module) -> None:
@@ -191,7 +198,7 @@ def test_published_networks_are_the_same(name: str, size: tuple[int, int]) -> No
 def test_drawn_networks_are_the_same(seed: int, channels: int, layers: int, auxiliary: bool, data: Any) -> None:
     size = data.draw(st.integers(1, 17)), data.draw(st.integers(1, 17))
     p, batch = data.draw(st.sampled_from([None, 0.0, 0.4])), data.draw(st.integers(2, 5))
-    plain, fast = both(sample(seed), channels, layers, auxiliary, size)
+    plain, fast = both(sample(seed), channels, layers, auxiliary, size, data.draw(st.booleans()))
     assert_same_step(plain, fast, normal(batch, 3, *size), None if p is None else drop(fast, batch, p))
 
 
@@ -204,7 +211,8 @@ def test_networks_with_idle_parts_are_the_same(auxiliary: bool) -> None:
             assert {id(p) for p in fast.unused_parameters()} == {id(p) for p in fast.parameters() if p.grad is None}
 
 
-def test_every_operation_at_every_place() -> None:
+@pytest.mark.parametrize("last", [True, False])
+def test_every_operation_at_every_place(last: bool) -> None:
     """Any operation on any state: what reads a state before its ReLU, and after it, and neither."""
     for seed in range(30):
         rng = random.Random(seed)
@@ -214,7 +222,7 @@ def test_every_operation_at_every_place() -> None:
         ]
         concats = [tuple(rng.sample(range(2, 2 + len(cell) // 2), rng.randint(1, len(cell) // 2))) for cell in cells]
         genotype = Genotype(normal=cells[0], normal_concat=concats[0], reduce=cells[1], reduce_concat=concats[1])
-        plain, fast = both(genotype, 3, 4, size=(9, 8))
+        plain, fast = both(genotype, 3, 4, size=(9, 8), last=last)
         assert_same_step(plain, fast, normal(3, 3, 9, 8), drop(fast, 3))
 
 
@@ -238,13 +246,46 @@ def test_evaluation_is_the_same_and_changes_nothing(name: str) -> None:
 @pytest.mark.parametrize("weights_last", [False, True])
 @pytest.mark.parametrize("images_last", [False, True])
 def test_any_memory_format_gives_the_same(weights_last: bool, images_last: bool) -> None:
-    plain, fast = both(genotypes.CONSTRAINED_ASHA)
+    plain, fast = both(genotypes.CONSTRAINED_ASHA, last=weights_last)
     x = normal(4, 3, 16, 16)
     if images_last:
         x = x.contiguous(memory_format=torch.channels_last)
-    if weights_last:
-        fast = fast.to(memory_format=torch.channels_last)
     assert_same_step(plain, fast, x, drop(fast, 4))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("last", [True, False])
+def test_all_feature_maps_have_the_memory_format_that_is_asked_for(last: bool, channels: int) -> None:
+    """Also with images of one channel, which have both."""
+    memory = torch.channels_last if last else torch.contiguous_format
+    for name in ALL_OPERATIONS:
+        edges = ((name, 0), (name, 1), (name, 2), (name, 0))
+        config = ModelConfig(4, 3, True, 0.4, 0.2)
+        net = FastNetwork(config, Genotype(normal=edges, reduce=edges), 7, channels, (16, 16), generator())
+        net.to(memory_format=memory)
+        with MemoryFormats() as seen:
+            loss_of(net(torch.randn(2, channels, 16, 16).contiguous(memory_format=memory))).backward()
+        heavy = {"convolution", "native_batch_norm", "relu", "relu_", "max_pool2d_with_indices", "avg_pool2d", "cat"}
+        heavy |= {"convolution_backward", "native_batch_norm_backward"}
+        found = {there for operation, there in seen.found if operation in heavy}
+        assert found == {last}, name
+
+
+class MemoryFormats(TorchDispatchMode):
+    """Notes each operation that makes a feature map, and whether that is channels-last; not where it is both or neither."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, bool]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        first = made[0] if isinstance(made, tuple) else made
+        if isinstance(first, torch.Tensor) and first.dim() == 4 and not func.is_view:
+            last = first.is_contiguous(memory_format=torch.channels_last)
+            if last != first.is_contiguous():
+                self.found.append((func.overloadpacket.__name__, last))
+        return made
 
 
 def test_checkpoints_of_one_form_are_those_of_the_other() -> None:
@@ -369,10 +410,10 @@ for channels in (2, 3, 4, 5):
     for name in ALL_OPERATIONS:
         edges = ((name, 0), (name, 1), (name, 2), (name, 0))
         genotype = Genotype(normal=edges, reduce=edges)
-        for size in ((8, 8), (7, 5)):
+        for size, memory in (((8, 8), torch.channels_last), ((7, 5), torch.channels_last), ((7, 5), torch.contiguous_format)):
             config = ModelConfig(channels, 4, True, 0.4, 0.2)
-            net = FastNetwork(config, genotype, 3, 1, size, torch.Generator()).to(memory_format=torch.channels_last)
-            x = torch.randn(5, 1, *size).contiguous(memory_format=torch.channels_last)
+            net = FastNetwork(config, genotype, 3, 1, size, torch.Generator()).to(memory_format=memory)
+            x = torch.randn(5, 1, *size).contiguous(memory_format=memory)
             masks = draw_path_masks(torch.Generator(), net.droppable_edges, 5, slice(None), 0.2)
             for _ in range(4):
                 out = net(x, masks)

@@ -260,14 +260,16 @@ def test_mixed_precision_runs(plain: Run, darkroom: Laptop) -> None:
     assert darkroom.train(mixed_precision=None, train_epochs=1).code == 0
 
 
-def test_the_memory_format_changes_next_to_nothing(darkroom: Laptop) -> None:
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_memory_format_changes_next_to_nothing(darkroom: Laptop, fast: bool) -> None:
     formats: dict[bool, bool] = {}
     runs = []
     for last in (True, False):
         with pytest.MonkeyPatch.context() as patch:
             after_step(patch, lambda trial, _, last=last: formats.update({last: is_last(trial.net)}))
             # As many channels as on which oneDNN does not corrupt the heap.
-            runs.append(darkroom.train(channels_last=last, init_channels=16, layers=1, train_epochs=1))
+            options: dict[str, Any] = {"init_channels": 16, "layers": 1, "train_epochs": 1, "fast": fast}
+            runs.append(darkroom.train(channels_last=last, **options))
     assert formats == {True: True, False: False} and [run.code for run in runs] == [0, 0]
     assert runs[0].values("training", "loss") == pytest.approx(runs[1].values("training", "loss"), rel=1e-3)
 

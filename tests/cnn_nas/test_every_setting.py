@@ -1,0 +1,82 @@
+"""Every setting of an image trial has its effect in both forms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from support.runs import Laptop
+from support.settings_table import Row, assert_obeyed, note_form_and_validation, settings_of
+
+from cnn_nas.from_config import ArchitectureConfig
+from cnn_nas.images.data import DataConfig
+from cnn_nas.model import ModelConfig
+from cnn_nas.settings import OptimizerConfig
+from cnn_nas.trial import ImageTrial
+from nas.core.run_config import RunConfig
+
+BASE: dict[str, Any] = {
+    **{"train_epochs": 2, "learning_rate": 0.1, "auxiliary": True, "auxiliary_weight": 0.4, "drop_path_prob": 0.4},
+    **{"crop_padding": 2, "flip": True, "cutout_length": 4, "mixed_precision": False, "weight_decay": 3e-4},
+}
+DRAWN: dict[str, Any] = {"arch_to_use": None, "arch_seed": 3, "distinct_predecessors": True}
+ROWS = {
+    "train_epochs": Row(3),
+    "evaluate_test": Row(True, "reports"),
+    "fast": Row(None, "notes"),
+    "init_channels": Row(4),
+    "layers": Row(4),
+    "auxiliary": Row(False),
+    "auxiliary_weight": Row(0.1),
+    "drop_path_prob": Row(0.0),
+    "learning_rate": Row(0.05),
+    "momentum": Row(0.5),
+    "weight_decay": Row(0.1),
+    "clip_gradients_l2_norm": Row(0.01),
+    "global_batch_size": Row(8),
+    "eval_batch_size": Row(5, "notes"),
+    "crop_padding": Row(0),
+    "flip": Row(False),
+    "cutout_length": Row(0),
+    "mixed_precision": Row(True),
+    "channels_last": Row(True, "notes", {"init_channels": 16, "layers": 1}),
+    "arch_to_use": Row("CONSTRAINED_ASHA"),
+    "arch_seed": Row(4, base=DRAWN),
+    "distinct_predecessors": Row(False, base=DRAWN),
+    "data.image_size": Row(9),
+    "data.validation_fraction": Row(0.5),
+    "data.split_seed": Row(1),
+}
+WHERE_DATA_LIES = ("dataset", "data_dir", "download_dir")
+
+
+def test_no_setting_is_forgotten() -> None:
+    hparams = settings_of(RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
+    data = {f"data.{name}" for name in settings_of(DataConfig, without=WHERE_DATA_LIES)}
+    assert set(ROWS) == hparams | data
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
+@pytest.mark.parametrize("name", ROWS)
+def test_every_setting_is_obeyed(darkroom: Laptop, monkeypatch: pytest.MonkeyPatch, name: str, fast: bool) -> None:
+    notes: list[Any] = []
+    note_form_and_validation(monkeypatch, ImageTrial, notes)
+    note_memory_format(monkeypatch, notes)
+    row = Row(not fast, "notes") if name == "fast" else ROWS[name]
+    assert_obeyed(darkroom, name, row, notes, BASE | {"fast": fast})
+
+
+def note_memory_format(monkeypatch: pytest.MonkeyPatch, notes: list[Any]) -> None:
+    """Note how the feature maps lie that the auxiliary head is given."""
+    build = ImageTrial._build_network
+
+    def look(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        notes.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+
+    def build_network(self: ImageTrial, size: tuple[int, int]) -> None:
+        build(self, size)
+        if self.net.auxiliary is not None:
+            self.net.auxiliary.register_forward_pre_hook(look)
+
+    monkeypatch.setattr(ImageTrial, "_build_network", build_network)
