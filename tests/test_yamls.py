@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import itertools
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from support.runs import IMAGES, RECURRENT, ROOT, Kind, Laptop, read_config
 from cnn_nas.images import kirigami
 from nas.config import load as configs
 from nas.config.search_space import trial_sampler
+from nas.core.errors import CANNOT_WORK
 
 YAMLS = sorted(
     path.relative_to(ROOT).as_posix() for folder in (ROOT, ROOT / "cnn_nas") for path in folder.glob("*.yaml")
@@ -90,6 +92,20 @@ def kind_of(name: str) -> Kind:
     """The trial that a config's entrypoint runs."""
     words = shlex.split(read_config(name)["entrypoint"].removeprefix(LAUNCHER))
     return KINDS[words[-1]]
+
+
+@pytest.mark.parametrize("name", YAMLS)
+def test_a_run_that_cannot_work_is_not_started_again(name: str) -> None:
+    """A master searches each line of the log; one of them holds the config as JSON, and with it the pattern."""
+    config = read_config(name)
+    (policy,) = config["log_policies"]
+    assert set(policy) == {"name", "pattern", "action"} and policy["action"] == "cancel_retries"
+    for line in ("/data/ptb cannot be read", "hyperparameters.emsize must be 8"):
+        assert re.search(policy["pattern"], f"[rank=0] ERROR: [7] nas.trial.user_errors: {CANNOT_WORK}{line}")
+    others = [json.dumps(config), *Path(ROOT, name).read_text().splitlines(), "Traceback (most recent call last):"]
+    others += ["RuntimeError: it does not work", "this run failed: could not download x; a restart may help"]
+    assert not [line for line in others if re.search(policy["pattern"], line)]
+    assert config["max_restarts"] > 0  # for everything else
 
 
 @pytest.mark.parametrize("name", YAMLS)

@@ -10,6 +10,7 @@ import numpy as np
 
 from nas.check import picture
 from nas.config.load import file_name
+from nas.config.log_policies import cancels_retries
 from nas.config.rules import warnings
 from nas.core.memory import MemoryEstimate
 from nas.core.survey import SpaceSurvey, wilson_interval
@@ -35,6 +36,8 @@ def check(path: Path, overrides: list[str], samples: int, output: Path, batch_me
     yield f"{path.name} can run"
     for warning in warnings(experiment.config):
         yield f"warning: {warning}"
+    if experiment.config.get("max_restarts") != 0 and not cancels_retries(experiment.config):
+        yield "note: on a cluster a run with a wrong path starts again max_restarts times; log_policies as in const.yaml help"
     yield from _what(experiment)
     if experiment.survey:
         yield ""

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 
+from nas.config.log_policies import is_for_hopeless_runs
 from nas.config.schema import EXPERIMENT, KINDS, REMOVED, SEARCHERS
 from nas.config.schema_cluster import SAVES, STORAGES
 from nas.core.errors import closest, unknown
@@ -83,6 +84,8 @@ def _says(value: Any, *route: str) -> bool:
 
 def _parts(config: Mapping[str, Any], field: str) -> list[str]:
     section = config.get(field)
+    if field == "log_policies" and isinstance(section, list) and all(map(is_for_hopeless_runs, section)):
+        return []  # on one machine such a run is not started again either
     if field not in _IN_PART or not isinstance(section, Mapping):
         return [field]
     names = [name for name, value in section.items() if name not in _IN_PART[field] and _says(value)]

@@ -42,6 +42,11 @@ class DataError(RuntimeError):
     """Data cannot be had or is not what it should be: nothing that other hyperparameters would change."""
 
 
+CANNOT_WORK = "this run cannot work: "
+"""On a cluster this stands before a problem that no restart would mend. The `log_policies` of our YAMLs look for it, and the
+master then does not start the trial again."""
+
+
 def unknown(what: str, name: str, known: Iterable[str], says: str = "is not known") -> str:
     """The sentence for a name that is not among the known ones, with the nearest of them."""
     known = list(known)

@@ -5,25 +5,41 @@ from __future__ import annotations
 import importlib.util
 import logging
 from functools import partial
+from typing import Any
 
 import determined as det
 from determined import pytorch
 from determined.common.api.errors import APIException
 
 from nas.config import load as configs
-from nas.core.errors import ConfigError
+from nas.core.errors import ConfigError, DataError
 from nas.trial import determined_private as private
-from nas.trial import local
+from nas.trial import local, user_errors
 from nas.trial.base import Trial
 from nas.trial.searcher_stop import TIMEOUT, SearcherStop, can_stop
 
 logger = logging.getLogger(__name__)
 
 
-def on_cluster(trial_class: type[Trial], info: det.ClusterInfo) -> None:
-    """A trial of a Determined experiment. Hyperparameters that make no sense are reported as such, without a restart."""
+def on_cluster(trial_class: type[Trial], info: det.ClusterInfo) -> int:
+    """A trial of a Determined experiment; returns the exit status.
+
+    Hyperparameters that make no sense are reported as invalid, without a restart. What is wrong with a config or its data is
+    said in a sentence, see `user_errors`.
+    """
     logging.basicConfig(level=logging.INFO, format=det.LOG_FORMAT)
-    config, hparams = private.config_of(info), info.trial.hparams
+    config = private.config_of(info)
+    try:
+        _train(trial_class, config, info)
+    except (ConfigError, DataError, OSError) as error:
+        if lines := user_errors.sentences(error, config):
+            return user_errors.fail(lines)
+        raise
+    return 0
+
+
+def _train(trial_class: type[Trial], config: dict[str, Any], info: det.ClusterInfo) -> None:
+    hparams = info.trial.hparams
     problem, length = None, ("epochs", 0)
     try:
         length = configs.check(trial_class, config, hparams, local.processes())
@@ -36,8 +52,11 @@ def on_cluster(trial_class: type[Trial], info: det.ClusterInfo) -> None:
                 raise problem
             _fit_on_cluster(trial_class, context, length, info)
         except ConfigError as error:
-            for line in error.problems:
-                logger.error("invalid hyperparameters: %s", line)
+            if user_errors.no_trial_can_work(config):
+                raise
+            if context.distributed.rank == 0:
+                for line in error.problems:
+                    logger.error("invalid hyperparameters: %s", line)
             raise det.InvalidHP(str(error)) from error
 
 

@@ -45,8 +45,7 @@ def main(trial: str, argv: Sequence[str] | None = None) -> int:
     trial_class: type[Trial] = getattr(importlib.import_module(module), name)
     info = det.get_cluster_info()
     if info is not None and info.task_type == "TRIAL":
-        cluster.on_cluster(trial_class, info)
-        return 0
+        return cluster.on_cluster(trial_class, info)
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger().handlers[0].addFilter(lambda record: record.name != TOLD.name)

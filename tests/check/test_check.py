@@ -54,6 +54,28 @@ def problems(path: Path, *assignments: str, samples: int = 50) -> list[str]:
     return caught.value.problems
 
 
+# What a cluster would do
+
+
+@pytest.mark.parametrize(
+    ("assignment", "noted"),
+    [
+        ("max_restarts=3", False),
+        ("log_policies=[]", True),
+        ("log_policies=[{name: mine, pattern: x, action: cancel_retries}]", True),
+        ("log_policies=null", True),
+        ("log_policies=[{name: mine, pattern: cannot work, action: cancel_retries}]", False),
+    ],
+)
+def test_a_config_that_would_repeat_a_hopeless_run_is_noted(
+    capsys: pytest.CaptureFixture[str], assignment: str, noted: bool
+) -> None:
+    code, out, _ = run(capsys, ROOT / "train_small.yaml", *sets(assignment))
+    assert code == 0 and ("again max_restarts times" in out) == noted
+    _, out, _ = run(capsys, ROOT / "train_small.yaml", *sets(assignment, "max_restarts=0"))
+    assert "again max_restarts times" not in out
+
+
 # What is shipped
 
 

@@ -345,6 +345,9 @@ def test_configs_are_left_alone() -> None:
         ("tensorboard_storage={type: s3}", ["tensorboard_storage has no effect on one machine"]),
         ("preemption_timeout=60", ["preemption_timeout has no effect on one machine"]),
         ("log_policies=[{name: x}]", ["log_policies has no effect on one machine"]),
+        ("log_policies=[{pattern: work, action: exclude_node}]", ["log_policies has no effect on one machine"]),
+        ("log_policies=[{pattern: other, action: cancel_retries}]", ["log_policies has no effect on one machine"]),
+        ("log_policies=[{pattern: '(', action: cancel_retries}]", ["log_policies has no effect on one machine"]),
         ("retention_policy={log_retention_days: 3}", ["retention_policy has no effect on one machine"]),
         ("integrations={webhooks: {exclude: true}}", ["integrations has no effect on one machine"]),
     ],
@@ -390,6 +393,8 @@ def test_what_a_master_draws_as_it_is_drawn_here_is_not_warned_of(
     [
         *("resources.slots_per_trial=2", "checkpoint_storage={save_experiment_best: 1, save_trial_latest: 2}"),
         *("labels=[a]", "description=x", "max_restarts=0", "environment={}", "bind_mounts=[]", "profiling=null"),
+        "log_policies=[{name: x, pattern: 'run cannot work[:]', action: cancel_retries}]",
+        "log_policies=[{pattern: cannot work, action: {type: cancel_retries}}]",
         *("resources.resource_pool=''", "resources.priority=null", "entrypoint=[python3, -m, cnn_nas.trial]"),
     ],
 )

@@ -189,11 +189,22 @@ def run_on(master: StubMaster, kind: Kind = RECURRENT) -> None:
 
 
 def assert_invalid(master: StubMaster, kind: Kind = RECURRENT) -> None:
-    """The trial reports invalid hyperparameters, and nothing else."""
+    """A trial of a search reports invalid hyperparameters, and nothing else; the only one of its experiment fails."""
+    searcher = master.config["searcher"]
+    if searcher["name"] == "single":
+        assert_cannot_work(master, kind)
+        master = replace(master, config={**master.config, "searcher": {**searcher, "name": "random", "max_trials": 2}})
     with pytest.raises(SystemExit) as error, master:
         training.main(kind.trial)
     assert error.value.code == 0 and master.early_exits == ["INVALID_HP"]
     assert master.reports == [] and master.checkpoints == [] and master.unknown_requests == []
+
+
+def assert_cannot_work(master: StubMaster, kind: Kind = RECURRENT) -> None:
+    """The trial fails before it has reported anything, without an exception."""
+    with master:
+        assert training.main(kind.trial) == 2
+    assert master.reports == [] and master.checkpoints == [] and master.unknown_requests == master.early_exits == []
 
 
 def checkpoint_of(master: StubMaster) -> dict[str, Any]:
