@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 
 from cnn_nas.architecture import CELLS, Edge, Genotype, used_states
+from nas.core.space import numbered
 
 WIDTH = 100
 """No line is longer."""
@@ -46,10 +47,25 @@ def _nodes(edges: Sequence[Edge], concat: Sequence[int]) -> Iterator[str]:
 
 
 def _output(concat: Sequence[int]) -> list[str]:
+    width, text = (WIDTH - len(_GAP)) // 2, f"output: concatenation of {_states(concat)}"
+    return textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _states(concat: Sequence[int]) -> str:
     full = tuple(concat) == tuple(range(2, len(concat) + 2)) and len(concat) > 1
-    nodes = f"2-{len(concat) + 1}" if full else ", ".join(map(str, concat))
-    width = (WIDTH - len(_GAP)) // 2
-    return textwrap.wrap(f"output: concatenation of {nodes}", width, subsequent_indent="  ", break_on_hyphens=False)
+    return f"2-{len(concat) + 1}" if full else ", ".join(map(str, concat))
+
+
+def outline(genotype: Genotype) -> dict[str, dict[str, str]]:
+    """For each cell what each node adds, states being counted from 0: `node 2: sep_conv_3x3(0) + skip_connect(1)`."""
+    return {cell: _nodes_of(getattr(genotype, cell), getattr(genotype, f"{cell}_concat")) for cell in CELLS}
+
+
+def _nodes_of(edges: Sequence[Edge], concat: Sequence[int]) -> dict[str, str]:
+    used, sides = used_states(edges, concat), [f"{name}({pred})" for name, pred in edges]
+    sums = [" + ".join(sides[i : i + 2]) for i in range(0, len(sides), 2)]
+    texts = [f"{text}{' (unused)' * (node not in used)}" for node, text in enumerate(sums, start=2)]
+    return {**numbered("node", 2, texts), "output": f"concatenation of {_states(concat)}"}
 
 
 def dot(genotype: Genotype) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from nas.core.space import numbered
 from randomNAS_files.architecture import Genotype
 
 WIDTH = 100
@@ -56,10 +57,22 @@ def _branches(
 
 
 def _output(genotype: Genotype) -> list[str]:
+    text = f"output: mean of {_concat(genotype)}"
+    return textwrap.wrap(text, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _concat(genotype: Genotype) -> str:
     count = len(genotype.recurrent)
     full = genotype.concat == tuple(range(1, count + 1)) and count > 1
-    nodes = f"1-{count}" if full else ", ".join(map(str, genotype.concat))
-    return textwrap.wrap(f"output: mean of {nodes}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+    return f"1-{count}" if full else ", ".join(map(str, genotype.concat))
+
+
+def outline(genotype: Genotype) -> dict[str, str]:
+    """Each node's activation and the state that it reads, then the output: `node 1: relu(0)`, `output: mean of 1-8`."""
+    unused = genotype.unused_nodes()
+    nodes = enumerate(genotype.recurrent, start=1)
+    texts = [f"{name}({pred}){' (unused)' * (i in unused)}" for i, (name, pred) in nodes]
+    return {**numbered("node", 1, texts), "output": f"mean of {_concat(genotype)}"}
 
 
 def dot(genotype: Genotype) -> str:

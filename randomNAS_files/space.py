@@ -50,6 +50,9 @@ class RecurrentSpace(Space[Genotype]):
     def draw(self, genotype: Genotype) -> list[str]:
         return drawing.draw(genotype)
 
+    def outline(self, genotype: Genotype) -> dict[str, Any]:
+        return drawing.outline(genotype)
+
     def to_dot(self, genotype: Genotype) -> str:
         return drawing.dot(genotype)
 

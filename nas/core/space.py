@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -88,6 +88,13 @@ class Space(ABC, Generic[G]):
         """The architecture as lines of plain text, at most 100 characters each."""
 
     @abstractmethod
+    def outline(self, genotype: G) -> dict[str, Any]:
+        """The architecture as nested maps, with one short text a node; for viewers that fold maps and cut long lines.
+
+        They sort keys by name, so that the keys must sort in the order in which one reads; see `numbered`.
+        """
+
+    @abstractmethod
     def to_dot(self, genotype: G) -> str:
         """The architecture as a graph in the DOT language, which Graphviz renders as SVG or PNG."""
 
@@ -123,6 +130,12 @@ class Space(ABC, Generic[G]):
             return self.from_text(text) if "(" in text else self.by_name(text)
         nested = any(isinstance(value, list | tuple) for value in source.values())
         return self.from_json(source) if nested else self.from_hparams(source)
+
+
+def numbered(word: str, first: int, texts: Sequence[str]) -> dict[str, str]:
+    """The texts by `word 1`, `word 2` and so on, or `word 01` where there are ten or more, so that they sort by name."""
+    width = len(str(first + len(texts) - 1))
+    return {f"{word} {i:0{width}}": text for i, text in enumerate(texts, start=first)}
 
 
 def named_genotypes(namespace: Mapping[str, Any], kind: type[G]) -> dict[str, G]:

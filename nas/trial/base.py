@@ -178,11 +178,11 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         raise NotImplementedError
 
     def summary(self) -> dict[str, str | int | float]:
-        """The architecture in words, for the run's metadata, the log and the reader; `describe` adds the space."""
+        """The architecture in words, for the log and the reader; `describe` adds the space."""
         raise NotImplementedError
 
     def describe(self) -> dict[str, str | int | float]:
-        """The run's metadata: the summary, and where the architecture belongs."""
+        """The summary, and where the architecture belongs: the metadata of a run here. On a cluster see `metadata.py`."""
         return {**self.summary(), **({"space": self.space} if self.space else {})}
 
     def files(self) -> dict[str, Any]:

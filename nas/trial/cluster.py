@@ -9,13 +9,14 @@ from typing import Any
 
 import determined as det
 from determined import pytorch
-from determined.common.api.errors import APIException
+from determined.common.api.errors import BadRequestException
 
 from nas.config import load as configs
 from nas.core.errors import ConfigError, DataError
 from nas.trial import determined_private as private
 from nas.trial import local, user_errors
 from nas.trial.base import Trial
+from nas.trial.metadata import metadata
 from nas.trial.searcher_stop import TIMEOUT, SearcherStop, can_stop
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,8 @@ def _fit_on_cluster(
     trial = trial_class(context)
     trial.length = length
     if trial.rank == 0:
-        logger.info("%s", trial.describe())
+        for name, value in trial.describe().items():
+            logger.info("%-12s %s", name, value)
         _describe_run(context, trial)
     if can_stop(private.experiment_config(context)):
         question = partial(private.ask_about_trial, context, TIMEOUT)
@@ -85,6 +87,6 @@ def _fit_on_cluster(
 
 def _describe_run(context: pytorch.PyTorchTrialContext, trial: Trial) -> None:
     try:
-        private.train_context(context).set_metadata(trial.describe())
-    except APIException as error:  # the log has it too; no reason to lose a training
+        private.train_context(context).set_metadata(metadata(trial))
+    except BadRequestException as error:  # the log has it too; no reason to lose a training
         logger.warning("the master took no metadata: %s", error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -71,7 +71,26 @@ def assert_plain(rows: Sequence[str]) -> None:
     assert all(len(row) <= 100 and row.isprintable() and row == row.rstrip() and row for row in rows)
 
 
+def read_outline(texts: Mapping[str, str]) -> tuple[tuple[images.Edge, ...], tuple[int, ...], set[int]]:
+    """The cell of an outline whose keys a viewer has sorted by name: edges, concat, and the nodes that it calls unused."""
+    *nodes, (last, output) = sorted(texts.items())
+    assert [int(key.removeprefix("node ")) for key, _ in nodes] == list(range(2, len(nodes) + 2)) and last == "output"
+    found = [re.fullmatch(r"(\w+)\((\d+)\) \+ (\w+)\((\d+)\)( \(unused\))?", text) for _, text in nodes]
+    edges = [(text[i], int(text[i + 1])) for text in found if text for i in (1, 3)]
+    unused = {node for node, text in enumerate(found, start=2) if text and text[5]}
+    return tuple(edges), tuple(numbers(output.removeprefix("concatenation of "))), unused
+
+
+def assert_outline(genotype: images.Genotype) -> None:
+    outline = drawing.outline(genotype)
+    assert list(outline) == sorted(outline) == ["normal", "reduce"]
+    for cell, texts in outline.items():
+        edges, concat = getattr(genotype, cell), getattr(genotype, f"{cell}_concat")
+        assert read_outline(texts) == (edges, concat, idle_images(edges, concat))
+
+
 def assert_images(genotype: images.Genotype) -> None:
+    assert_outline(genotype)
     rows = drawing.draw(genotype)
     assert_plain(rows)
     idle = [idle_images(getattr(genotype, cell), getattr(genotype, f"{cell}_concat")) for cell in images.CELLS]
@@ -106,6 +125,22 @@ def test_any_two_cells_are_read_back(
 
 def test_an_output_of_all_nodes_is_said_in_short() -> None:
     assert drawing.draw(genotypes.DARTS)[-1].split("  ")[0] == "output: concatenation of 2-5"
+
+
+def test_an_outline_looks_like_this() -> None:
+    genotype = images.Genotype(
+        normal=(("sep_conv_3x3", 0), ("skip_connect", 1)),
+        reduce=(("none", 1), ("max_pool_3x3", 0), ("conv_7x1_1x7", 2), ("none", 2)),
+        reduce_concat=(2,),
+    )
+    assert drawing.outline(genotype) == {
+        "normal": {"node 2": "sep_conv_3x3(0) + skip_connect(1)", "output": "concatenation of 2"},
+        "reduce": {
+            "node 2": "none(1) + max_pool_3x3(0)",
+            "node 3": "conv_7x1_1x7(2) + none(2) (unused)",
+            "output": "concatenation of 2",
+        },
+    }
 
 
 def test_cells_look_like_this() -> None:

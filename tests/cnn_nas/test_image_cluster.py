@@ -24,6 +24,7 @@ from support.runs import (
 from support.runs import assert_invalid as assert_invalid_of
 from support.runs import master_of as master_of_any
 from support.runs import run_on as run_on_any
+from support.space_suite import leaves
 from support.stub_master import StubMaster
 
 import cnn_nas.trial
@@ -66,9 +67,12 @@ def test_metrics_have_the_names_that_were_promised(whole: StubMaster) -> None:
 
 
 def test_metadata_describes_the_architecture_within_the_limits(whole: StubMaster) -> None:
-    assert whole.run_metadata["genotype"] == DARTS_V2.to_text() and whole.run_metadata["dataset"] == "folder"
-    for key, value in whole.run_metadata.items():
-        assert len(key) <= 50 and not re.search(r"[$.\[\]]", key)
+    metadata = whole.run_metadata
+    assert metadata[max(metadata)] == DARTS_V2.to_text() and metadata["dataset"] == "folder"
+    assert list(metadata["architecture"]) == ["normal", "reduce"]
+    assert metadata["architecture"]["normal"]["node 2"] == "sep_conv_3x3(0) + sep_conv_3x3(1)"
+    for path, value in leaves(metadata):
+        assert all(len(key) <= 50 and not re.search(r"[$.\[\]]", key) for key in path)
         assert type(value) in (int, float) or (isinstance(value, str) and len(value) <= 5000)
 
 
@@ -188,7 +192,12 @@ def test_a_seed_draws_the_same_here_and_there(pictures: Path, tmp_path: Path, da
     assert here.code == 0, here.err
     there = json.loads((master.storage / master.checkpoints[-1]["uuid"] / "genotype.json").read_text())
     assert there == here.read("genotype.json")
-    assert master.run_metadata == here.read("run.json")["metadata"]
+    here_and_there = [
+        each | {"architecture": "", "genotype": "", "whole genotype": ""}
+        for each in (master.run_metadata, here.read("run.json")["metadata"])
+    ]
+    assert here_and_there[0] == here_and_there[1]
+    assert master.run_metadata["whole genotype"] == here.read("run.json")["metadata"]["genotype"]
     assert here.read("run.json")["metadata"]["parameters"] <= 1200
 
 

@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.runs import ROOT
 
 from randomNAS_files.architecture import ACTIVATIONS, Genotype, sample
-from randomNAS_files.drawing import dot, draw
+from randomNAS_files.drawing import dot, draw, outline
 from randomNAS_files.space import SPACE
 
 NONE = "none"
@@ -70,10 +70,20 @@ def assert_plain(rows: Sequence[str]) -> None:
     assert all(len(row) <= 100 and row.isprintable() and row == row.rstrip() and row for row in rows)
 
 
+def read_outline(texts: Mapping[str, str]) -> tuple[Genotype, set[int]]:
+    """The cell of an outline whose keys a viewer has sorted by name, and the nodes that it calls unused."""
+    *nodes, (last, output) = sorted(texts.items())
+    found = [re.fullmatch(r"(\w+)\((\d+)\)( \(unused\))?", text) for _, text in nodes]
+    assert [int(key.removeprefix("node ")) for key, _ in nodes] == list(range(1, len(nodes) + 1)) and last == "output"
+    unused = {i for i, text in enumerate(found, start=1) if text and text[3]}
+    concat = numbers(output.removeprefix("mean of "))
+    return Genotype(tuple((text[1], int(text[2])) for text in found if text), tuple(concat)), unused
+
+
 def assert_drawn(cell: Genotype) -> None:
     rows = draw(cell)
     assert_plain(rows)
-    assert read_cell(rows) == (cell, idle_nodes(cell))
+    assert read_cell(rows) == read_outline(outline(cell)) == (cell, idle_nodes(cell))
 
 
 @st.composite
@@ -118,6 +128,14 @@ def test_a_recurrent_cell_looks_like_this() -> None:
         "   └─ 3 sigmoid",
         "output: mean of 1, 3, 5",
     ]
+
+
+def test_an_outline_looks_like_this() -> None:
+    cell = Genotype((("relu", 0), ("tanh", 1), ("sigmoid", 0), ("none", 1), ("identity", 2)), (1, 3, 5))
+    assert outline(cell) == {
+        **{"node 1": "relu(0)", "node 2": "tanh(1)", "node 3": "sigmoid(0)", "node 4": "none(1) (unused)"},
+        **{"node 5": "identity(2)", "output": "mean of 1, 3, 5"},
+    }
 
 
 def test_an_output_of_all_nodes_is_said_in_short() -> None:

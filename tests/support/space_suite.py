@@ -23,6 +23,15 @@ from support.runs import ROOT
 SAMPLES = 200
 
 
+def leaves(tree: dict[str, Any], *above: str) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """What nested maps hold, in their order, with the keys that lead there."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from leaves(value, *above, key)
+        else:
+            yield (*above, key), value
+
+
 class SpaceSuite:
     """Tests of the contract `nas.core.space.Space`.
 
@@ -102,6 +111,16 @@ class SpaceSuite:
             lines = self.space.draw(genotype)
             assert lines and all(len(line) <= 100 and line.isprintable() and line == line.rstrip() for line in lines)
 
+    def test_outlines_are_short_texts_in_the_order_of_their_names(self) -> None:
+        outlines: dict[str, Any] = {}
+        for genotype in self.architectures():
+            outline = self.space.outline(genotype)
+            for path, text in leaves(outline):
+                assert type(text) is str and 0 < len(text) <= 100 and text.isprintable()
+                assert all(0 < len(key) <= 50 and not set(key) & set("$.[]") for key in path)
+            assert [path for path, _ in leaves(outline)] == sorted(path for path, _ in leaves(outline))
+            assert outlines.setdefault(json.dumps(outline), genotype) == genotype
+
     def test_graphs_are_closed_and_tell_architectures_apart(self) -> None:
         graphs: dict[str, Any] = {}
         for genotype in self.architectures():
@@ -137,7 +156,7 @@ import sys
 from {self.space.package}.space import SPACE
 genotype = SPACE.sample(0)
 SPACE.read(genotype.to_text()), SPACE.genotypes, SPACE.canonical(genotype)
-SPACE.draw(genotype), SPACE.to_dot(genotype), SPACE.size(genotype, **{self.settings!r})
+SPACE.draw(genotype), SPACE.to_dot(genotype), SPACE.outline(genotype), SPACE.size(genotype, **{self.settings!r})
 sys.exit("torch" in sys.modules)
 """
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}

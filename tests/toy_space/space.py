@@ -8,7 +8,7 @@ from typing import Any
 from nas.core.errors import ConfigError
 from nas.core.genotype_text import named_arguments
 from nas.core.seeds import derive, numpy_generator
-from nas.core.space import Size, Space, named_genotypes
+from nas.core.space import Size, Space, named_genotypes, numbered
 from toy_space import genotypes
 from toy_space.architecture import ACTIVATIONS, Genotype
 
@@ -44,6 +44,9 @@ class ToySpace(Space[Genotype]):
 
     def draw(self, genotype: Genotype) -> list[str]:
         return ["toy cell", f"x -> {genotype} -> y"]
+
+    def outline(self, genotype: Genotype) -> dict[str, Any]:
+        return numbered("layer", 1, genotype.layers)
 
     def to_dot(self, genotype: Genotype) -> str:
         nodes = " ".join(f'n{i} [label="{name}"];' for i, name in enumerate(genotype.layers))

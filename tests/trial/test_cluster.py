@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from determined.common.api.errors import APIException
+from determined.common.api.errors import APIException, ForbiddenException, MasterNotFoundException
 from support.runs import (
     HARD,
     Laptop,
@@ -27,6 +27,7 @@ from support.runs import (
     run_on,
     state_of,
 )
+from support.space_suite import leaves
 from support.stub_master import StubMaster
 
 import model_def
@@ -40,6 +41,12 @@ ASHA_SEARCHER: dict[str, Any] = {
     **{"name": "adaptive_asha", "metric": "loss", "smaller_is_better": True},
     **{"max_trials": 4, "max_time": 3, "time_metric": "epochs"},
 }
+
+
+def assert_taken_by_a_master(metadata: dict[str, Any]) -> None:
+    for path, value in leaves(metadata):
+        assert all(0 < len(key) <= 50 and not re.search(r"[$.\[\]]", key) for key in path)
+        assert isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 5000)
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +88,10 @@ def test_the_test_split_is_scored_once_and_last(whole: StubMaster) -> None:
 
 def test_metadata_describes_the_architecture_within_the_limits(whole: StubMaster) -> None:
     metadata = whole.run_metadata
-    assert metadata["architecture"] == str(CELL) and metadata["genotype"] == CELL.to_text()
-    for key, value in metadata.items():
-        assert len(key) <= 50 and not re.search(r"[$.\[\]]", key)
-        assert isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 5000)
+    nodes = {"node 1": "sigmoid(0)", "node 2": "tanh(1)", "node 3": "tanh(0)", "output": "mean of 1-3"}
+    assert metadata["architecture"] == nodes and metadata[max(metadata)] == CELL.to_text()
+    assert metadata["corpus"] == "text" and metadata["space"] == "randomNAS_files"
+    assert_taken_by_a_master(metadata)
 
 
 def test_each_checkpoint_holds_the_architecture(whole: StubMaster) -> None:
@@ -98,20 +105,39 @@ def test_the_architecture_is_logged(corpus: Path, tmp_path: Path, caplog: pytest
     master = master_of(corpus, tmp_path, arch_to_use=None, arch_seed=5, train_epochs=1)
     run_on(master)
     cell = sample(5)
-    assert any(cell.to_text() in message for message in caplog.messages)
-    assert master.run_metadata["genotype"] == cell.to_text()
-    assert master.run_metadata["architecture"] == str(cell)
+    summary = [
+        message for message in caplog.messages if re.match(r"(architecture|genotype|corpus|parameters) ", message)
+    ]
+    assert len(summary) == 4 and f"architecture {cell}" in summary and f"genotype     {cell.to_text()}" in summary
+    assert master.run_metadata["whole genotype"] == cell.to_text()
+    assert len(master.run_metadata["architecture"]) == len(cell.recurrent) + 1
 
 
+def test_metadata_beyond_the_limits_are_cut(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a user's summary says, and a cell of more nodes than one can read."""
+    odd = {"a.b$[c]": "x" * 6000, "k" * 60: math.inf, "width": 3, "share": 0.5, "cell": CELL, "nothing": None}
+    monkeypatch.setattr(model_def.RecurrentTrial, "summary", lambda _: odd)
+    nodes = {f"node{i}_{part}": ("tanh", 0)[part == "edge"] for i in range(1, 121) for part in ("op", "edge")}
+    master = master_of(corpus, tmp_path, arch_to_use=None, train_epochs=1, **nodes)
+    run_on(master)
+    metadata = master.run_metadata
+    assert_taken_by_a_master(metadata)
+    assert metadata["a_b__c_"] == "x" * 4997 + "..." and metadata["k" * 50] == "inf" and metadata["nothing"] == "None"
+    assert (metadata["width"], metadata["share"], metadata["cell"]) == (3, 0.5, str(CELL))
+    assert sorted(metadata["architecture"])[8:10] == ["node 009", "node 010"]
+
+
+class Refused(APIException):
+    def __init__(self) -> None:
+        self.message = "refused"
+
+
+@pytest.mark.parametrize("error", [Refused(), ForbiddenException("no"), MasterNotFoundException("gone")], ids=repr)
 def test_a_master_that_takes_no_metadata_stops_nothing(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    class Refused(APIException):
-        def __init__(self) -> None:
-            self.message = "refused"
-
     def refuse(*_: Any) -> None:
-        raise Refused
+        raise error
 
     monkeypatch.setattr("determined.core.TrainContext.set_metadata", refuse)
     master = master_of(corpus, tmp_path, train_epochs=1)
