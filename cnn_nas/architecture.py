@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nas.core.errors import ConfigError, unknown
-from nas.core.genotype_text import named_arguments
+from nas.core.genotype_text import check_fields, misspelt, named_arguments
 from nas.core.seeds import numpy_generator
 
 OPERATIONS = (
@@ -44,6 +44,9 @@ Edge = tuple[str, int]
 FREE: tuple[tuple[None, None], ...] = ((None, None),) * (2 * NODES)
 """For `draw_cell`: no operation and no predecessor is fixed."""
 
+ALL_NODES: tuple[int, ...] = (-1,)  # told from a concat that was given by its identity
+"""As a concat: the states of all nodes."""
+
 _HPARAM = re.compile(r"(normal|reduce)_node\d+_edge\d+(_op)?")
 
 
@@ -53,7 +56,7 @@ class Genotype:
 
     Args:
         normal: the edges of the normal cell, two a node in the order of the nodes, each an operation and a predecessor.
-        normal_concat: the states that are its output, among 2..n + 1; all of them if left out.
+        normal_concat: the states that are its output, among 2..n + 1; all of them if left out. An empty one is refused.
         reduce: the edges of the reduction cell.
         reduce_concat: likewise.
 
@@ -62,15 +65,16 @@ class Genotype:
     """
 
     normal: tuple[Edge, ...]
-    normal_concat: tuple[int, ...] = ()
+    normal_concat: tuple[int, ...] = ALL_NODES
     reduce: tuple[Edge, ...]
-    reduce_concat: tuple[int, ...] = ()
+    reduce_concat: tuple[int, ...] = ALL_NODES
 
     def __post_init__(self) -> None:
         problems = []
         for cell in CELLS:
             edges = tuple((name, pred) for name, pred in getattr(self, cell))
-            concat = tuple(getattr(self, f"{cell}_concat")) or tuple(range(2, 2 + len(edges) // 2))
+            concat = getattr(self, f"{cell}_concat")
+            concat = tuple(range(2, 2 + len(edges) // 2)) if concat is ALL_NODES else tuple(concat)
             object.__setattr__(self, cell, edges)
             object.__setattr__(self, f"{cell}_concat", concat)
             problems += _cell_problems(cell, edges, concat)
@@ -145,6 +149,8 @@ def _cell_problems(cell: str, edges: Sequence[Edge], concat: Sequence[int]) -> l
     for i, (name, (operation, pred)) in enumerate(zip(edge_names(cell, len(edges)), edges, strict=True)):
         problems += operation_problems(f"{name}_op", operation) + predecessor_problems(name, pred, i)
     last = len(edges) // 2 + 1
+    if edges and not concat:
+        problems.append(f"{cell}_concat must name at least one of the states 2..{last}, got []; leave it out for all")
     if any(type(i) is not int or not 2 <= i <= last for i in concat):
         problems.append(f"{cell}_concat must name states 2..{last}, got {list(concat)}")
     elif len(set(concat)) != len(concat):
@@ -169,11 +175,14 @@ def _line(edges: Sequence[Edge], concat: Sequence[int]) -> str:
 
 
 def from_json(data: Mapping[str, Any]) -> Genotype:
-    """The inverse of `Genotype.to_json`. Raises ConfigError if the data does not describe an architecture."""
+    """The inverse of `Genotype.to_json`; a concat may be left out. Raises ConfigError if the data is no architecture's."""
+    names = [f"{cell}_concat" for cell in CELLS]
+    if isinstance(data, Mapping):
+        check_fields(data, CELLS, names)
     try:
         cells = {cell: tuple((name, pred) for name, pred in data[cell]) for cell in CELLS}
-        concats = {f"{cell}_concat": tuple(data.get(f"{cell}_concat", ())) for cell in CELLS}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        concats = {name: tuple(data[name]) if name in data else ALL_NODES for name in names}
+    except (TypeError, ValueError) as error:
         like = '{"normal": [["sep_conv_3x3", 0], ...], "normal_concat": [2, ...], "reduce": ..., "reduce_concat": ...}'
         raise ConfigError([f"a genotype must look like {like}, got {data!r}"]) from error
     return Genotype(
@@ -196,7 +205,7 @@ def edge_hparams(hparams: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_hparams(hparams: Mapping[str, Any]) -> Genotype:
-    """The inverse of `Genotype.to_hparams`; other hyperparameters are ignored.
+    """The inverse of `Genotype.to_hparams`; other hyperparameters are ignored, unless they look like a misspelt edge.
 
     Raises:
         ConfigError: if an edge lacks its predecessor or operation, is none of the four nodes', or is not valid.
@@ -207,6 +216,7 @@ def from_hparams(hparams: Mapping[str, Any]) -> Genotype:
     problems += [
         f"{name} is no edge; a cell has nodes 1..{NODES} with edges 1..2" for name in given if name not in wanted
     ]
+    problems += misspelt([name for name in hparams if name not in given], wanted)
     if problems:
         raise ConfigError(problems)
     normal, reduce = (

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.core.errors import ConfigError, unknown
-from nas.core.genotype_text import named_arguments
+from nas.core.genotype_text import check_fields, misspelt, named_arguments
 from nas.core.seeds import numpy_generator
 
 ACTIVATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
@@ -22,6 +22,9 @@ ACTIVATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
 SEARCHED_ACTIVATIONS = ACTIVATIONS[1:]
 NODES = 8
 """Nodes of a sampled cell, as in DARTS."""
+
+ALL_NODES: tuple[int, ...] = (-1,)  # told from a concat that was given by its identity
+"""As a concat: all nodes."""
 
 _HPARAM = re.compile(r"node(\d+)_(op|edge)")
 
@@ -33,24 +36,29 @@ class Genotype:
     Args:
         recurrent: for each node in order, its activation and its predecessor; node i (counted from 1) may take the states
             0..i-1, where 0 is the initial state.
-        concat: the nodes whose states are averaged to the output; all of them if left out.
+        concat: the nodes whose states are averaged to the output; all of them if left out. An empty one is refused.
 
     Raises:
         ConfigError: with every activation, predecessor or concat entry that is not allowed.
     """
 
     recurrent: tuple[tuple[str, int], ...]
-    concat: tuple[int, ...] = ()
+    concat: tuple[int, ...] = ALL_NODES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "recurrent", tuple((name, pred) for name, pred in self.recurrent))
-        object.__setattr__(self, "concat", tuple(self.concat) or tuple(range(1, len(self.recurrent) + 1)))
+        everything = tuple(range(1, len(self.recurrent) + 1))
+        object.__setattr__(self, "concat", everything if self.concat is ALL_NODES else tuple(self.concat))
         problems = [] if self.recurrent else ["a cell needs at least one node, got none"]
         for i, (name, pred) in enumerate(self.recurrent, start=1):
             if name not in ACTIVATIONS:
                 problems.append(unknown(f"node{i}_op {name!r}", str(name), ACTIVATIONS, "is not an activation"))
             if type(pred) is not int or not 0 <= pred < i:
                 problems.append(f"node{i}_edge must be 0..{i - 1}, got {pred!r}")
+        if self.recurrent and not self.concat:
+            problems.append(
+                f"concat must name at least one of the nodes 1..{len(everything)}, got []; leave it out for all"
+            )
         if any(type(i) is not int or not 1 <= i <= len(self.recurrent) for i in self.concat):
             problems.append(f"concat must name nodes 1..{len(self.recurrent)}, got {list(self.concat)}")
         if len(set(map(repr, self.concat))) != len(self.concat):
@@ -90,13 +98,13 @@ class Genotype:
 
 
 def from_json(data: Mapping[str, Any]) -> Genotype:
-    """The inverse of `Genotype.to_json`. Raises ConfigError if the data does not describe a cell."""
+    """The inverse of `Genotype.to_json`; the concat may be left out. Raises ConfigError if the data is no cell's."""
+    if isinstance(data, Mapping):
+        check_fields(data, ["recurrent"], ["concat"])
     try:
         nodes = tuple((name, pred) for name, pred in data["recurrent"])
-        concat = tuple(data.get("concat", ()))
-        if stray := set(data) - {"recurrent", "concat"}:
-            raise ValueError(f"unknown fields {stray}")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        concat = tuple(data["concat"]) if "concat" in data else ALL_NODES
+    except (TypeError, ValueError) as error:
         raise ConfigError(
             [f'a genotype must look like {{"recurrent": [["relu", 0], ...], "concat": [1, ...]}}, got {data!r}']
         ) from error
@@ -114,7 +122,7 @@ def node_hparams(hparams: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def from_hparams(hparams: Mapping[str, Any]) -> Genotype:
-    """The inverse of `Genotype.to_hparams`; other hyperparameters are ignored.
+    """The inverse of `Genotype.to_hparams`; other hyperparameters are ignored, unless they look like a misspelt node.
 
     Raises:
         ConfigError: if a node lacks its `_op` or `_edge`, or the cell is not valid.
@@ -124,6 +132,7 @@ def from_hparams(hparams: Mapping[str, Any]) -> Genotype:
     wanted = [f"node{i}_{key}" for i in range(1, count + 1) for key in ("op", "edge")]
     problems = [f"{name} is missing; a cell of {count} nodes needs it" for name in wanted if name not in nodes]
     problems += [f"{name} is not a node; nodes are counted from 1" for name in nodes if name not in wanted]
+    problems += misspelt([name for name in hparams if name not in nodes], wanted)
     if problems:
         raise ConfigError(problems if len(problems) <= 8 else [*problems[:8], f"and so on, {len(problems)} problems"])
     return Genotype(tuple((nodes[f"node{i}_op"], nodes[f"node{i}_edge"]) for i in range(1, count + 1)))

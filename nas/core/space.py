@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from nas.core.errors import ConfigError, unknown
+from nas.core.genotype_text import each_once
 
 
 class Genotype(Protocol):
@@ -161,7 +162,9 @@ def load_space(package: str) -> Space[Any]:
 
 def _json(text: str) -> Mapping[str, Any]:
     try:
-        data = json.loads(text)
+        data = json.loads(text, object_pairs_hook=each_once)
+    except ConfigError:
+        raise
     except ValueError as error:
         raise ConfigError([f"an architecture as JSON must be valid JSON, got {text[:80]!r} ({error})"]) from error
     assert isinstance(data, dict)  # it begins with a brace

@@ -277,10 +277,38 @@ def test_text_that_describes_no_architecture_is_refused(text: str) -> None:
     assert len(problems_of(from_text, text)) >= 1
 
 
-@pytest.mark.parametrize("data", [None, [], "x", 3, {}, {"normal": None, "reduce": None}, {"normal": [["none"]]}])
+@pytest.mark.parametrize(
+    "data", [None, [], "x", 3, {"normal": None, "reduce": None}, {"normal": [["none"]], "reduce": []}]
+)
 def test_json_that_describes_no_architecture_is_refused(data: Any) -> None:
     (problem,) = problems_of(from_json, data)
     assert repr(data) in problem
+
+
+def test_an_empty_concat_is_told_with_what_may_stand_there() -> None:
+    """As code in genotypes.py, as JSON and as text; left out it means all nodes."""
+    cell = (("skip_connect", 0), ("none", 1), ("skip_connect", 0), ("none", 1))
+    says = "normal_concat must name at least one of the states 2..3, got []; leave it out for all"
+    for empty in ((), []):
+        assert problems_of(Genotype, normal=cell, reduce=cell, normal_concat=empty) == [says]
+    edges = [list(edge) for edge in cell]
+    assert problems_of(from_json, {"normal": edges, "reduce": edges, "normal_concat": []}) == [says]
+    assert problems_of(from_text, f"Genotype(normal={edges}, reduce={edges}, normal_concat=range(2, 2))") == [says]
+    assert from_json({"normal": edges, "reduce": edges}).normal_concat == (2, 3)
+    assert problems_of(Genotype, normal=cell, reduce=cell, normal_concat=(-1,))  # which is how the default is written
+
+
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("normal_node1_egde1", "normal_node1_edge1"), ("reduce_node2_edge1_opp", "reduce_node2_edge1_op")],
+)
+def test_a_misspelt_hyperparameter_is_no_other(wrong: str, right: str) -> None:
+    """Beside all the right ones too, where it would say something else."""
+    hparams = genotypes.DARTS_V2.to_hparams()
+    (problem,) = problems_of(from_hparams, {**hparams, wrong: 1})
+    assert wrong in problem and problem.endswith(f"did you mean {right}?")
+    others = {"init_channels": 3, "reduce_on_plateau": True, "normalise": 1, "layers": 2}
+    assert from_hparams({**hparams, **others}) == genotypes.DARTS_V2
 
 
 def test_only_the_keys_of_edges_spell_an_architecture() -> None:

@@ -101,7 +101,7 @@ def assert_images(genotype: images.Genotype) -> None:
 def image_cells(draw: st.DrawFn) -> tuple[tuple[images.Edge, ...], tuple[int, ...]]:
     nodes = draw(st.integers(1, 40))
     edges = [(draw(st.sampled_from(images.ALL_OPERATIONS)), draw(st.integers(0, 1 + i // 2))) for i in range(2 * nodes)]
-    return tuple(edges), tuple(draw(st.lists(st.integers(2, nodes + 1), unique=True)))
+    return tuple(edges), tuple(draw(st.lists(st.integers(2, nodes + 1), unique=True, min_size=1)))
 
 
 @pytest.mark.parametrize("name", SPACE.genotypes)

@@ -91,7 +91,7 @@ def wide_and_deep_cells(draw: st.DrawFn) -> Genotype:
     count = draw(st.integers(1, 60))
     reach = draw(st.sampled_from([1, 2, 60]))  # 1 is a chain, the deepest tree
     nodes = [(draw(st.sampled_from(ACTIVATIONS)), draw(st.integers(max(0, i - reach + 1), i))) for i in range(count)]
-    concat = draw(st.lists(st.integers(1, count), unique=True))
+    concat = draw(st.lists(st.integers(1, count), unique=True, min_size=1))
     return Genotype(tuple(nodes), tuple(concat))
 
 

@@ -100,7 +100,7 @@ def cells(draw: st.DrawFn, full: bool = False) -> Genotype:
     count = draw(st.integers(1, 12))
     nodes = [(draw(st.sampled_from(ALL_ACTIVATIONS)), draw(st.integers(0, i))) for i in range(count)]
     concat = draw(st.lists(st.integers(1, count), unique=True, min_size=1)) if not full else []
-    return Genotype(tuple(nodes), tuple(concat))
+    return Genotype(tuple(nodes), tuple(concat)) if concat else Genotype(tuple(nodes))
 
 
 def step(cell: Genotype, weights: Sequence[np.ndarray], s0: np.ndarray, h_mask: np.ndarray | float = 1.0) -> np.ndarray:

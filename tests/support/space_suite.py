@@ -93,6 +93,50 @@ class SpaceSuite:
         with pytest.raises(ConfigError):
             self.space.read(text)
 
+    def test_a_misspelt_field_is_refused_with_the_nearest(self) -> None:
+        """It would mean its default, and train another architecture than the one that is written there."""
+        for genotype in self.architectures():
+            data, text = genotype.to_json(), genotype.to_text()
+            for name in data:
+                wrong = f"{name[:-2]}{name[-1]}{name[-2]}"
+                for form in ({**data, wrong: data[name]}, _renamed(data, name, wrong), text.replace(name, wrong, 1)):
+                    for source in [form] if isinstance(form, str) else [form, json.dumps(form)]:
+                        with pytest.raises(ConfigError) as caught:
+                            self.space.read(source)
+                        told = [problem for problem in caught.value.problems if repr(wrong) in problem]
+                        assert len(told) == 1 and name in told[0].partition("did you mean")[2], caught.value.problems
+
+    def test_a_field_that_is_there_twice_is_refused(self) -> None:
+        for genotype in self.architectures():
+            for name, value in genotype.to_json().items():
+                once = json.dumps(genotype.to_json())
+                text = genotype.to_text().removesuffix(")")
+                for source in (f"{once[:-1]}, {json.dumps(name)}: {json.dumps(value)}}}", f"{text}, {name}={value!r})"):
+                    with pytest.raises(ConfigError, match=f"must have {name} once, got it 2 times"):
+                        self.space.read(source)
+
+    def test_a_field_that_is_missing_is_named_or_has_a_default(self) -> None:
+        for genotype in self.architectures():
+            data = genotype.to_json()
+            for name in data:
+                rest = {other: value for other, value in data.items() if other != name}
+                try:
+                    self.space.from_json(rest)
+                except ConfigError as error:
+                    assert any(f"{name}, which is missing" in problem for problem in error.problems)
+                else:
+                    assert name.endswith("concat")  # all nodes
+
+    def test_an_empty_list_is_no_default(self) -> None:
+        for genotype in self.architectures():
+            data = genotype.to_json()
+            for name, value in data.items():
+                assert isinstance(value, list)
+                empty = {**data, name: []}
+                for source in (empty, f"Genotype({', '.join(f'{key}={value!r}' for key, value in empty.items())})"):
+                    with pytest.raises(ConfigError):
+                        self.space.read(source)
+
     def test_the_same_seed_and_labels_draw_the_same_architecture(self) -> None:
         for seed in range(20):
             for labels in ((), ("search",), ("search", 3)):
@@ -162,3 +206,7 @@ sys.exit("torch" in sys.modules)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+
+
+def _renamed(data: dict[str, Any], name: str, wrong: str) -> dict[str, Any]:
+    return {wrong if key == name else key: value for key, value in data.items()}

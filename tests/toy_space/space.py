@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nas.core.errors import ConfigError
-from nas.core.genotype_text import named_arguments
+from nas.core.genotype_text import check_fields, named_arguments
 from nas.core.seeds import derive, numpy_generator
 from nas.core.space import Size, Space, named_genotypes, numbered
 from toy_space import genotypes
@@ -27,8 +26,7 @@ class ToySpace(Space[Genotype]):
         return Genotype(tuple(ACTIVATIONS[i] for i in generator.randint(len(ACTIVATIONS), size=count)))
 
     def from_json(self, data: Mapping[str, Any]) -> Genotype:
-        if set(data) != {"layers"}:
-            raise ConfigError([f'a genotype must look like {{"layers": ["relu"]}}, got {data!r}'])
+        check_fields(data, ["layers"], [])
         return Genotype(tuple(data["layers"]))
 
     def from_text(self, text: str) -> Genotype:
