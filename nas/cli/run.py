@@ -80,7 +80,7 @@ def run(request: Request, workers: int | None, device: str) -> int:
             if folder.run.get("status") == "completed":
                 console.print(f"{folder.path} is complete; --new starts another one", highlight=False)
                 return _summarise(console, folder.path)
-        findings = _preflight(console, config, program, device)
+        findings = _preflight(console, config, program, device, folder)
         if folder is None:
             folder = _new_folder(request, config)
             stack.enter_context(folder.held())
@@ -94,14 +94,18 @@ def run(request: Request, workers: int | None, device: str) -> int:
         return status if complete else INTERRUPTED
 
 
-def _preflight(console: Console, config: dict[str, Any], program: Entrypoint, device: str) -> Findings:
+def _preflight(
+    console: Console, config: dict[str, Any], program: Entrypoint, device: str, folder: RunFolder | None
+) -> Findings:
     """What torch has to say. Raises ConfigError with the problems it finds."""
     from nas.config.rules import warnings
     from nas.engine import preflight
     from nas.engine.workers import warm_up
+    from nas.runs.run_folder import begun_trials
 
     warm_up(program.folder, program.preload)  # it imports while the preflight does
-    findings = preflight.inspect(config, program, device)
+    begun = list(begun_trials(folder.path / "trials")) if folder is not None else []
+    findings = preflight.inspect(config, program, device, begun)
     if findings.problems:
         raise ConfigError(findings.problems)
     for warning in warnings(config):

@@ -25,7 +25,7 @@ from nas.engine.searchers import rung_state
 from nas.engine.study_store import StudyStore
 from nas.engine.workers import WorkerPool
 from nas.runs.retention import CheckpointRetention, RetentionPolicy
-from nas.runs.run_folder import RunFolder, new_run
+from nas.runs.run_folder import RunFolder, begun_trials, new_run
 from nas.runs.study_schema import ERRORS, HYPERPARAMETERS, METADATA, OUTCOME, RESTARTS, SEED
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ class Engine:
         self._max_restarts = MAX_RESTARTS if restarts is None else int(restarts)
         self._retention = CheckpointRetention(RetentionPolicy.of(config), smaller_is_better=store.smaller_is_better)
         self._fatal: list[str] = []
+        self._data: dict[str, Any] | None = None
         self._decided = (
             True  # whether trials may be missing: the searcher has decided something since they were created
         )
@@ -153,11 +154,17 @@ class Engine:
         else:
             path.mkdir(parents=True, exist_ok=True)
             run = new_run(trial.user_attrs[HYPERPARAMETERS], trial.user_attrs[SEED], self._versions)
-            RunFolder.fill(path, self.config, run)
+            RunFolder.fill(path, self.config, {**run, **self._expected()})
         self.store.started(number)
         self.running[number] = Running(number, placement, begun=begun, metric=_last(trial), time=trial.last_step or 0)
         self._pool.start(number, path, placement)
         self._reporter.started(self.running[number], trial)
+
+    def _expected(self) -> dict[str, Any]:
+        """What a new trial must find: the data of the trials before it, of which it says so if it is not the same."""
+        if not self._data:
+            self._data = next((each["data"] for each in begun_trials(self._trials) if each.get("data")), None)
+        return {"identity": {"data": self._data}} if self._data else {}
 
     def _listen(self) -> list[int]:
         """Handle one message; returns the trials to start once more."""

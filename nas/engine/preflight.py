@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,9 +39,15 @@ class Findings:
     memory: int | None  # bytes that the largest of the first trials is estimated to need, if that is known
 
 
-def inspect(config: Mapping[str, Any], program: Entrypoint, device: str) -> Findings:
-    """Ask a process with torch. Raises ConfigError if that fails; problems of the config are among the findings."""
-    question = {"config": dict(config), "device": device, "trial": program.trial}
+def inspect(
+    config: Mapping[str, Any], program: Entrypoint, device: str, begun: Sequence[Mapping[str, Any]] = ()
+) -> Findings:
+    """Ask a process with torch. Raises ConfigError if that fails; problems of the config are among the findings.
+
+    Args:
+        begun: trials whose architectures must still be what they were, see `nas.runs.run_folder.begun_trials`.
+    """
+    question = {"config": dict(config), "device": device, "trial": program.trial, "begun": list(begun)}
     question["folder"] = str(program.folder)
     done = subprocess.run(
         command(program.folder, ["-m", "nas.engine.preflight"]),
@@ -69,21 +75,26 @@ def main() -> None:
     chosen, unit, length, memory = "cpu", "epochs", 0, None
     try:
         chosen = choose_device(question["device"]).type
-        unit, length, memory = _training(question["config"], question["trial"], Path(question["folder"]))
+        unit, length, memory = _training(
+            question["config"], question["trial"], Path(question["folder"]), question["begun"]
+        )
     except ConfigError as error:
         problems = error.problems
     gpus = visible_gpus(torch.cuda.device_count()) if chosen == "cuda" else []
     print(json.dumps(asdict(Findings(problems, chosen, gpus, unit, length, memory))))
 
 
-def _training(config: dict[str, Any], trial: str | None, folder: Path) -> tuple[str, int, int | None]:
+def _training(
+    config: dict[str, Any], trial: str | None, folder: Path, begun: list[dict[str, Any]]
+) -> tuple[str, int, int | None]:
     """Unit and length of a training, and memory. Raises ConfigError."""
     if trial is None:  # a program that cannot be asked, and checks itself
         return *configs.training_length(config, config["hyperparameters"].get("train_epochs")), None
+    from nas.trial.inspection import check_begun, memory_of
     from nas.trial.inspection import inspect as inspect_trials
-    from nas.trial.inspection import memory_of
 
     experiment = inspect_trials(config, "", SAMPLES, folder=folder)
+    check_begun(experiment, begun)
     return *experiment.length, max(memory_of(experiment, POINTS), default=None)
 
 

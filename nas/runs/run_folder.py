@@ -185,6 +185,20 @@ def _record(line: str) -> dict[str, Any] | None:
     return record if isinstance(record, dict) and {"group", "step"} <= record.keys() else None
 
 
+def begun_trials(trials: Path) -> Iterator[dict[str, Any]]:
+    """What the trials of an experiment belong to, see `nas.core.identity.Identity`, with number and hyperparameters.
+
+    Those that have not read their data yet, and those of a program that says nothing, are left out.
+    """
+    for path in sorted(trials.glob("[0-9]*/run.json"), key=lambda path: int(path.parent.name)):
+        try:
+            run = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # killed before it was there
+            continue
+        if run.get("identity", {}).get("architecture") is not None:
+            yield {**run["identity"], "number": int(path.parent.name), "hyperparameters": run["hyperparameters"]}
+
+
 def new_run(hparams: Mapping[str, Any], seed: int, versions: Mapping[str, str | None]) -> dict[str, Any]:
     """The `run.json` of a trial that has not begun."""
     about = {"hyperparameters": dict(hparams), "seed": seed, "status": "new", "versions": dict(versions)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from nas.config.entrypoint import Entrypoint, processes_of, resolve
 from nas.config.rules import refusals
 from nas.config.search_space import SampledTrial, search_space, trial_sampler
 from nas.core.errors import ConfigError, ErrorCollector
+from nas.core.identity import Identity, check_resume
 from nas.core.program import importing_from
 from nas.core.survey import SpaceSurvey
 from nas.trial.base import Trial
@@ -98,6 +99,33 @@ def memory_of(experiment: Experiment, points: int) -> list[int]:
     """Bytes that one process is estimated to need in training, at each of the first points of the search space."""
     found = [experiment.trial.memory(point, experiment.processes) for point in experiment.points[:points]]
     return [estimate.total for estimate in found if estimate is not None]
+
+
+def check_begun(experiment: Experiment, begun: Iterable[Mapping[str, Any]]) -> None:
+    """Raises ConfigError if the hyperparameters of trials that have begun now mean another architecture, such as by an edit
+    of `genotypes.py`: the experiment would go on with results of both.
+
+    Args:
+        begun: see `nas.runs.run_folder.begun_trials`.
+    """
+    trial, data = experiment.trial, experiment.config.get("data") or {}
+    problems: dict[str, list[int]] = {}  # with the trials that have it
+    for each in begun:
+        then = Identity(each["architecture"], space=trial.space)
+        try:
+            settings = trial.check(each["hyperparameters"], data, experiment.processes)
+            now = Identity(trial.architecture(settings), space=trial.space)
+            check_resume(then, Identity.from_json(now.to_json()), "the experiment")
+        except ConfigError as error:
+            for problem in error.problems:
+                problems.setdefault(problem, []).append(each["number"])
+    if problems:
+        raise ConfigError(f"trial {_numbers(trials)}: {problem} (--new)" for problem, trials in problems.items())
+
+
+def _numbers(trials: list[int]) -> str:
+    shown = ", ".join(map(str, trials[:5]))
+    return f"{shown} and {len(trials) - 5} more" if len(trials) > 5 else shown
 
 
 def load_trial(entrypoint: Entrypoint) -> type[Trial]:

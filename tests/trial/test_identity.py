@@ -211,3 +211,14 @@ def test_a_metric_after_the_checkpoint_survives_a_refusal(copied: Laptop) -> Non
     (line,) = refused(copied, run)
     assert "valid" in line
     assert run.metrics("training")[-1]["step"] == 99
+
+
+def test_data_that_a_search_expects(laptop: Laptop) -> None:
+    """`nas run` tells a new trial which data the trials before it had."""
+    run = stopped(laptop)
+    data = run.read("run.json")["identity"]["data"]
+    forget_checkpoint(run)
+    data["valid"]["digest"] = "0" * 64
+    (run.path / "run.json").write_text(json.dumps({**run.read("run.json"), "identity": {"data": data}}))
+    (line,) = refused(laptop, run)
+    assert "valid (" in line and "SHA-256 000000000000 then" in line and "train (" not in line
