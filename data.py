@@ -105,12 +105,12 @@ class Corpus:
 
     def parts(self, splits: Iterable[str]) -> dict[str, DataPart]:
         """Digests of some of the splits and of the vocabulary, over tokens: other white space is the same data."""
-        words = hashlib.sha256("\n".join(self.vocabulary).encode()).hexdigest()
-        found = {"vocabulary": DataPart(words, len(self.vocabulary), "words")}
+        found = {}
         for split in splits:
             ids = getattr(self, split).numpy().astype("<i4")
             found[split] = DataPart(hashlib.sha256(ids).hexdigest(), len(ids), "tokens", self.files.get(split, ""))
-        return found
+        words = hashlib.sha256("\n".join(self.vocabulary).encode()).hexdigest()
+        return {**found, "vocabulary": DataPart(words, len(self.vocabulary), "words")}
 
 
 def load_corpus(config: DataConfig) -> Corpus:

@@ -177,6 +177,13 @@ def _other_data(then: Identity, now: Identity, whose: str) -> list[str]:
     return [f"{whose} is of other data: {_listed(changes)}; put the data back, or start a new run"] if changes else []
 
 
+def check_shapes(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raises MismatchError if weights of these names and shapes do not fit into a network of those."""
+    if changes := _changes(then, now):
+        what = f"the checkpoint is of a network of other shapes: {_listed(changes)}"
+        raise MismatchError([f"{what}; set the hyperparameters and data that they follow from, or start anew"])
+
+
 def _both(one: Identity, other: Identity) -> list[str]:
     return [name for name in one.versions if name in other.versions]
 
@@ -185,7 +192,7 @@ def _hparams(identity: Identity) -> dict[str, Any]:
     """The hyperparameters that spell the architecture out; none if it belongs to no space or cannot be spelt out."""
     try:
         spelt: dict[str, Any] = load_space(identity.space).from_json(identity.architecture).to_hparams()
-    except (ConfigError, AttributeError, ValueError):
+    except (ConfigError, AttributeError, ValueError, TypeError):
         return {}
     return spelt
 
@@ -193,11 +200,12 @@ def _hparams(identity: Identity) -> dict[str, Any]:
 def _text(identity: Identity) -> str:
     try:
         return str(load_space(identity.space).from_json(identity.architecture).to_text())
-    except (ConfigError, AttributeError, ValueError):
+    except (ConfigError, AttributeError, ValueError, TypeError):
         return json.dumps(identity.architecture)
 
 
 def _changes(then: Any, now: Any) -> list[str]:
+    """Where nested JSON differs, such as `recurrent[0][1]: 0 then, 1 now`."""
     one, other = dict(_flat(then)), dict(_flat(now))
     missing = "nothing"
     return [
@@ -219,5 +227,6 @@ def _flat(data: Any, name: str = "") -> Iterable[tuple[str, Any]]:
 
 
 def _listed(changes: list[str]) -> str:
+    """The first of the differences, and how many there are."""
     rest = [f"and so on, {len(changes)} differences"] if len(changes) > SHOWN else []
     return "; ".join([*changes[:SHOWN], *rest])

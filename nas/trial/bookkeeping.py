@@ -7,14 +7,16 @@ from __future__ import annotations
 import json
 import logging
 import random
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from determined import pytorch
 
 from nas.config import load as configs
-from nas.core.identity import Identity, MismatchError, check_resume, check_warm_start
+from nas.core.identity import Identity, MismatchError, check_processes, check_resume, check_shapes, check_warm_start
 from nas.runs.ranking import NONFINITE_PLACEHOLDER
 from nas.trial import determined_private as private
 from nas.trial.metrics import replace_nonfinite
@@ -23,6 +25,18 @@ if TYPE_CHECKING:
     from nas.trial.base import Trial
 
 logger = logging.getLogger(__name__)
+
+
+def check_same_everywhere(trial: Trial) -> None:
+    """Raises MismatchError, on all processes, if they do not train the same network on the same data."""
+    everywhere = trial.context.distributed.allgather(trial.identity.to_json())
+    check_processes([Identity.from_json(each) for each in everywhere])
+
+
+def _shapes(weights: Mapping[str, Any]) -> dict[str, str]:
+    """By name, with or without data parallelism."""
+    tensors = {name.removeprefix("module."): value for name, value in weights.items()}
+    return {name: str(tuple(value.shape)) for name, value in tensors.items() if isinstance(value, torch.Tensor)}
 
 
 class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
@@ -63,6 +77,8 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
         note = check(Identity.from_json(state["identity"]), self._trial.identity, "the checkpoint")
         if note and self._trial.rank == 0:
             logger.warning("%s", note)
+        for weights, model in zip(checkpoint["models_state_dict"], self._trial.context.models, strict=True):
+            check_shapes(_shapes(weights), _shapes(model.state_dict()))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["trial_id"] != self._trial_id:

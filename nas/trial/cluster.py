@@ -13,9 +13,11 @@ from determined.common.api.errors import BadRequestException
 
 from nas.config import load as configs
 from nas.core.errors import ConfigError, DataError
+from nas.core.identity import MismatchError
 from nas.trial import determined_private as private
 from nas.trial import local, user_errors
 from nas.trial.base import Trial
+from nas.trial.bookkeeping import check_same_everywhere
 from nas.trial.metadata import metadata
 from nas.trial.searcher_stop import TIMEOUT, SearcherStop, can_stop
 
@@ -56,8 +58,9 @@ def _train(trial_class: type[Trial], config: dict[str, Any], info: det.ClusterIn
             if user_errors.no_trial_can_work(config):
                 raise
             if context.distributed.rank == 0:
+                what = "refused" if isinstance(error, MismatchError) else "invalid hyperparameters"
                 for line in error.problems:
-                    logger.error("invalid hyperparameters: %s", line)
+                    logger.error("%s: %s", what, line)
             raise det.InvalidHP(str(error)) from error
 
 
@@ -66,6 +69,7 @@ def _fit_on_cluster(
 ) -> None:
     trial = trial_class(context)
     trial.length = length
+    check_same_everywhere(trial)
     if trial.rank == 0:
         for name, value in trial.describe().items():
             logger.info("%-12s %s", name, value)

@@ -20,10 +20,11 @@ from determined import core, pytorch
 
 from nas.config import load as configs
 from nas.core.errors import ConfigError
-from nas.core.identity import Identity, check_processes, check_resume
+from nas.core.identity import Identity, check_resume
 from nas.runs.run_folder import RunFolder
 from nas.trial import determined_private as private
 from nas.trial.base import Trial
+from nas.trial.bookkeeping import check_same_everywhere
 from nas.trial.engine_client import EngineClient
 from nas.trial.progress import Progress, ReportingSteps
 
@@ -233,9 +234,7 @@ def train(
 
 def _check_identity(trial: Trial, folder: RunFolder) -> None:
     """Raises MismatchError, before anything is written, if the run was begun with another architecture or other data."""
-    check_processes(
-        [Identity.from_json(each) for each in trial.context.distributed.allgather(trial.identity.to_json())]
-    )
+    check_same_everywhere(trial)
     begun = folder.run.get("identity")
     if begun is not None:
         check_resume(Identity.from_json(begun), trial.identity, str(folder.path))
