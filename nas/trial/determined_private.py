@@ -97,6 +97,8 @@ def experiment_config(context: pytorch.PyTorchTrialContext) -> dict[str, Any]:
 def ask_about_trial(context: pytorch.PyTorchTrialContext, timeout: int) -> Any:
     """What the master knows of the trial (`GET /api/v1/trials/ID`), unread. Asks once; raises whatever goes wrong.
 
+    The session is not among the parts that are checked at import: a trial that cannot ask trains all the same.
+
     Args:
         timeout: seconds to wait for an answer.
     """

@@ -6,7 +6,7 @@ by each further stop. So the trial asks for its state, where the Trainer asks fo
 
 The decision follows the report of a validation, which a thread of the harness sends, so nothing is asked at other times. The
 first question waits until the master has the report; the state may change a moment later, so it is asked again at the next
-one or two occasions. That is two to four requests a validation.
+one or two occasions. That is two to four requests a validation, and a few more if the master is slow to take reports in.
 """
 
 from __future__ import annotations
