@@ -32,7 +32,6 @@ from nas.trial.callbacks import SwapAveragedWeights
 from randomNAS_files import architecture, scoring
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.averaged_sgd import AveragedSGD
-from randomNAS_files.dropout import masks_for
 from randomNAS_files.fast import scoring as fast_scoring
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
 from randomNAS_files.fast.model import FastLanguageModel
@@ -189,7 +188,8 @@ class RecurrentTrial(Trial):
         if index % self.epoch_length == 0:
             self.hidden = self.net.initial_state(inputs.size(1))
             self.train_means.start()
-        masks = masks_for(index, self.seed, self.context.device, config.global_batch_size, self.shard)
+        generator = torch_generator(self.context.device, self.seed, "dropout", index)
+        masks = self.net.draw_masks(generator, config.global_batch_size, self.shard)
         output = self.model(inputs, self.hidden, masks, targets=targets)
         self.hidden = [h.detach() for h in output.hidden]
         objective = output.loss / targets.numel() + activation_penalty(output, config.alpha, config.beta)

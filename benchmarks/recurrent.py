@@ -17,9 +17,9 @@ import torch
 from benchmarks.measuring import Row, arguments, faster, finish, interleaved, smaller
 from benchmarks.peak import peak_megabytes
 from benchmarks.plain_recurrent import Penalties, PlainCell, PlainModel, score, train_step
+from nas.core.seeds import torch_generator
 from randomNAS_files import genotypes
 from randomNAS_files.architecture import Genotype, sample
-from randomNAS_files.dropout import masks_for
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
 from randomNAS_files.fast.model import FastLanguageModel, FastRecurrentCell
 from randomNAS_files.fast.scoring import score_cells
@@ -124,7 +124,7 @@ def steps(genotype: Genotype, device: str) -> tuple[Step, Step]:
         nonlocal count, hidden
         count += 1
         ours.zero_grad()
-        masks = masks_for(count, 1, torch.device(device), COLUMNS, slice(None))
+        masks = net.draw_masks(torch_generator(device, 1, "dropout", count), COLUMNS, slice(None))
         output = net(tokens, [h.detach() for h in hidden], masks, targets=targets)
         (output.loss / targets.numel() + activation_penalty(output, PENALTIES.alpha, PENALTIES.beta)).backward()
         ours.step()

@@ -7,17 +7,9 @@ import torch
 from nas.core.memory import MemoryEstimate, estimate_memory, saved_bytes
 from nas.core.seeds import torch_generator
 from randomNAS_files.architecture import Genotype
-from randomNAS_files.dropout import Masks
 from randomNAS_files.fast.decoder import CHUNK
 from randomNAS_files.fast.model import FastLanguageModel
 from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
-
-
-class UnitMasks(Masks):
-    """Drops nothing; its masks are those of a process's own columns and take the memory that drawn ones do."""
-
-    def _draw(self, p: float, *shape: int) -> torch.Tensor:
-        return torch.ones(shape)
 
 
 def estimate(
@@ -39,10 +31,10 @@ def estimate(
         alpha, beta: of the activation penalties.
         device: where the step runs; the tests run it on real ones.
     """
-    masks = UnitMasks(torch_generator("cpu", 0), columns, slice(None))
     with torch.device(device):
         kind = FastLanguageModel if fast else LanguageModel
         net = kind(model, genotype, words, torch_generator("cpu", 0))
+        masks = net.draw_masks(torch_generator("cpu", 0), columns, slice(None))
         tokens = torch.zeros(length, columns, dtype=torch.int64)
 
         def forward() -> list[torch.Tensor]:

@@ -17,7 +17,7 @@ from torch import nn
 
 from nas.core.fields import field
 from randomNAS_files.architecture import ACTIVATIONS, Genotype
-from randomNAS_files.dropout import Masks, apply
+from randomNAS_files.dropout import DropoutMasks, apply, draw_masks
 from randomNAS_files.slices import IGNORED
 
 INIT_RANGE = 0.04
@@ -151,6 +151,11 @@ class LanguageModel(nn.Module):
         """Zeros, `(batch, H)` a layer."""
         return [self.embedding.new_zeros(batch, self.config.nhid) for _ in self.cells]
 
+    def draw_masks(self, generator: torch.Generator, batch_size: int, columns: slice) -> DropoutMasks:
+        """The dropout masks of a training step; see `dropout.draw_masks`."""
+        words, like = len(self.embedding), self.embedding
+        return draw_masks(self.config, words, generator, batch_size, columns, dtype=like.dtype, device=like.device)
+
     def unused_parameters(self) -> list[nn.Parameter]:
         """Weights of nodes on which the output does not depend."""
         weights = dict(self.named_parameters())
@@ -162,20 +167,20 @@ class LanguageModel(nn.Module):
         self,
         tokens: torch.Tensor,
         hidden: list[torch.Tensor],
-        masks: Masks | None = None,
+        masks: DropoutMasks | None = None,
         genotype: Genotype | None = None,
         targets: torch.Tensor | None = None,
     ) -> Output:
         """Predict the next word at each place of tokens `(T, B)`, going on from `hidden`.
 
         Args:
-            masks: draws the dropout masks of this step; without it nothing is dropped.
+            masks: the dropout masks of this step, from `draw_masks`; without them nothing is dropped.
             genotype: score another cell with the same weights.
             targets: the words that follow, `(T, B)`, IGNORED where none counts: sum the loss.
         """
         embedded = F.embedding(tokens, self.embedding)
         states, last = self.unroll(embedded, tokens, hidden, masks, genotype)
-        dropped = apply(states, self.output_mask(masks))
+        dropped = states if masks is None else apply(states, masks.output)
         logits = F.linear(dropped, self.embedding, self.decoder_bias)
         loss = None if targets is None else summed_loss(logits, targets)
         return Output(logits, last, states, dropped, loss)
@@ -185,7 +190,7 @@ class LanguageModel(nn.Module):
         embedded: torch.Tensor,
         tokens: torch.Tensor,
         hidden: list[torch.Tensor],
-        masks: Masks | None,
+        masks: DropoutMasks | None,
         genotype: Genotype | None,
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run the embeddings `(T, B, H)` of tokens `(T, B)` through all layers, with dropout before and within them.
@@ -193,22 +198,13 @@ class LanguageModel(nn.Module):
         Returns:
             The outputs of the last layer, `(T, B, H)`, and the last state of each layer, `(B, H)`.
         """
-        config, x = self.config, embedded
-        if masks is not None:
-            words = masks.per_row(config.dropoute, len(self.embedding))
-            x = x if words is None else x * words[tokens]
-            x = apply(x, masks.per_column(config.dropouti, config.emsize))
-        last = []
-        for cell, h in zip(self.cells, hidden, strict=True):
-            x_mask = None if masks is None else masks.per_column(config.dropoutx, config.nhid)
-            h_mask = None if masks is None else masks.per_column(config.dropouth, config.nhid)
+        masks = masks or DropoutMasks.nothing(len(self.cells))
+        x = embedded if masks.embedding is None else embedded * masks.embedding[tokens]
+        x, last = apply(x, masks.input), []
+        for cell, h, x_mask, h_mask in zip(self.cells, hidden, masks.cell_inputs, masks.hidden, strict=True):
             x, h = cell(x, h, x_mask, h_mask, genotype)
             last.append(h)
         return x, last
-
-    def output_mask(self, masks: Masks | None) -> torch.Tensor | None:
-        """Draw the mask of the outputs, `(B, H)`, the last one of a step; None if nothing is dropped."""
-        return None if masks is None else masks.per_column(self.config.dropout, self.config.nhidlast)
 
 
 def summed_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from randomNAS_files.architecture import Genotype
-from randomNAS_files.dropout import Masks, apply
+from randomNAS_files.dropout import DropoutMasks, apply
 from randomNAS_files.fast.column_sparse import masked_product
 from randomNAS_files.fast.decoder import SharedEmbedding, decoded_loss
 from randomNAS_files.fast.plan import plan_of
@@ -54,14 +54,14 @@ class FastLanguageModel(LanguageModel):
         self,
         tokens: torch.Tensor,
         hidden: list[torch.Tensor],
-        masks: Masks | None = None,
+        masks: DropoutMasks | None = None,
         genotype: Genotype | None = None,
         targets: torch.Tensor | None = None,
     ) -> Output:
         """See `LanguageModel.forward`."""
         embedded, shared = SharedEmbedding.apply(tokens, self.embedding)
         states, last = self.unroll(embedded, tokens, hidden, masks, genotype)
-        mask = self.output_mask(masks)
+        mask = None if masks is None else masks.output
         dropped = apply(states, mask)
         if targets is None:
             return Output(F.linear(dropped, shared, self.decoder_bias), last, states, dropped)

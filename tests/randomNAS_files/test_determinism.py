@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from support.recurrent import CELLS, build_model, config, generator
+from support.recurrent import CELLS, build_model, config, generator, masks_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from randomNAS_files.averaged_sgd import AveragedSGD
-from randomNAS_files.dropout import masks_for
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
 from randomNAS_files.model import LanguageModel, activation_penalty
 
@@ -50,8 +49,7 @@ def one_step(
     step: int,
 ) -> torch.Tensor:
     sgd.zero_grad()
-    masks = masks_for(step, 1, words.device, COLUMNS, slice(None)) if words.device.type != "meta" else None
-    output = net(words, state, masks, targets=targets)
+    output = net(words, state, masks_of(net, step, COLUMNS), targets=targets)
     (output.loss / targets.numel() + activation_penalty(output, 2.0, 1.0)).backward()
     sgd.step()
     state[:] = [h.detach() for h in output.hidden]

@@ -24,17 +24,17 @@ from support.recurrent import (
     config,
     fast_cell,
     fast_net,
+    masks_of,
     normal,
     wide_weights,
 )
 from support.runs import ROOT, Laptop, assert_equal_runs, stopped_after
 
 from benchmarks.plain_recurrent import Penalties, PlainMasks, PlainModel, objective, score
-from nas.core.seeds import torch_generator
 from randomNAS_files import scoring
 from randomNAS_files.architecture import Genotype, sample
 from randomNAS_files.averaged_sgd import AveragedSGD
-from randomNAS_files.dropout import Masks, masks_for
+from randomNAS_files.dropout import DropoutMasks
 from randomNAS_files.fast import column_sparse, decoder
 from randomNAS_files.fast import scoring as fast_scoring
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
@@ -241,7 +241,7 @@ def words_and_targets(ignored: bool = True) -> tuple[torch.Tensor, torch.Tensor]
     return words[0], targets
 
 
-def model_grads(net: LanguageModel, masks: Masks | None, targets: torch.Tensor) -> tuple[Any, ...]:
+def model_grads(net: LanguageModel, masks: DropoutMasks | None, targets: torch.Tensor) -> tuple[Any, ...]:
     words, _ = words_and_targets()
     hidden = [normal(BATCH, HIDDEN, seed=k).requires_grad_() for k in range(len(net.cells))]
     output = net(words, hidden, masks, targets=targets)
@@ -258,7 +258,7 @@ def test_loss_and_gradients_of_the_model_are_the_same(name: str, depth: int, chu
             parameter.mul_(0.4)
     for masked in (False, True):
         found = [
-            model_grads(form, masks_for(3, 1, torch.device("cpu"), BATCH, slice(None)) if masked else None, targets)
+            model_grads(form, masks_of(net, 3) if masked else None, targets)
             for targets in (words_and_targets()[1],)
             for form in (net, fast_net(net))
         ]
@@ -339,21 +339,13 @@ def test_dropout_drops_the_share_that_it_should() -> None:
     words, targets = words_and_targets()
     dropped = []
     for batch in range(200):
-        masks = masks_for(batch, 1, torch.device("cpu"), BATCH, slice(None))
+        masks = masks_of(net, batch)
         output = net(words, net.initial_state(BATCH), masks, targets=targets)
         zero = output.dropped == 0
         assert (zero == zero[0]).all()  # the same at all time steps
         torch.testing.assert_close(output.dropped[~zero], output.states[~zero] / 0.7)
         dropped.append(zero.float().mean().item())
     assert abs(sum(dropped) / 200 - 0.3) < 4 * (0.3 * 0.7 / (200 * BATCH * 50)) ** 0.5
-
-
-class Given(Masks):
-    """Masks, and what they were."""
-
-    def _draw(self, p: float, *shape: int) -> torch.Tensor:
-        self.drawn.append(super()._draw(p, *shape).double())  # type: ignore[attr-defined]
-        return self.drawn[-1]  # type: ignore[attr-defined,no-any-return]
 
 
 @pytest.mark.parametrize("name", [name for name in CELLS if name != "with_none"])
@@ -366,11 +358,10 @@ def test_it_is_the_function_of_2019(name: str, gather: bool) -> None:
             parameter.mul_(0.4)
     reference = PlainModel(settings, CELLS[name], WORDS).double().copy_weights(net)
     words, targets = words_and_targets(ignored=False)
-    masks = Given(torch.Generator().manual_seed(1), BATCH, slice(None))
-    object.__setattr__(masks, "drawn", [])
+    masks = masks_of(net)
     output = net(words, net.initial_state(BATCH), masks, targets=targets)
     total = output.loss / targets.numel() + activation_penalty(output, 2.0, 1.0)
-    theirs = PlainMasks(*masks.drawn)  # type: ignore[attr-defined]
+    theirs = PlainMasks(masks.input, masks.cell_inputs[0], masks.hidden[0], masks.output)
     h = torch.zeros(BATCH, HIDDEN, dtype=torch.float64)
     expected, loss, last = objective(reference, words, targets, h, Penalties(2.0, 1.0), theirs)
     torch.testing.assert_close(output.loss / targets.numel(), loss, rtol=1e-12, atol=0)
@@ -523,9 +514,8 @@ def test_on_a_gpu_both_forms_train_the_same() -> None:
         sgd = (FastAveragedSGD if fast else AveragedSGD)(net.parameters(), 0.5, 1e-3, max_norm=0.25)
         words, targets = (part.cuda() for part in words_and_targets())
         for _ in range(3):
-            masks = Masks(torch_generator("cuda", 1, "test"), BATCH, slice(None))
             sgd.zero_grad()
-            loss = net(words, net.initial_state(BATCH), masks, targets=targets).loss
+            loss = net(words, net.initial_state(BATCH), masks_of(net), targets=targets).loss
             loss.backward()
             sgd.step()
         found.append([loss.detach(), *net.parameters()])

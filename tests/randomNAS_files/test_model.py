@@ -28,6 +28,7 @@ from support.recurrent import (
     config,
     generator,
     mask_pair,
+    masks_of,
     normal,
     step,
     tokens,
@@ -36,7 +37,7 @@ from support.recurrent import (
 from nas.core.errors import ConfigError
 from nas.core.fields import read
 from randomNAS_files.architecture import Genotype, sample
-from randomNAS_files.dropout import masks_for
+from randomNAS_files.dropout import DropoutMasks
 from randomNAS_files.model import LanguageModel, ModelConfig, Output, RecurrentCell, activation_penalty
 from randomNAS_files.space import SPACE
 
@@ -162,22 +163,6 @@ def test_another_genotype_with_the_same_weights_is_a_cell_built_for_it(built: Ge
 # The language model
 
 
-class Given:
-    """Masks as the model asks for them, but chosen by the test: one for each probability, in turn if it is a list."""
-
-    def __init__(self, masks: dict[float, Any]) -> None:
-        self.masks, self.asked = masks, list[tuple[float, int]]()
-
-    def _next(self, p: float, size: int) -> torch.Tensor | None:
-        self.asked.append((p, size))
-        found = self.masks[p]
-        if isinstance(found, list):
-            found = found[[asked for asked, _ in self.asked].count(p) - 1]
-        return torch.from_numpy(found)
-
-    per_column = per_row = _next
-
-
 @pytest.mark.parametrize("depth", [1, 2])
 @pytest.mark.parametrize("name", ["DARTS_V2", "ENAS", "with_none"])
 def test_logits_are_those_of_the_reference_with_a_tied_decoder(name: str, depth: int) -> None:
@@ -199,12 +184,14 @@ def test_every_dropout_masks_its_own_place() -> None:
     masks[0.2] = rng.uniform(size=(BATCH, HIDDEN))
     masks[0.3] = list(rng.uniform(size=(2, BATCH, HIDDEN)))
     masks[0.4] = list(rng.uniform(size=(2, BATCH, HIDDEN)))
-    asked = Given(masks)
-    output = net(words, net.initial_state(BATCH), asked)  # type: ignore[arg-type]
+    tensors = {p: torch.from_numpy(np.stack(mask)) for p, mask in masks.items()}
+    given_masks = DropoutMasks(
+        tensors[0.1], tensors[0.2], tuple(tensors[0.3].unbind(0)), tuple(tensors[0.4].unbind(0)), tensors[0.5]
+    )
+    output = net(words, net.initial_state(BATCH), given_masks)
     logits, _ = reference_model(net, words.numpy(), [np.zeros((BATCH, HIDDEN))] * 2, masks)
     np.testing.assert_allclose(output.logits.detach().numpy(), logits, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(output.dropped.detach().numpy(), output.states.detach().numpy() * masks[0.5], rtol=1e-15)
-    assert asked.asked == [(0.1, WORDS), *((p, HIDDEN) for p in (0.2, 0.3, 0.4, 0.3, 0.4, 0.5))]
 
 
 def test_the_language_models_gradients_are_those_of_finite_differences() -> None:
@@ -262,8 +249,7 @@ def test_initial_weights_depend_on_the_generator_only() -> None:
 
 
 def trained_once(net: LanguageModel) -> Output:
-    masks = masks_for(0, 0, torch.device("cpu"), BATCH, slice(0, BATCH))
-    output: Output = net(tokens(), net.initial_state(BATCH), masks)
+    output: Output = net(tokens(), net.initial_state(BATCH), masks_of(net))
     loss = torch.nn.functional.cross_entropy(output.logits.flatten(0, 1), tokens().flatten())
     (loss + activation_penalty(output, 2.0, 1.0)).backward()
     return output

@@ -9,9 +9,20 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from support.recurrent import BATCH, CELLS, HIDDEN, WORDS, build, build_cell, fast_cell, fast_net, generator, normal
+from support.recurrent import (
+    BATCH,
+    CELLS,
+    HIDDEN,
+    WORDS,
+    build,
+    build_cell,
+    fast_cell,
+    fast_net,
+    generator,
+    masks_of,
+    normal,
+)
 
-from randomNAS_files.dropout import masks_for
 from randomNAS_files.fast import column_sparse, decoder
 from randomNAS_files.fast.once import ONCE
 from randomNAS_files.model import LanguageModel, Output, activation_penalty
@@ -32,7 +43,7 @@ class Passes:
         self.count += 1
         words, targets = torch.randint(WORDS, (2, TIME, BATCH), generator=generator(self.count))
         targets[2, 1] = IGNORED
-        masks = masks_for(self.count, 1, torch.device("cpu"), BATCH, slice(None))
+        masks = masks_of(self.net, self.count)
         state = self.net.initial_state(BATCH) if hidden is None else hidden
         output: Output = self.net(words, state, masks, **more, targets=targets if self.decoded else None)
         if output.loss is not None:

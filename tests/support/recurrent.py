@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from hypothesis import strategies as st
 
+from nas.core.seeds import torch_generator
 from randomNAS_files.architecture import ACTIVATIONS as ALL_ACTIVATIONS
 from randomNAS_files.architecture import Genotype, sample
+from randomNAS_files.dropout import DropoutMasks
 from randomNAS_files.fast.model import FastLanguageModel, FastRecurrentCell
 from randomNAS_files.model import LanguageModel, ModelConfig, RecurrentCell
 from randomNAS_files.space import SPACE
@@ -75,6 +77,12 @@ def fast_net(net: LanguageModel) -> FastLanguageModel:
     twin = FastLanguageModel(net.config, net.genotype, len(net.embedding), generator()).to(net.embedding)
     twin.load_state_dict(net.state_dict())
     return twin
+
+
+def masks_of(net: LanguageModel, step: int = 0, columns: int = BATCH) -> DropoutMasks:
+    """The dropout masks of a step, drawn where the model is."""
+    device = "cuda" if net.embedding.is_cuda else "cpu"
+    return net.draw_masks(torch_generator(device, 1, "dropout", step), columns, slice(None))
 
 
 def normal(*shape: int, seed: int = 1) -> torch.Tensor:
