@@ -1,16 +1,13 @@
-"""An experiment's YAML, read as a Determined master reads it: YAML 1.2, where 8e-07 is a number."""
+"""An experiment's config: read from its YAML, overridden, and asked for what several parts need to know."""
 
 from __future__ import annotations
 
 import copy
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
-
+from nas.config.yaml_text import parse
 from nas.core.errors import ConfigError, ErrorCollector, unknown
 
 
@@ -18,21 +15,16 @@ def load(path: Path) -> dict[str, Any]:
     """The config in a file. Raises ConfigError if there is none, or it is not YAML, or not an experiment's config."""
     try:
         text = path.read_text(encoding="utf-8")
-        config = YAML(typ="safe", pure=True).load(text)
+        config = parse(text)
     except OSError as error:
         raise ConfigError([f"config {path} cannot be read: {error.strerror}"]) from error
-    except (YAMLError, ValueError) as error:
-        raise ConfigError([f"config {path} is not valid YAML: {' '.join(str(error).split())}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"config {path} is not valid YAML: {error}"]) from error
+    except ConfigError as error:
+        raise ConfigError([f"config {path}: {problem}" for problem in error.problems]) from error
     if not isinstance(config, dict) or not isinstance(config.get("hyperparameters"), dict):
         raise ConfigError([f"config {path} must be an experiment config with a section hyperparameters"])
     return config
-
-
-def dump(config: Mapping[str, Any]) -> str:
-    """The inverse of `load`: the config as YAML."""
-    text = io.StringIO()
-    YAML().dump(dict(config), text)
-    return text.getvalue()
 
 
 def file_name(config: Mapping[str, Any], otherwise: str) -> str:
@@ -106,7 +98,10 @@ def override(config: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise ConfigError([f"override {assignment!r}: {parent} is not a section of the config"])
-        place[last] = _parse(assignment, value)
+        try:
+            place[last] = parse(value, dotted)
+        except ConfigError as error:
+            raise ConfigError([f"override {assignment!r}: {problem}" for problem in error.problems]) from error
     return changed
 
 
@@ -117,13 +112,6 @@ def with_absolute_folders(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in (config.get("data") or {}).items()
     }
     return {**config, **({"data": data} if data else {})}
-
-
-def _parse(assignment: str, value: str) -> Any:
-    try:
-        return YAML(typ="safe", pure=True).load(value)
-    except (YAMLError, ValueError) as error:
-        raise ConfigError([f"override {assignment!r}: the value is not valid YAML"]) from error
 
 
 def training_length(config: Mapping[str, Any], train_epochs: int | None) -> tuple[str, int]:

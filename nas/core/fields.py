@@ -107,10 +107,7 @@ def _convert(value: Any, kind: Any) -> tuple[Any, str | None]:
     if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
         return float(value), None if math.isfinite(value) else "a finite number"
     if kind is float and isinstance(value, str) and _is_number(value):
-        return (
-            value,
-            f"a number, not text; YAML 1.1 readers take {value} for text unless it has a dot: {float(value):.1e}",
-        )
+        return value, "a number, not text; leave the quotes out"
     if kind is int and isinstance(value, float) and value.is_integer():
         return int(value), None
     if kind in (int, str, bool) and type(value) is kind:

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from nas.config import load as configs
+from nas.config.yaml_text import dump
 from nas.core.errors import ConfigError
 from nas.core.files import write_atomically
 from nas.core.program import importing_from
@@ -45,7 +45,7 @@ def print_summary(console: Console, experiment: ExperimentResult) -> None:
         say(f"{'curves':<12} {folder / 'curves.png'}")
     say(f"{'trials':<12} {folder / 'trials'}")
     if leaders and experiment.config["searcher"]["name"] != "single":
-        write_atomically(folder / "best.yaml", configs.dump(retraining(experiment, best)).encode())
+        write_atomically(folder / "best.yaml", dump(retraining(experiment, best)).encode())
         say(f"{'retrain':<12} nas run {shlex.quote(str(folder / 'best.yaml'))}")
     say(f"{'dashboard':<12} optuna-dashboard {shlex.quote(experiment.storage)}")
 

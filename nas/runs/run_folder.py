@@ -24,10 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
-from nas.config.load import dump
+from nas.config.yaml_text import dump, parse
 from nas.core.errors import ConfigError
 from nas.core.files import write_atomically
 from nas.core.program import ROOT
@@ -77,8 +75,8 @@ class RunFolder:
         """An existing run and its config. Raises ConfigError if the folder is not one of a run."""
         try:
             run = json.loads((path / "run.json").read_text(encoding="utf-8"))
-            config = YAML(typ="safe", pure=True).load((path / "config.yaml").read_text(encoding="utf-8"))
-        except (OSError, ValueError, YAMLError) as error:
+            config = parse((path / "config.yaml").read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise ConfigError([f"{path} is not the folder of a run that can be resumed: {error}"]) from error
         if not isinstance(run, dict) or not isinstance(config, dict):
             raise ConfigError(
