@@ -126,9 +126,9 @@ class RunFolder:
         return [record for record in records if group in (None, record["group"])]
 
     def latest(self) -> tuple[str | None, int]:
-        """Id and batches of the checkpoint to go on from; None and 0 if there is none yet."""
+        """Id and batches of the checkpoint to go on from: 0 batches if there is none yet, or only the one of a warm start."""
         latest = self.run.get("latest") or {}
-        return latest.get("uuid"), int(latest.get("batches", 0))
+        return (latest or self.run.get("warm_start") or {}).get("uuid"), int(latest.get("batches", 0))
 
     def rewind(self) -> tuple[str | None, int]:
         """Back to the latest checkpoint: its id and batches.
@@ -165,13 +165,15 @@ class RunFolder:
     def _prune(self, always: tuple[str, ...] = ("latest", "best")) -> None:
         kept = {(self.run.get(which) or {}).get("uuid") for which in always}
         kept |= {entry["uuid"] for entry in self.run.get("checkpoints", [])}
+        if always and not self.run.get("latest"):
+            kept.add((self.run.get("warm_start") or {}).get("uuid"))
         for path in self.checkpoints.iterdir() if self.checkpoints.is_dir() else ():
             if path.name not in kept:
                 shutil.rmtree(path, ignore_errors=True)
 
     def discard(self) -> None:
         """Remove a run that never trained, so that a config that fails leaves nothing behind."""
-        if not self.run.get("latest") and not self.metrics():
+        if self.run.get("latest") in (None, self.run.get("resumed")) and not self.metrics():
             shutil.rmtree(self.path, ignore_errors=True)
 
 

@@ -170,7 +170,8 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         settings = self.check(hparams, config.get("data") or {}, self.processes)
         code = code_digest(["nas", type(self).__module__, self.space])
         versions = {"code": code, "torch": str(torch.__version__), "numpy": np.__version__}
-        found = Identity(self.architecture(settings), self.data_parts(), self.seed, dict(hparams), versions, self.space)
+        said = {name: value for name, value in hparams.items() if value is not None}
+        found = Identity(self.architecture(settings), self.data_parts(), self.seed, said, versions, self.space)
         return Identity.from_json(found.to_json())  # lists for tuples, as what it is compared with
 
     def train_step(self, batch: Any, epoch: int, index: int) -> dict[str, float]:

@@ -8,8 +8,10 @@ was made before, no folder to write to, and copies the working folder into every
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator
+import pickle
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import determined as det
@@ -17,6 +19,10 @@ from determined import core, pytorch, util
 from determined.common import storage
 
 TESTED = "0.38.1"
+LOCAL_TRIAL = 0
+"""The id that Determined gives a trial without a master."""
+OTHER_TRIAL = -1
+"""The id of no trial: whoever loads the checkpoint of another trial takes its weights only, and begins anew."""
 
 _NEEDED = {
     "determined.core": (
@@ -80,7 +86,32 @@ def train_context(context: pytorch.PyTorchTrialContext) -> Any:
 
 def trial_id(context: pytorch.PyTorchTrialContext) -> int:
     """Of the trial on a cluster; 0 on this machine."""
-    return int(getattr(context._core.train, "_trial_id", 0))
+    return int(getattr(context._core.train, "_trial_id", LOCAL_TRIAL))
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Reads numbers, text, lists and dicts, and runs nothing."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        raise pickle.UnpicklingError(f"it holds {module}.{name}, and only plain values are read")
+
+
+def read_progress(checkpoint: Path) -> dict[str, Any]:
+    """What the Trainer notes of a trial beside its weights.
+
+    Raises:
+        OSError, UnpicklingError, ValueError: it is not there, or not what Determined writes.
+    """
+    with (checkpoint / "trial_state.pkl").open("rb") as file:
+        state = _PlainUnpickler(file).load()
+    if not isinstance(state, dict) or not {"batches_trained", "epochs_trained"} <= state.keys():
+        raise ValueError("trial_state.pkl is not what Determined writes")
+    return state
+
+
+def write_progress(checkpoint: Path, state: Mapping[str, Any]) -> None:
+    """The inverse of `read_progress`."""
+    (checkpoint / "trial_state.pkl").write_bytes(pickle.dumps(dict(state)))
 
 
 def last_validation(context: pytorch.PyTorchTrialContext) -> int | None:

@@ -3,6 +3,9 @@
 python3 model_def.py --config train_one_arch.yaml                       here, one process
 torchrun --nproc-per-node 2 model_def.py --config train_one_arch.yaml   here, two processes
 python3 model_def.py --resume experiments/train_one_arch-1              go on with a run
+python3 model_def.py --resume checkpoints/UUID                          go on from a checkpoint of a cluster, in a new run
+python3 model_def.py --config X.yaml --warm-start checkpoints/UUID      begin with its weights
+python3 model_def.py --score checkpoints/UUID                           what it scores
 det experiment create train_one_arch.yaml .                             a cluster; the same file, no arguments
 """
 
@@ -31,6 +34,7 @@ from nas.core.identity import MismatchError
 from nas.runs.run_folder import FolderBusyError, RunFolder, new_run, versions
 from nas.trial import cluster, local
 from nas.trial.base import Trial
+from nas.trial.checkpoints import Checkpoint, begin_from, score, settings_of
 from nas.trial.engine_client import EngineClient
 from nas.trial.progress import TOLD, describe
 
@@ -94,10 +98,17 @@ def _run_here(
     engine: EngineClient | None,
 ) -> int:
     folder, config, hparams, seed, notes = _open_or_plan(arguments)
+    checkpoint = _checkpoint(arguments)
     plan = local.TrialPlan(config, hparams, seed, configs.check(trial_class, config, hparams, distributed.size))
+    if arguments.score and checkpoint is not None:
+        _say(distributed, score(trial_class, checkpoint, plan, device, distributed))
+        return 0
     with ExitStack() as stack:
+        new = folder is None
         if distributed.rank == 0:
             folder = folder or _new_folder(arguments, config, hparams, seed)
+            if checkpoint is not None:
+                begin_from(folder, checkpoint, warm=bool(arguments.warm_start))
             stack.enter_context(folder.held(wait=ORPHANS_LEAVE if engine else 0))
         folder = distributed.broadcast(folder)
         if folder.run.get("status") == "completed":
@@ -109,11 +120,23 @@ def _run_here(
             stack.enter_context(_LogFile(folder.path / "log.txt"))
         for note in notes:
             _say(distributed, note)
-        return _train(trial_class, folder, plan, device, distributed, engine)
+        try:
+            return _train(trial_class, folder, plan, device, distributed, engine)
+        except MismatchError:  # a run that there was stays as it is
+            if new and distributed.rank == 0:
+                folder.discard()
+            raise
+
+
+def _checkpoint(arguments: argparse.Namespace) -> Checkpoint | None:
+    """The checkpoint that the command line names, if it does."""
+    named = arguments.score or arguments.warm_start or arguments.resume
+    wanted = arguments.score or arguments.warm_start or (arguments.resume and Checkpoint.there(Path(named)))
+    return Checkpoint.read(Path(named)) if wanted else None
 
 
 def _new_folder(arguments: argparse.Namespace, config: dict[str, Any], hparams: dict[str, Any], seed: int) -> RunFolder:
-    name = configs.file_name(config, Path(arguments.config).stem)
+    name = configs.file_name(config, Path(arguments.config or arguments.resume).stem)
     return RunFolder.create(Path(arguments.experiments), name, config, new_run(hparams, seed, versions()))
 
 
@@ -121,6 +144,11 @@ def _open_or_plan(
     arguments: argparse.Namespace,
 ) -> tuple[RunFolder | None, dict[str, Any], dict[str, Any], int, list[str]]:
     """The run to go on with, or config, hyperparameters and seed of a new one, and what the user should know of it."""
+    if arguments.warm_start and not arguments.config:
+        raise ConfigError(["--warm-start gives weights to a new run; say with --config which"])
+    source = arguments.score or arguments.resume
+    if source and (arguments.score or Checkpoint.there(Path(source))):
+        return None, *settings_of(Checkpoint.read(Path(source)), arguments.set, arguments.seed), []
     if arguments.resume and arguments.set:
         raise ConfigError(["--set changes a new run; a resumed one keeps the config that it began with"])
     if arguments.resume:
@@ -161,7 +189,7 @@ def _train(
     try:
         trial = local.train(build, plan, device, distributed, folder, engine)
     except MismatchError:
-        raise  # the run stays as it is
+        raise
     except BaseException:
         if chief:
             folder.save(status="failed")
@@ -198,8 +226,9 @@ def _closing(folder: RunFolder) -> str:
     """What a completed run came to: the last validation, the best one, the test, and where to look."""
     validations = folder.metrics("validation")
     best = folder.run["best"] or {}
-    lines = [f"valid        {describe(validations[-1]) or 'nothing held out'} after epoch {validations[-1]['epochs']}"]
-    if best and best["batches"] != validations[-1]["step"]:
+    last = validations[-1:]
+    lines = [f"valid        {describe(each) or 'nothing held out'} after epoch {each['epochs']}" for each in last]
+    if best and last and best["batches"] != validations[-1]["step"]:
         better = next(record for record in validations if record["step"] == best["batches"])
         lines.append(f"best valid   {describe(better)} after epoch {better['epochs']}")
     lines += [f"test         {describe(record)}" for record in folder.metrics("test")]
@@ -212,7 +241,15 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Train one architecture on this machine.")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--config", metavar="FILE", help="experiment config (YAML), as for det experiment create")
-    source.add_argument("--resume", metavar="FOLDER", help="go on with the run in this folder")
+    source.add_argument(
+        "--resume", metavar="FOLDER", help="go on with the run in this folder, or in a new run from this checkpoint"
+    )
+    source.add_argument(
+        "--score", metavar="CHECKPOINT", help="validate a checkpoint, and test it if the config says so"
+    )
+    parser.add_argument(
+        "--warm-start", metavar="CHECKPOINT", help="begin with the weights of this checkpoint, and anew in all else"
+    )
     parser.add_argument(
         "--set", metavar="KEY=VALUE", action="append", default=[], help="override, e.g. hyperparameters.emsize=64"
     )

@@ -39,6 +39,7 @@ class TrialPlan:
     hparams: dict[str, Any]  # one value for each hyperparameter
     seed: int
     length: tuple[str, int]  # see Trial.length
+    quiet: bool = False  # show no progress
 
 
 class StopRequest:
@@ -207,7 +208,7 @@ def train(
     """
     chief = distributed.rank == 0
     latest, batches = folder.latest()
-    progress, stop = Progress(show=chief, tell=engine.progress if engine else None), StopRequest()
+    progress, stop = Progress(show=chief and not plan.quiet, tell=engine.progress if engine else None), StopRequest()
     train_context = FolderTrainContext(folder if chief else None, progress, stop, engine)
     preempt = SignalPreemptContext(distributed, stop)
     context_parts = private.local_core_context(distributed, str(folder.checkpoints), preempt, train_context)

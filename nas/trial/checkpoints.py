@@ -1,0 +1,166 @@
+"""A checkpoint in a folder of its own, such as `det checkpoint download UUID` writes: used here as if it had been made here.
+
+Nothing of it is executed: weights are read as tensors and plain types (`weights_only`), Determined's pickle by a reader that
+knows no classes, and the copy of the code inside it is left alone. What is read is written anew into the folder of a run.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+import tempfile
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from determined import core, pytorch
+
+from nas.config import load as configs
+from nas.core.errors import ConfigError
+from nas.core.identity import Identity
+from nas.runs.run_folder import RunFolder, new_run
+from nas.trial import determined_private as private
+from nas.trial import local
+from nas.trial.base import Trial
+from nas.trial.progress import describe
+
+WEIGHTS = "state_dict.pth"
+EXAMPLE = "such as checkpoints/UUID after det checkpoint download UUID, or checkpoints/UUID of a run"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of a trial of this project.
+
+    Attributes:
+        path: its folder.
+        config: of the experiment, as the master or this machine had it.
+        hparams: one value for each hyperparameter.
+        identity: what the weights belong to.
+        progress: batches and epochs trained, and whatever else Determined notes.
+    """
+
+    path: Path
+    config: dict[str, Any]
+    hparams: dict[str, Any]
+    identity: Identity
+    progress: dict[str, Any]
+
+    @classmethod
+    def there(cls, path: Path) -> bool:
+        """Whether the folder looks like one."""
+        return (path / WEIGHTS).is_file()
+
+    @classmethod
+    def read(cls, path: Path) -> Checkpoint:
+        """What a checkpoint says of itself; the weights are not read. Raises ConfigError if it is none."""
+        try:
+            if not cls.there(path):
+                raise FileNotFoundError(f"{WEIGHTS} is missing")
+            known = json.loads((path / "load_data.json").read_text(encoding="utf-8"))
+            identity = Identity.from_json(json.loads((path / "identity.json").read_text(encoding="utf-8")))
+            config, hparams = dict(known["experiment_config"]), dict(known["hparams"])
+            progress = private.read_progress(path)
+        except (OSError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            raise ConfigError(
+                [f"{path} is no checkpoint of a trial of this project ({error}); give one, {EXAMPLE}"]
+            ) from error
+        return cls(path, config, hparams, identity, progress)
+
+    @property
+    def batches(self) -> int:
+        """How many were trained."""
+        return int(self.progress["batches_trained"])
+
+    @property
+    def seed(self) -> int:
+        """Of its trial."""
+        return int(self.identity.seed or 0)
+
+    def write_to(self, checkpoints: Path, trial_id: int, **progress: Any) -> dict[str, Any]:
+        """Write it into a run's folder of checkpoints; returns its entry for `run.json`.
+
+        Args:
+            trial_id: whose it is to be: `private.LOCAL_TRIAL` to go on with, `private.OTHER_TRIAL` for a warm start.
+            progress: changes of it.
+
+        Raises:
+            ConfigError: the weights are damaged, or hold more than tensors and plain types.
+        """
+        try:
+            state = torch.load(self.path / WEIGHTS, map_location="cpu", weights_only=True)
+            state["callbacks"]["bookkeeping"]["trial_id"] = trial_id
+        except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            raise ConfigError([f"{self.path / WEIGHTS} cannot be read ({error}); download it again"]) from error
+        name = str(uuid.uuid4())
+        place = checkpoints / name
+        place.mkdir(parents=True)
+        torch.save(state, place / WEIGHTS)
+        private.write_progress(place, {**self.progress, "trial_id": trial_id, **progress})
+        for file in self.path.glob("*.json"):
+            shutil.copyfile(file, place / file.name)
+        return {"uuid": name, "batches": self.batches, "epochs": self.progress["epochs_trained"], "value": None}
+
+
+def settings_of(
+    checkpoint: Checkpoint, overrides: Sequence[str], seed: int | None
+) -> tuple[dict[str, Any], dict[str, Any], int]:
+    """Config, hyperparameters and seed of the checkpoint's trial, with overrides: paths are others on another machine."""
+    config = configs.override({**checkpoint.config, "hyperparameters": checkpoint.hparams}, overrides)
+    configs.check_sections(config)
+    config = configs.with_absolute_folders(config)
+    return config, config["hyperparameters"], checkpoint.seed if seed is None else seed
+
+
+def begin_from(folder: RunFolder, checkpoint: Checkpoint, *, warm: bool) -> None:
+    """Let a new run go on from a checkpoint; or, warm, begin anew with its weights."""
+    entry = checkpoint.write_to(folder.checkpoints, private.OTHER_TRIAL if warm else private.LOCAL_TRIAL)
+    where = str(checkpoint.path.absolute())
+    if warm:
+        folder.save(warm_start={**entry, "from": where})
+    else:
+        folder.save(latest=entry, checkpoints=[entry], resumed=entry, resumed_from=where)
+
+
+def score(
+    trial_class: type[Trial],
+    checkpoint: Checkpoint,
+    plan: local.TrialPlan,
+    device: torch.device,
+    distributed: core.DistributedContext,
+) -> str:
+    """Validate a checkpoint's weights, and test them if the hyperparameters say so; returns both, a line each.
+
+    Raises:
+        MismatchError: the architecture or the data are not those that it was trained with.
+    """
+
+    def build(context: pytorch.PyTorchTrialContext) -> Trial:
+        trial = trial_class(context)
+        trial.on_validation = lambda metrics: None  # type: ignore[method-assign]  # nothing is trained any more
+        return trial
+
+    with ExitStack() as stack:
+        folder = None
+        if distributed.rank == 0:
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nas-score-")))
+            folder = RunFolder.create(scratch, "score", plan.config, new_run(plan.hparams, plan.seed, {}))
+            # Determined validates where it was not validated, and saves where it was not saved.
+            entry = checkpoint.write_to(
+                folder.checkpoints, private.LOCAL_TRIAL, last_val=0, last_ckpt=checkpoint.batches
+            )
+            folder.save(latest=entry)
+        folder = distributed.broadcast(folder)
+        whole = replace(plan, length=("batches", checkpoint.batches), quiet=True)
+        trial = local.train(build, whole, device, distributed, folder)
+        if distributed.rank:
+            return ""
+        scores = [("valid", folder.metrics("validation")), ("test", folder.metrics("test"))]
+        lines = [f"{name:<12} {describe(records[-1]) or 'nothing held out'}" for name, records in scores if records]
+        about = [f"{name:<12} {value}" for name, value in trial.describe().items()]
+        return "\n".join([*about, f"{'trained':<12} {checkpoint.batches} batches", *lines])
