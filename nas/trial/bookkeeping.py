@@ -4,6 +4,7 @@ beside the weights.
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import random
@@ -37,6 +38,16 @@ def _shapes(weights: Mapping[str, Any]) -> dict[str, str]:
     """By name, with or without data parallelism."""
     tensors = {name.removeprefix("module."): value for name, value in weights.items()}
     return {name: str(tuple(value.shape)) for name, value in tensors.items() if isinstance(value, torch.Tensor)}
+
+
+def _keep_settings(saved: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """What the hyperparameters say, such as the weight decay, is not taken from a checkpoint; the state is.
+
+    Settings are what the optimiser is made with; the learning rate is left, as a schedule may have changed it.
+    """
+    settings = set(inspect.signature(type(optimizer)).parameters) - {"params", "lr"}
+    for old, group in zip(saved["param_groups"], optimizer.param_groups, strict=True):
+        old.update({name: group[name] for name in settings & group.keys()})
 
 
 class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
@@ -79,6 +90,8 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
             logger.warning("%s", note)
         for weights, model in zip(checkpoint["models_state_dict"], self._trial.context.models, strict=True):
             check_shapes(_shapes(weights), _shapes(model.state_dict()))
+        for saved, optimizer in zip(checkpoint["optimizers_state_dict"], self._trial.context.optimizers, strict=True):
+            _keep_settings(saved, optimizer)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         if state_dict["trial_id"] != self._trial_id:

@@ -153,6 +153,16 @@ def test_a_warm_start_from_another_trial(pictures: Path, whole: StubMaster) -> N
             assert (after[name] - value).abs().max() < 1e-6
 
 
+def test_a_warm_start_has_its_own_momentum_and_decay(pictures: Path, whole: StubMaster) -> None:
+    mine = {**OPTIONS, "momentum": 0.25, "weight_decay": 0.125, "train_epochs": 1}
+    changes = {"trial_id": 2, "latest_checkpoint": whole.checkpoints[-1]["uuid"], "steps_completed": 0}
+    warm = replace(master_of(pictures, whole.storage, **mine), **changes)
+    run_on(warm)
+    before, after = (checkpoint_of(each)["optimizers_state_dict"][0]["param_groups"][0] for each in (whole, warm))
+    assert (after["momentum"], after["weight_decay"]) == (0.25, 0.125)
+    assert before["momentum"] != 0.25 and before["weight_decay"] != 0.125
+
+
 def test_asha_says_how_long_to_train_and_wants_accuracy(pictures: Path, tmp_path: Path) -> None:
     master = master_of(pictures, tmp_path, ASHA, train_epochs=None)
     run_on(master)

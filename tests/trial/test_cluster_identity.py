@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from determined import core
-from support.runs import assert_invalid, master_of, run_on
+from support.runs import assert_invalid, checkpoint_of, master_of, run_on
 from support.stub_master import StubMaster
 
 from nas.core.identity import DataPart, Identity, MismatchError, check_processes
@@ -107,6 +107,15 @@ def test_a_warm_start_needs_the_same_architecture(first: StubMaster, caplog: pyt
     assert_invalid(another(first, hparams=spelt))
     (line,) = [message for message in caplog.messages if message.startswith("refused: ")]
     assert "node2_op: relu then, sigmoid now" in line and "start without its weights" in line
+
+
+@pytest.mark.parametrize("trial_id", [1, 2], ids=["continued", "warm"])
+def test_the_hyperparameters_are_the_new_ones(first: StubMaster, trial_id: int) -> None:
+    """Also those that an optimiser keeps in its state, such as the weight decay."""
+    assert checkpoint_of(first)["optimizers_state_dict"][0]["param_groups"][0]["weight_decay"] != 0.125
+    second = another(first, trial_id=trial_id, hparams={**first.hparams, "wdecay": 0.125})
+    run_on(second)
+    assert checkpoint_of(second)["optimizers_state_dict"][0]["param_groups"][0]["weight_decay"] == 0.125
 
 
 @pytest.mark.parametrize("how", ["width", "words"])
