@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import functools
 import hashlib
 import io
 import logging
@@ -27,7 +28,7 @@ from nas.core.downloads import DownloadError, MirrorError, extract_members, fetc
 from nas.core.errors import DataError
 from nas.core.files import cache_folder, sha256_of, write_atomically
 from nas.core.identity import DataPart
-from randomNAS_files.tokens import encode
+from randomNAS_files.tokens import encode, tokenise
 
 log = logging.getLogger(__name__)
 
@@ -154,6 +155,29 @@ def known_vocabulary(config: DataConfig) -> tuple[int, str]:
     return ASSUMED_WORDS, "words assumed: the corpus is not read, and data.vocabulary_size sets no limit"
 
 
+def most_tokens(config: DataConfig) -> dict[str, int]:
+    """At most so many tokens each split has, without reading your files; empty where they are not there."""
+    if config.corpus == "ptb":
+        return PTB_TOKENS
+    if config.corpus == "pydoc":
+        return _pydoc_tokens()
+    try:
+        return {
+            split: file.stat().st_size + 1 for split, file in _text_files(config).items()
+        }  # a byte a word, or a line
+    except (CorpusError, OSError):  # which the trial tells
+        return {}
+
+
+@functools.cache
+def _pydoc_tokens() -> dict[str, int]:
+    try:
+        texts = _read_pydoc(DataConfig("pydoc"))
+    except CorpusError:
+        return {}
+    return {split: sum(1 for _ in tokenise(text.decode())) for split, (_, text) in texts.items()}
+
+
 def _build(name: str, texts: _Texts, cap: int | None) -> Corpus:
     tokens = encode({split: _decode(*texts[split]) for split in SPLITS}, cap)
     ids, unseen = tokens.ids, ((split, tokens.unseen[split]) for split in ("valid", "test"))
@@ -177,17 +201,21 @@ def _decode(file: str, data: bytes) -> str:
 
 
 def _read_text(config: DataConfig) -> _Texts:
+    return {split: _read(file) for split, file in _text_files(config).items()}
+
+
+def _text_files(config: DataConfig) -> dict[str, Path]:
     folder = Path(config.data_dir or "").expanduser()
-    names = sorted(path.name for path in folder.iterdir())
-    texts = {}
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+    files = {}
     for split in SPLITS:
         # What precedes the name must not be a letter: latest.txt is no test.txt.
         matches = [name for name in names if re.fullmatch(rf"(.*[^A-Za-z0-9])?{split}\.(txt|tokens)", name)]
         if len(matches) != 1:
             rule = f"exactly one file named like {split}.txt, ptb.{split}.txt or wiki.{split}.tokens"
             raise CorpusError(f"{folder} must hold {rule}, found {matches} in {names[:20]}; rename or move files")
-        texts[split] = _read(folder / matches[0])
-    return texts
+        files[split] = folder / matches[0]
+    return files
 
 
 def _read_ptb(config: DataConfig) -> _Texts:

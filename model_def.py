@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from determined import pytorch
 
-from data import PTB_TOKENS, DataConfig, known_vocabulary, load_corpus
-from nas.core.errors import ErrorCollector
+from data import PTB_TOKENS, SPLITS, DataConfig, known_vocabulary, load_corpus, most_tokens
+from nas.core.errors import ConfigError, ErrorCollector
 from nas.core.fields import read
 from nas.core.identity import DataPart
 from nas.core.memory import MemoryEstimate
@@ -39,8 +39,8 @@ from randomNAS_files.from_config import ArchitectureConfig, from_config
 from randomNAS_files.memory import estimate
 from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
 from randomNAS_files.scoring import score_slice, score_stream
-from randomNAS_files.settings import OptimizerConfig, fits_processes
-from randomNAS_files.slices import Columns, RandomSlices, check_length, fixed_slices, shard_columns
+from randomNAS_files.settings import OptimizerConfig, fits_processes, fits_text
+from randomNAS_files.slices import Columns, RandomSlices, fixed_slices, shard_columns
 from randomNAS_files.space import SPACE
 
 logger = logging.getLogger(__name__)
@@ -70,6 +70,9 @@ class RecurrentTrial(Trial):
         self.corpus = load_corpus(self.settings.data)
         self.genotype = self.settings.genotype
         optimizer = self.settings.optimizer
+        lengths = {split: len(getattr(self.corpus, split)) for split in SPLITS}
+        if wrong := fits_text(optimizer, lengths, self.settings.run.evaluate_test, exact=True):
+            raise ConfigError(wrong)
         self.shard = shard_columns(optimizer.global_batch_size, self.rank, self.processes)
         eval_shard = shard_columns(optimizer.eval_batch_size, self.rank, self.processes)
         self.train_columns = Columns(
@@ -82,8 +85,6 @@ class RecurrentTrial(Trial):
         self.valid_columns = Columns(
             self.corpus.valid, optimizer.eval_batch_size, eval_shard, pad=True, name="hyperparameters.eval_batch_size"
         )
-        if self.settings.run.evaluate_test:  # better told now than at the end
-            check_length(self.corpus.test, optimizer.eval_batch_size, "hyperparameters.eval_batch_size")
         self._build_model()
         self.losses: list[float] = []  # of all validations, for the switch to averaging
         self.scores: list[dict[str, Any]] = []  # of random cells with the trained weights, best first
@@ -119,6 +120,10 @@ class RecurrentTrial(Trial):
         genotype = problems.catch(from_config, hparams) if isinstance(hparams, Mapping) else None
         if groups:
             problems.found += fits_processes(groups[2], processes)
+        if groups and sources:
+            problems.found += fits_text(
+                groups[2], most_tokens(sources[0]), groups[0].evaluate_test, exact=sources[0].corpus != "text"
+            )
         problems.raise_any()
         run, model, optimizer, which = groups
         return Settings(run, model, optimizer, which, genotype, sources[0])

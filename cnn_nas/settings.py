@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cnn_nas import architecture
+from cnn_nas import architecture, data_checks
 from cnn_nas.architecture import Genotype
 from cnn_nas.constraints import Constraints
 from cnn_nas.counting import NetworkSize
 from cnn_nas.from_config import ArchitectureConfig, from_config
-from cnn_nas.images.data import DataConfig, expected
+from cnn_nas.images.data import DataConfig, expected, known
 from cnn_nas.model import ModelConfig
 from nas.core.errors import ErrorCollector
 from nas.core.fields import field, read
@@ -59,6 +59,10 @@ def read_settings(hparams: Mapping[str, Any], data: Mapping[str, Any], processes
     constraints = problems.catch(Constraints.from_mapping, rules) if rules is not None else None
     if groups:
         problems.found += _fits_processes(groups[2], processes)
+    if sources:
+        problems.found += data_checks.split_problems(sources[0])
+    if groups and sources:
+        problems.found += data_checks.problems(groups[2], known(sources[0]))
     if isinstance(plain, dict):
         size = sized(groups[1], *expected(sources[0])) if groups and sources else _SOME_SIZE
         genotype = problems.catch(from_config, plain, constraints if groups and sources else None, size)

@@ -21,12 +21,13 @@ from typing import Any
 import torch
 from determined import pytorch
 
+from cnn_nas import data_checks
 from cnn_nas.counting import count_size
 from cnn_nas.fast.model import FastNetwork
 from cnn_nas.images.arrays import Images
 from cnn_nas.images.augmentation import Augmentation
 from cnn_nas.images.batches import ProcessImages, ShuffledBatches, in_order
-from cnn_nas.images.data import expected, load, training_images
+from cnn_nas.images.data import expected, known, load, training_images
 from cnn_nas.images.metrics import Classification, Regression
 from cnn_nas.memory import estimate
 from cnn_nas.model import Network, draw_path_masks
@@ -55,6 +56,9 @@ class ImageTrial(Trial):
         config = context.get_experiment_config().get("data") or {}
         self.settings = self.check(context.get_hparams(), config, self.processes)
         self.genotype, self.data = self.settings.genotype, load(self.settings.data)
+        if destroyed := data_checks.problems(self.settings.optimizer, self.data.known):
+            raise ConfigError(destroyed)
+        self.tell(data_checks.warnings(self.settings.optimizer, self.settings.model, self.data.known))
         if self.settings.run.evaluate_test and self.data.load_test is None:
             raise DataError(f"dataset {self.data.name} has no test split; add it, or leave evaluate_test out")
         self.validates = self.data.valid is not None
@@ -155,6 +159,11 @@ class ImageTrial(Trial):
             flip=optimizer.flip,
             device=device,
         )
+
+    @classmethod
+    def warnings(cls, settings: Settings) -> list[str]:
+        told = data_checks.warnings(settings.optimizer, settings.model, known(settings.data))
+        return told + data_checks.split_warnings(settings.data)
 
     @classmethod
     def global_batch_size(cls, settings: Settings) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from nas.core.fields import field
@@ -32,4 +33,24 @@ def fits_processes(config: OptimizerConfig, processes: int) -> list[str]:
         )
     if config.eval_batch_size < processes:
         problems.append(f"eval_batch_size must be at least the {processes} processes, got {config.eval_batch_size}")
+    return [f"hyperparameters.{problem}" for problem in problems]
+
+
+def fits_text(config: OptimizerConfig, tokens: Mapping[str, int], evaluate_test: bool, *, exact: bool) -> list[str]:
+    """What is wrong with batches and slices for texts of so many tokens, by split; of one left out nothing is known.
+
+    Args:
+        exact: otherwise they have at most so many, and only what is wrong for certain is told.
+    """
+    problems = []
+    sizes = [("train", "global_batch_size"), ("valid", "eval_batch_size")]
+    for split, name in [*sizes, *([("test", "eval_batch_size")] if evaluate_test else [])]:
+        size = getattr(config, name)
+        if split in tokens and size > (words := max(tokens[split] - 1, 0)):
+            problems.append(f"{name} must be at most {words}, as {split} has no more words to predict, got {size}")
+    if exact and "train" in tokens and not problems:
+        rows = (tokens["train"] - 1) // config.global_batch_size
+        if config.bptt > rows:
+            rule = f"bptt must be at most {rows}, as a column of {config.global_batch_size} in train has no more words"
+            problems.append(f"{rule}, got {config.bptt}")
     return [f"hyperparameters.{problem}" for problem in problems]

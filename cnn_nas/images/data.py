@@ -36,6 +36,7 @@ _KNOWN = {
     "digits": (10, (1, 8, 8)),
 }
 _TRAINING_IMAGES = {"cifar10": 50_000, "mnist": 60_000, "fashion_mnist": 60_000, "digits": 1_797 - 1_797 // 5}
+MIRRORLESS = ("mnist", "digits")  # a digit in the mirror is another one or none
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,13 @@ class ImageData:
             if images is not None
         }
 
+    @property
+    def known(self) -> Known:
+        """What settings are compared with; of a folder's images nobody knows whether they may be mirrored."""
+        total, classes = len(self.train) + len(self.valid or ()), len(self.classes) if self.classes else None
+        mirror = None if self.name == "folder" else self.mirror
+        return Known(total, len(self.train), self.train.shape[1:], classes, mirror)
+
     @functools.cached_property
     def test(self) -> Images:
         """The official test split, read when first asked for. Raises DataError if there is none or it is damaged."""
@@ -132,16 +140,42 @@ def expected(config: DataConfig) -> tuple[int, tuple[int, int, int]]:
     return classes or 10, (3, size, size)
 
 
-def training_images(config: DataConfig) -> int | None:
-    """How many images there are to train on, without reading any; None if only reading them would tell.
+@dataclass(frozen=True)
+class Known:
+    """What is known of images, before any is read or after; None: not yet.
 
-    Of a folder, the files with the ending of an image count.
+    Attributes:
+        total: of the training split; before a folder is read, at most so many.
+        images: of these, to train on.
+        size: height and width.
+        classes: how many; None for a regression too.
+        mirror: whether an image means the same when left and right change places; of a folder nobody knows.
     """
-    total = _TRAINING_IMAGES.get(config.dataset)
+
+    total: int | None
+    images: int | None
+    size: tuple[int, int] | None
+    classes: int | None
+    mirror: bool | None
+
+
+def known(config: DataConfig) -> Known:
+    """What can be told without reading an image. Of a folder, the files with the ending of an image count."""
+    outputs, (_, height, width) = expected(config)
+    total, size, mirror = _TRAINING_IMAGES.get(config.dataset), (height, width), config.dataset not in MIRRORLESS
     if config.dataset == "folder":
         train = Path(config.data_dir or "").expanduser() / "train"
-        total = folder_images.count_images(train) if train.is_dir() else None
-    return None if total is None else total - round(config.validation_fraction * total)
+        total = (folder_images.count_images(train) if train.is_dir() else 0) or None  # reading says what is wrong
+    images = None if total is None else total - round(config.validation_fraction * total)
+    classes = outputs if outputs > 1 else None
+    if config.dataset != "folder":
+        return Known(total, images, size, classes, mirror)
+    return Known(total, images, size if config.image_size else None, classes, None)
+
+
+def training_images(config: DataConfig) -> int | None:
+    """How many images there are to train on, without reading any; None if only reading them would tell."""
+    return known(config).images
 
 
 def load(config: DataConfig) -> ImageData:

@@ -34,7 +34,7 @@ def check(path: Path, overrides: list[str], samples: int, output: Path, batch_me
     """The lines to print, each as soon as it is known. Raises ConfigError, before any line, if the config cannot run."""
     experiment = read_experiment(path, overrides, samples)
     yield f"{path.name} can run"
-    for warning in warnings(experiment.config):
+    for warning in [*warnings(experiment.config), *experiment.warnings]:
         yield f"warning: {warning}"
     if experiment.config.get("max_restarts") != 0 and not cancels_retries(experiment.config):
         yield "note: on a cluster a run with a wrong path starts again max_restarts times; log_policies as in const.yaml help"
@@ -67,6 +67,21 @@ def _what(experiment: Experiment) -> Iterator[str]:
         yield _line("searched", ", ".join(names))
     if names:
         yield _line("", f"{len(experiment.points)} points drawn, all make sense")
+    yield from _drawn(experiment)
+
+
+def _drawn(experiment: Experiment) -> Iterator[str]:
+    """The smallest and the largest value of each searched number; names that share both share a line."""
+    by_span: dict[tuple[float, float], list[str]] = {}
+    for name, span in experiment.drawn.items():
+        by_span.setdefault(span, []).append(name)
+    for i, ((low, high), names) in enumerate(by_span.items()):
+        more = f" and {len(names) - 2} more" if len(names) > 2 else ""
+        yield _line("" if i else "drawn", f"{', '.join(names[:2])}{more}: {_number(low)} .. {_number(high)}")
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.6g}"
 
 
 def _survey(survey: SpaceSurvey) -> Iterator[str]:

@@ -108,7 +108,7 @@ def _preflight(
     findings = preflight.inspect(config, program, device, begun)
     if findings.problems:
         raise ConfigError(findings.problems)
-    for warning in warnings(config):
+    for warning in [*warnings(config), *findings.warnings]:
         console.print(f"warning: {warning}", highlight=False, markup=False, soft_wrap=True)
     return findings
 

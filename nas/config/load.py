@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.config.ranges import range_problems
 from nas.config.yaml_text import parse
 from nas.core.errors import ConfigError, ErrorCollector, unknown
 
@@ -142,6 +143,7 @@ def check(trial_class: Any, config: dict[str, Any], hparams: dict[str, Any], pro
     """Check everything that can be checked without data, and say how long to train. Raises ConfigError."""
     check_sections(config)
     problems = ErrorCollector()
+    problems.found += range_problems(config.get("hyperparameters") or {})
     settings = problems.catch(trial_class.check, hparams, config.get("data") or {}, processes)
     problems.catch(check_searcher, config, trial_class.metric_directions(settings), trial_class.metric_directions(None))
     length = problems.catch(training_length, config, settings.run.train_epochs) if settings else None

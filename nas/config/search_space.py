@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.config.ranges import power
 from nas.core.errors import ConfigError, ErrorCollector
 
 SEEDS = 2**31
@@ -147,9 +148,7 @@ def axis(name: str, spec: Mapping[str, Any]) -> Sequence[Any]:
     steps = [(low + high) / 2] if count == 1 else [low + i * (high - low) / (count - 1) for i in range(count)]
     if spec["type"] == "int":
         return [_round(step) for step in steps]
-    return (
-        [float(spec.get("base", 10.0)) ** step for step in steps] if spec["type"] == "log" else list(map(float, steps))
-    )
+    return [power(spec.get("base", 10.0), step) for step in steps] if spec["type"] == "log" else list(map(float, steps))
 
 
 def _axes(space: Mapping[str, Mapping[str, Any]]) -> dict[str, Sequence[Any]]:
@@ -190,7 +189,7 @@ def _draw(spec: Mapping[str, Any], random: np.random.RandomState) -> Any:
     if spec["type"] == "int":
         return int(low) + int(random.randint(int(high) - int(low) + 1, dtype=np.int64))
     value = low + (high - low) * float(random.random_sample())
-    return float(spec.get("base", 10.0)) ** value if spec["type"] == "log" else value
+    return power(spec.get("base", 10.0), value) if spec["type"] == "log" else value
 
 
 def _round(value: float) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 
 from nas.config import load as configs
 from nas.config.entrypoint import Entrypoint
+from nas.config.ranges import range_problems, range_warnings
 from nas.core.errors import ConfigError
 from nas.core.program import command
 from nas.engine.placement import visible_gpus
@@ -37,6 +38,7 @@ class Findings:
     unit: str  # epochs or batches
     length: int  # units of a full training
     memory: int | None  # bytes that the largest of the first trials is estimated to need, if that is known
+    warnings: list[str]  # what the trial takes and a user hardly means
 
 
 def inspect(
@@ -72,30 +74,34 @@ def main() -> None:
     from nas.trial.local import choose_device
 
     problems: list[str] = []
+    warnings: list[str] = []
     chosen, unit, length, memory = "cpu", "epochs", 0, None
     try:
         chosen = choose_device(question["device"]).type
-        unit, length, memory = _training(
+        unit, length, memory, warnings = _training(
             question["config"], question["trial"], Path(question["folder"]), question["begun"]
         )
     except ConfigError as error:
         problems = error.problems
     gpus = visible_gpus(torch.cuda.device_count()) if chosen == "cuda" else []
-    print(json.dumps(asdict(Findings(problems, chosen, gpus, unit, length, memory))))
+    print(json.dumps(asdict(Findings(problems, chosen, gpus, unit, length, memory, warnings))))
 
 
 def _training(
     config: dict[str, Any], trial: str | None, folder: Path, begun: list[dict[str, Any]]
-) -> tuple[str, int, int | None]:
-    """Unit and length of a training, and memory. Raises ConfigError."""
+) -> tuple[str, int, int | None, list[str]]:
+    """Unit and length of a training, memory, and warnings. Raises ConfigError."""
     if trial is None:  # a program that cannot be asked, and checks itself
-        return *configs.training_length(config, config["hyperparameters"].get("train_epochs")), None
+        hparams = config["hyperparameters"]
+        if wrong := range_problems(hparams):
+            raise ConfigError(wrong)
+        return *configs.training_length(config, hparams.get("train_epochs")), None, range_warnings(hparams)
     from nas.trial.inspection import check_begun, memory_of
     from nas.trial.inspection import inspect as inspect_trials
 
     experiment = inspect_trials(config, "", SAMPLES, folder=folder)
     check_begun(experiment, begun)
-    return *experiment.length, max(memory_of(experiment, POINTS), default=None)
+    return *experiment.length, max(memory_of(experiment, POINTS), default=None), experiment.warnings
 
 
 if __name__ == "__main__":

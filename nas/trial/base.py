@@ -129,6 +129,11 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         return None
 
     @classmethod
+    def warnings(cls, settings: Any) -> list[str]:
+        """What these settings allow and a user hardly means, a sentence each; `check` refuses what can only be a mistake."""
+        return []
+
+    @classmethod
     def global_batch_size(cls, settings: Any) -> int | None:
         """Of the settings; None if the trial has none to vary."""
         return None
@@ -173,6 +178,11 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         said = {name: value for name, value in hparams.items() if value is not None}
         found = Identity(self.architecture(settings), self.data_parts(), self.seed, said, versions, self.space)
         return Identity.from_json(found.to_json())  # lists for tuples, as what it is compared with
+
+    def tell(self, warnings: Sequence[str]) -> None:
+        """Log what the user should know, once for all processes."""
+        for warning in warnings if self.rank == 0 else ():
+            logger.warning("%s", warning)
 
     def train_step(self, batch: Any, epoch: int, index: int) -> dict[str, float]:
         """Train on one batch, the one of that index over the whole run; returns host numbers only."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 from nas.config import load as configs
 from nas.config.entrypoint import Entrypoint, processes_of, resolve
+from nas.config.ranges import range_problems, range_warnings
 from nas.config.rules import refusals
 from nas.config.search_space import SampledTrial, search_space, trial_sampler
 from nas.core.errors import ConfigError, ErrorCollector
@@ -36,6 +37,8 @@ class Experiment:
         points: the trial's settings at points of the search space, one if nothing is searched.
         searched: names of the hyperparameters that a searcher chooses.
         survey: samples of the space that is searched, if the trial can tell.
+        drawn: the smallest and the largest value of each searched number, over all points.
+        warnings: what can run and is hardly meant, a sentence each.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Experiment:
     points: list[Any]
     searched: list[str]
     survey: SpaceSurvey | None
+    drawn: dict[str, tuple[float, float]]
+    warnings: list[str]
 
 
 def read_experiment(path: Path, overrides: list[str], samples: int) -> Experiment:
@@ -75,6 +80,7 @@ def inspect(
         config_path, folder: where to look for the program, see `nas.config.entrypoint.resolve`.
     """
     problems = ErrorCollector()
+    problems.found += range_problems(config["hyperparameters"])
     entrypoint = problems.catch(_entrypoint, config.get("entrypoint"), config_path, folder)
     processes = problems.catch(processes_of, config, entrypoint) or 1
     seed = problems.catch(configs.experiment_seed, config) or 0
@@ -92,7 +98,9 @@ def inspect(
     problems.raise_any()
     points, length = read
     name = str(config.get("name") or name)
-    return Experiment(name, config, entrypoint, trial, processes, length, points, searched, survey)
+    warnings = range_warnings(config["hyperparameters"]) + _counted([trial.warnings(point) for point in points])
+    spans = _spans(drawn)
+    return Experiment(name, config, entrypoint, trial, processes, length, points, searched, survey, spans, warnings)
 
 
 def memory_of(experiment: Experiment, points: int) -> list[int]:
@@ -164,8 +172,7 @@ def _check_points(
     covered: tuple[str, ...],
 ) -> tuple[list[Any], tuple[str, int]]:
     """The trial's settings at each point, and how long it trains."""
-    found: Counter[str] = Counter()
-    settings, length = [], ("epochs", 0)
+    found, settings, length = [], [], ("epochs", 0)
     for point in points:
         hparams = {name: value for name, value in point.items() if name not in covered}
         problems = ErrorCollector()
@@ -173,11 +180,27 @@ def _check_points(
         problems.catch(configs.check_searcher, config, trial.metric_directions(read), trial.metric_directions(None))
         if read:
             length = problems.catch(configs.training_length, config, read.run.train_epochs) or length
-        found.update(set(problems.found))
+        found.append(problems.found)
         settings.append(read)
-    if found:
-        raise ConfigError(
-            problem if times == len(points) else f"{problem} (at {times} of {len(points)} points drawn)"
-            for problem, times in found.items()
-        )
+    if any(found):
+        raise ConfigError(_counted(found))
     return settings, length
+
+
+def _counted(found: Sequence[Sequence[str]]) -> list[str]:
+    """What was found at each point, each sentence once, with the number of points if it does not hold for all of them."""
+    times = Counter(sentence for sentences in found for sentence in dict.fromkeys(sentences))
+    return [
+        sentence if count == len(found) else f"{sentence} (at {count} of {len(found)} points drawn)"
+        for sentence, count in times.items()
+    ]
+
+
+def _spans(points: Sequence[SampledTrial]) -> dict[str, tuple[float, float]]:
+    """The smallest and the largest value of each searched number."""
+    spans = {}
+    for name in points[0].chosen:
+        values = [point.chosen[name] for point in points]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            spans[name] = (min(values), max(values))
+    return spans

@@ -27,6 +27,7 @@ from nas.check import picture
 from nas.cli import main
 from nas.config import load as configs
 from nas.config.entrypoint import LAUNCHER, resolve
+from nas.config.search_space import trial_sampler
 from nas.core import memory
 from nas.core.errors import ConfigError
 from nas.core.survey import wilson_interval
@@ -126,6 +127,39 @@ def test_a_named_architecture_is_told_with_its_size(capsys: pytest.CaptureFixtur
     code, out, _ = run(capsys, path, *sets(*SMALL, "hyperparameters.arch_to_use=DARTS_V1"))
     counts = count(SPACE.by_name("DARTS_V1"), init_channels=4, layers=3, classes=10, input_size=(1, 28, 28))
     assert code == 0 and f"{counts.parameters:,} parameters" in out and f"{counts.macs:,} MACs" in out
+
+
+def test_the_smallest_and_largest_of_each_searched_number_are_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    searched = {
+        "learning_rate": "{type: log, base: 10, minval: -3, maxval: -1}",
+        "weight_decay": "{type: double, minval: 1, maxval: 2}",
+        "momentum": "{type: categorical, vals: [0.5, 0.75]}",
+        "flip": "{type: categorical, vals: [false]}",
+    }
+    pairs = [f"hyperparameters.{name}={spec}" for name, spec in searched.items()]
+    path = ROOT / "cnn_nas" / "digits.yaml"
+    config = configs.override(configs.load(path), pairs)
+    trials = trial_sampler(config, configs.experiment_seed(config))
+    drawn = [trials.next_trial().hparams for _ in range(20)]
+    code, out, _ = run(capsys, path, *sets(*pairs), "--samples", 20, "--output", tmp_path)
+    assert code == 0
+    for name in ("learning_rate", "weight_decay", "momentum"):
+        values = [point[name] for point in drawn]
+        assert f" {name}: {min(values):.6g} .. {max(values):.6g}\n" in out
+    assert "flip: " not in out
+
+
+def test_what_is_hardly_meant_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path, odd = ROOT / "cnn_nas" / "digits.yaml", "hyperparameters.cutout_length={type: categorical, vals: [0, 6]}"
+    code, out, _ = run(
+        capsys, path, *sets(odd, "data.validation_fraction=0.003"), "--samples", 20, "--output", tmp_path
+    )
+    warnings = [line for line in out.splitlines() if line.startswith("warning: ")]
+    assert code == 0 and any("cutout_length 6 leaves" in line and "of 20 points drawn)" in line for line in warnings)
+    assert any("fewer than the 10 classes" in line and "points" not in line for line in warnings)
+    assert "warning" not in run(capsys, path)[1]
 
 
 def test_without_matplotlib_there_is_text(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -268,6 +302,27 @@ def test_all_problems_are_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("name", "assignment", "says"),
     [
+        (
+            "cnn_nas/digits.yaml",
+            "hyperparameters.cutout_length=16",
+            "cutout_length must be below 8, the longer side of",
+        ),
+        ("cnn_nas/digits.yaml", "hyperparameters.crop_padding=16", "crop_padding must be below 8, the shorter side of"),
+        ("cnn_nas/digits.yaml", "hyperparameters.flip=true", "flip must be false, as a digit in the mirror"),
+        ("cnn_nas/mnist.yaml", "hyperparameters.flip={type: categorical, vals: [true, false]}", "20 points drawn)"),
+        ("cnn_nas/digits.yaml", "hyperparameters.global_batch_size=1295", "must be at most 1294, the number of images"),
+        ("cnn_nas/digits.yaml", "data.validation_fraction=0.0001", "of 1,438 it leaves none to validate"),
+        ("cnn_nas/kirigami.yaml", "hyperparameters.cutout_length=80", "cutout_length must be below 80"),
+        ("cnn_nas/folder.yaml", "hyperparameters.cutout_length=32", "the images of 32 x 32 pixels, got 32"),
+        ("train_one_arch.yaml", "hyperparameters.global_batch_size=1000000", "must be at most 929588, as train has no"),
+        ("train_one_arch.yaml", "hyperparameters.eval_batch_size=80000", "must be at most 73759, as valid has no more"),
+        ("train_one_arch.yaml", "hyperparameters.bptt=100000", "hyperparameters.bptt must be at most"),
+        (
+            "quickstart.yaml",
+            "hyperparameters.eval_batch_size=20000",
+            "as valid has no more words to predict, got 20000",
+        ),
+        ("random.yaml", "hyperparameters.alpha={type: log, base: 10, minval: 1e-4, maxval: 0.1}", "draw 1.0002 .. 1.2"),
         ("adaptive.yaml", "resources.slots_per_trial=5", "global_batch_size must be a multiple of the 5 processes"),
         ("adaptive.yaml", "searcher.metric=r2", "'r2' is not reported"),
         ("adaptive.yaml", "searcher.metric=top1_acc", "did you mean top1_accuracy"),

@@ -222,6 +222,8 @@ EDGES = DARTS_V2.to_hparams()
         ({"foo": 1}, ["hyperparameters.foo"]),
         ({"arch_to_use": None, **EDGES, "normal_node1_edge1": 4}, ["normal_node1_edge1 must be 0..1, got 4"]),
         ({"train_epochs": None}, ["train_epochs"]),
+        ({"cutout_length": 8}, ["cutout_length must be below 8"]),
+        ({"crop_padding": 8, "global_batch_size": 69}, ["crop_padding must be below 8", "must be at most 68"]),
         (
             {"arch_to_use": None, **EDGES, "constraints": RULES},
             ["constraints.operations: normal_node4_edge2_op is dil_conv_3x3", "constraints.reduce: skip_connect 3"],
@@ -244,6 +246,17 @@ def test_invalid_hyperparameters_are_reported_before_data_is_read(
     assert_invalid(master_of(pictures, tmp_path, **hparams))
     for text in expected:
         assert any(text in message for message in caplog.messages), caplog.messages
+
+
+def test_images_that_are_only_known_once_read_are_asked_too(
+    pictures: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without image_size nobody knows how large they are before."""
+    master = master_of(pictures, tmp_path, cutout_length=16, crop_padding=8)
+    del master.config["data"]["image_size"]
+    assert_invalid(master)
+    for says in ("cutout_length must be below 8", "crop_padding must be below 8"):
+        assert any(says in message for message in caplog.messages)
 
 
 def test_a_batch_larger_than_the_data_is_an_invalid_hyperparameter(

@@ -137,6 +137,8 @@ BAD: dict[str, tuple[list[str], list[str]]] = {
     "no script": (["entrypoint=python3 no_such.py"], ["no_such.py"]),
     "unknown sampler": (["--sampler", "tpee"], ["tpee", "tpe"]),
     "sampler without use": (["searcher={name: single, metric: loss}", "--sampler", "tpe"], ["--sampler", "single"]),
+    "bounds that are values": (["hyperparameters.alpha={type: log, base: 10, minval: 1e-4, maxval: 0.1}"], ["1.0002"]),
+    "a batch larger than the data": (["hyperparameters.global_batch_size=5000"], ["global_batch_size must be at most"]),
     "a search for the worst": (
         ["searcher.smaller_is_better=false"],
         ["smaller_is_better must be true for metric loss"],

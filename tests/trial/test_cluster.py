@@ -291,6 +291,7 @@ def forbid_reading(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"foo": 1}, "hyperparameters.foo"),
         ({"arch_to_use": None, "node1_op": "relu", "node1_edge": 4}, "node1_edge"),
         ({"train_epochs": None}, "train_epochs"),
+        ({"global_batch_size": 5000}, "hyperparameters.global_batch_size must be at most"),
     ],
 )
 def test_invalid_hyperparameters_are_reported_before_data_is_read(
@@ -306,8 +307,19 @@ def test_invalid_hyperparameters_are_reported_before_data_is_read(
     assert any(expected in message for message in caplog.messages)
 
 
+def test_bounds_that_were_meant_as_values_are_refused_by_the_trial_too(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A master draws from them without a word; the trial sees both the draw and the range."""
+    forbid_reading(monkeypatch)
+    master = master_of(corpus, tmp_path, learning_rate=1.1)
+    master.config["hyperparameters"]["learning_rate"] = {"type": "log", "base": 10, "minval": 1e-4, "maxval": 1e-1}
+    assert_invalid(master)
+    assert any("draw 1.0002 .. 1.2589" in message for message in caplog.messages)
+
+
 def test_a_batch_larger_than_the_corpus_is_an_invalid_hyperparameter(
     corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert_invalid(master_of(corpus, tmp_path, global_batch_size=5000))
+    assert_invalid(master_of(corpus, tmp_path, global_batch_size=700))
     assert any("global_batch_size" in message for message in caplog.messages)
