@@ -16,8 +16,7 @@ from randomNAS_files.model import LanguageModel, activation_penalty
 
 TIME, COLUMNS, WORDS = 35, 16, 50  # each word many times in a slice
 RATES = {"dropout": 0.5, "dropouth": 0.2, "dropoutx": 0.4, "dropouti": 0.1, "dropoute": 0.25}
-NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-DEVICES = ["cpu", pytest.param("cuda", marks=NO_GPU)]
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 
 # What adds to places that may coincide, in an order that a GPU decides: the operations in the documentation of
 # torch.use_deterministic_algorithms that a language model could meet.
@@ -86,7 +85,7 @@ def test_torch_knows_of_nothing_that_varies_from_run_to_run(device: str, fast: b
     assert_same_bits(*(train(device, fast, steps=3) for _ in range(2)))
 
 
-@NO_GPU
+@pytest.mark.gpu
 @pytest.mark.parametrize("fast", [True, False])
 def test_a_wide_model_trains_to_the_same_bits_on_a_gpu(fast: bool) -> None:
     assert_same_bits(*(train("cuda", fast, steps=8, hidden=850) for _ in range(2)))
