@@ -38,7 +38,7 @@ class Findings:
     unit: str  # epochs or batches
     length: int  # units of a full training
     memory: int | None  # bytes that the largest of the first trials is estimated to need, if that is known
-    warnings: list[str]  # what the trial takes and a user hardly means
+    warnings: list[str]  # what the trial takes and a user hardly means; what differs from when trials began
 
 
 def inspect(
@@ -100,8 +100,8 @@ def _training(
     from nas.trial.inspection import inspect as inspect_trials
 
     experiment = inspect_trials(config, "", SAMPLES, folder=folder)
-    check_begun(experiment, begun)
-    return *experiment.length, max(memory_of(experiment, POINTS), default=None), experiment.warnings
+    told = [*experiment.warnings, *check_begun(experiment, begun)]
+    return *experiment.length, max(memory_of(experiment, POINTS), default=None), told
 
 
 if __name__ == "__main__":

@@ -161,6 +161,12 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         genotype = settings.genotype
         return genotype.to_json() if hasattr(genotype, "to_json") else genotype
 
+    @classmethod
+    def versions(cls) -> dict[str, str]:
+        """Of the code (a digest) and of the libraries that decide results."""
+        code = code_digest(["nas", cls.__module__, cls.space])
+        return {"code": code, "torch": str(torch.__version__), "numpy": np.__version__}
+
     def data_parts(self) -> dict[str, DataPart]:
         """What was read of the data that decides weights and validations, by name such as "train".
 
@@ -173,10 +179,8 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         """What this trial's weights belong to, the same on every process."""
         hparams, config = self.context.get_hparams(), private.experiment_config(self.context)
         settings = self.check(hparams, config.get("data") or {}, self.processes)
-        code = code_digest(["nas", type(self).__module__, self.space])
-        versions = {"code": code, "torch": str(torch.__version__), "numpy": np.__version__}
         said = {name: value for name, value in hparams.items() if value is not None}
-        found = Identity(self.architecture(settings), self.data_parts(), self.seed, said, versions, self.space)
+        found = Identity(self.architecture(settings), self.data_parts(), self.seed, said, self.versions(), self.space)
         return Identity.from_json(found.to_json())  # lists for tuples, as what it is compared with
 
     def tell(self, warnings: Sequence[str]) -> None:

@@ -109,26 +109,34 @@ def memory_of(experiment: Experiment, points: int) -> list[int]:
     return [estimate.total for estimate in found if estimate is not None]
 
 
-def check_begun(experiment: Experiment, begun: Iterable[Mapping[str, Any]]) -> None:
-    """Raises ConfigError if the hyperparameters of trials that have begun now mean another architecture, such as by an edit
-    of `genotypes.py`: the experiment would go on with results of both.
+def check_begun(experiment: Experiment, begun: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Whether the hyperparameters of trials that have begun still mean the same architectures; returns what should be told.
+
+    An edit of `genotypes.py` could change that, and the experiment would go on with results of both.
 
     Args:
         begun: see `nas.runs.run_folder.begun_trials`.
+
+    Raises:
+        ConfigError: an architecture has changed.
     """
     trial, data = experiment.trial, experiment.config.get("data") or {}
     problems: dict[str, list[int]] = {}  # with the trials that have it
+    notes: dict[str, list[int]] = {}
     for each in begun:
-        then = Identity(each["architecture"], space=trial.space)
+        then = Identity(each["architecture"], versions=each.get("versions") or {}, space=trial.space)
         try:
             settings = trial.check(each["hyperparameters"], data, experiment.processes)
-            now = Identity(trial.architecture(settings), space=trial.space)
-            check_resume(then, Identity.from_json(now.to_json()), "the experiment")
+            now = Identity(trial.architecture(settings), versions=trial.versions(), space=trial.space)
+            note = check_resume(then, Identity.from_json(now.to_json()), "the experiment")
+            if note:
+                notes.setdefault(note, []).append(each["number"])
         except ConfigError as error:
             for problem in error.problems:
                 problems.setdefault(problem, []).append(each["number"])
     if problems:
         raise ConfigError(f"trial {_numbers(trials)}: {problem} (--new)" for problem, trials in problems.items())
+    return [f"trial {_numbers(trials)}: {note}" for note, trials in notes.items()]
 
 
 def _numbers(trials: list[int]) -> str:

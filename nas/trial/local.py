@@ -219,7 +219,8 @@ def train(
         _check_identity(trial, folder)
         if chief:
             folder.rewind()
-            folder.save(status="running", identity=trial.identity.to_json(only=("architecture", "data", "space")))
+            belongs = trial.identity.to_json(only=("architecture", "data", "space", "versions"))
+            folder.save(status="running", identity=belongs)
             core_context.train.set_metadata(trial.describe())
         recorder = CheckpointRecorder(folder, trial, train_context) if chief else None
         try:

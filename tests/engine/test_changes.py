@@ -74,8 +74,13 @@ def test_what_the_yaml_names_must_be_what_it_was(desk: Desk) -> None:
     assert "Traceback" not in err and record(desk.folder) == known and curves(desk.folder) == trained
     text.write_text(original)
 
+    with genotypes.open("a") as file:
+        file.write("# another comment\n")
     code, out, err = desk.run(str(desk.config))
     assert (code, err) == (0, ""), out
+    (told,) = [line for line in out.splitlines() if " then, " in line]
+    assert told.startswith("warning: trial 0: the experiment was written with other settings: code: ")
+    assert "torch" not in told and "numpy" not in told
     assert [trial[7] for trial in record(desk.folder)] == ["completed", "completed"]
     assert [len(curve) for curve in curves(desk.folder)] == [30, 30]
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from support.runs import (
+    DEADLINE,
     HARD,
     IMAGES,
     RECURRENT,
@@ -30,6 +31,7 @@ from support.runs import (
     run_on,
     state_of,
     stopped_after,
+    torchrun,
 )
 from support.stub_master import StubMaster
 
@@ -170,6 +172,28 @@ def test_a_warm_start_that_is_killed_before_its_first_checkpoint(
     assert_same(state_of(again.checkpoint()), state_of(whole.checkpoint()))
     left = {path.name for path in (copy / "checkpoints").iterdir()}
     assert again.read("run.json")["warm_start"]["uuid"] not in left, "its own checkpoints take its place"
+
+
+def test_two_processes(pair: tuple[Laptop, Run, StubMaster, Kind], tmp_path: Path) -> None:
+    """They score together, and go on together, with what one process wrote there."""
+    laptop, straight, master, kind = pair
+    folder, mine = downloaded(master, tmp_path), Laptop(tmp_path / "experiments", laptop.data, kind)
+    if kind is RECURRENT:  # its three columns cannot be shared
+        process = torchrun(here(mine, "--resume", str(folder)), kind)
+        _, err = process.communicate(timeout=DEADLINE)
+        assert process.returncode != 0 and mine.left() == []
+        assert "global_batch_size must be a multiple of the 2 processes, got 3" in err
+        return
+    outs = []
+    for way in ("--score", "--resume"):
+        process = torchrun(here(mine, way, str(folder)), kind)
+        out, err = process.communicate(timeout=DEADLINE)
+        assert process.returncode == 0, err
+        outs.append(out)
+    assert numbers(outs[0], "valid") == pytest.approx(rounded(master.validations()[-1].metrics), abs=2e-4)
+    run = Run(0, outs[1], "", mine.newest())
+    assert run.read("run.json")["status"] == "completed"  # with batch norms of half a batch, so with other numbers
+    assert run.values("validation", "batches") == straight.values("validation", "batches")[2:]
 
 
 @pytest.fixture(scope="module")
