@@ -9,7 +9,7 @@ arXiv 1603.06560).
            [(0, 1, 5.2), (1, 1, 5.0), (2, "error")])
 
 says for each event whether the trial stops and which trial is created, in which bracket: so that the record of a master can
-be compared, decision by decision.
+be compared, decision by decision. `Asha` decides, for `replay` and for `nas run` alike.
 """
 
 from __future__ import annotations
@@ -52,11 +52,15 @@ class Bracket:
 
 @dataclass
 class RungState:
-    """Where a trial is in its bracket: the rung that it is to reach, and the values with which it reached those before."""
+    """Where a trial is in its bracket: the rung that it is to reach, and the values with which it reached those before.
+
+    Nobody on a master remembers that a trial was stopped: one that goes on may be stopped, and replaced, once more.
+    """
 
     rung: int = 0
     values: list[tuple[int, float]] = field(default_factory=list)  # (rung, metric), smaller is better
-    stopped: bool = False
+    stopped: bool = False  # by the last event
+    departures: int = 0  # stops and errors so far
 
 
 def brackets(searcher: Mapping[str, Any]) -> list[Bracket]:
@@ -127,40 +131,6 @@ _L7 = 1.479819860511658591e-01
 _LN2_HIGH, _LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10
 
 
-def validated(
-    state: RungState,
-    bracket: Bracket,
-    divisor: float,
-    others: Mapping[int, Sequence[float]],
-    time: float,
-    metric: float,
-) -> RungState:
-    """Where a trial is after a validation.
-
-    Args:
-        state: where it was.
-        others: by rung, the sorted values of all trials that reached it before, this one's included.
-        time: of the validation, in units of the time metric.
-        metric: smaller is better; NaN is worse than any number.
-    """
-    values = list(state.values)
-    metric = NOT_FINITE if math.isnan(metric) else metric
-    for rung in range(state.rung, len(bracket.rungs)):
-        if int(time) < bracket.rungs[rung]:
-            return RungState(rung, values)
-        place = bisect_left(others.get(rung, ()), metric)
-        values.append((rung, metric))
-        top = rung == len(bracket.rungs) - 1
-        if top or place >= max(int((len(others.get(rung, ())) + 1) / divisor), 1):
-            return RungState(rung, values, stopped=True)
-    raise AssertionError("a bracket has at least one rung")
-
-
-def failed(state: RungState) -> RungState:
-    """Where a trial is after an error."""
-    return RungState(state.rung, [*state.values, (state.rung, FAILED_METRIC)], stopped=True)
-
-
 @dataclass(frozen=True)
 class Decision:
     """What an event leads to: whether its trial stops, and the (trial, bracket) that is created in exchange."""
@@ -170,48 +140,77 @@ class Decision:
 
 
 class Asha:
-    """A whole search in memory. Trials are numbered from 0 in the order of their creation."""
+    """A whole search in memory. Trials are numbered from 0 in the order of their creation.
 
-    def __init__(self, searcher: Mapping[str, Any]) -> None:
+    Args:
+        searcher: the config's section.
+        trials: the bracket and the state of each trial of a search that goes on; None starts one with its initial trials.
+    """
+
+    def __init__(self, searcher: Mapping[str, Any], trials: Iterable[tuple[int, RungState]] | None = None) -> None:
         self.brackets = brackets(searcher)
         self.divisor = float(searcher.get("divisor") or DEFAULTS["divisor"])
         self._sign = 1 if searcher.get("smaller_is_better", True) is not False else -1
-        self._values: list[dict[int, list[float]]] = [{} for _ in self.brackets]
-        self._states: list[RungState] = []
+        self._values: list[dict[int, list[float]]] = [{} for _ in self.brackets]  # by bracket and rung, sorted
+        self.states: list[RungState] = []
         self.bracket_of: list[int] = []
-        for i, bracket in enumerate(self.brackets):
-            for _ in range(bracket.initial):
-                self._create(i)
+        for bracket, state in [] if trials is None else trials:
+            self._add(bracket, state)
+        if trials is None:
+            self._create_missing()
+
+    def missing(self) -> list[int]:
+        """The brackets of the trials that should be created now, in order."""
+        departures, created = [0] * len(self.brackets), [0] * len(self.brackets)
+        for i, state in zip(self.bracket_of, self.states, strict=True):
+            departures[i] += state.departures
+            created[i] += 1
+        return [
+            i for i, bracket in enumerate(self.brackets) for _ in range(bracket.created(departures[i]) - created[i])
+        ]
 
     def validated(self, trial: int, time: float, metric: float) -> Decision:
-        """A validation at `time`."""
-        i = self.bracket_of[trial]
-        before = self._states[trial]
-        after = validated(before, self.brackets[i], self.divisor, self._values[i], time, self._sign * metric)
-        return self._move(trial, before, after)
+        """A validation at `time`, in units of the time metric. A metric that is not finite is worse than any number."""
+        before = self.states[trial]
+        bracket, others = self.brackets[self.bracket_of[trial]], self._values[self.bracket_of[trial]]
+        value = self._sign * metric if math.isfinite(metric) else NOT_FINITE
+        values, rung, stopped = [*before.values], before.rung, False
+        while not stopped and int(time) >= bracket.rungs[rung]:
+            place = bisect_left(others.get(rung, ()), value)
+            values.append((rung, value))
+            top = rung == len(bracket.rungs) - 1
+            stopped = top or place >= max(int((len(others.get(rung, ())) + 1) / self.divisor), 1)
+            rung += not stopped
+        return self._move(trial, RungState(rung, values, stopped, before.departures + stopped))
 
     def failed(self, trial: int) -> Decision:
         """An error after all restarts."""
-        before = self._states[trial]
-        return self._move(trial, before, failed(before))
+        before = self.states[trial]
+        values = [*before.values, (before.rung, FAILED_METRIC)]
+        return self._move(trial, RungState(before.rung, values, True, before.departures + 1))
 
     def left(self, trial: int) -> Decision:
         """An end that nobody asked for: invalid hyperparameters, or less training than `max_time`. Nothing replaces it."""
         return Decision(stop=False, created=None)
 
-    def _move(self, trial: int, before: RungState, after: RungState) -> Decision:
-        i = self.bracket_of[trial]
-        for rung, value in after.values[len(before.values) :]:
-            insort(self._values[i].setdefault(rung, []), value)
-        self._states[trial] = after
-        if not after.stopped or self.bracket_of.count(i) >= self.brackets[i].trials:
-            return Decision(after.stopped, None)
-        return Decision(after.stopped, (self._create(i), i))
+    def _move(self, trial: int, after: RungState) -> Decision:
+        self._count(self.bracket_of[trial], after.values[len(self.states[trial].values) :])
+        self.states[trial] = after
+        created = self._create_missing()
+        return Decision(after.stopped, created[0] if created else None)
 
-    def _create(self, bracket: int) -> int:
+    def _create_missing(self) -> list[tuple[int, int]]:
+        return [(self._add(bracket, RungState()), bracket) for bracket in self.missing()]
+
+    def _add(self, bracket: int, state: RungState) -> int:
         self.bracket_of.append(bracket)
-        self._states.append(RungState())
-        return len(self.bracket_of) - 1
+        self.states.append(state)
+        self._count(bracket, state.values)
+        return len(self.states) - 1
+
+    def _count(self, bracket: int, values: Iterable[tuple[int, float]]) -> None:
+        for rung, value in values:
+            insort(self._values[bracket].setdefault(rung, []), value)
 
 
 Event = tuple[int, float, float] | tuple[int, str]

@@ -1,20 +1,19 @@
 """What a Determined 0.38.1 master's searcher does: how many trials there are at each moment, and which of them stop.
 
-`Searcher` says how many; `AshaPruner` makes the decisions of `asha.py` an Optuna pruner. All they depend on lies in the study.
+`Searcher` says how many; `AshaPruner` lets `asha.Asha` decide for the trials of an Optuna study, where all it depends on lies.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from nas.config.search_space import grid_size
 from nas.engine import asha
-from nas.engine.asha import DEFAULTS, FAILED_METRIC, NOT_FINITE, Bracket, RungState
+from nas.engine.asha import DEFAULTS, FAILED_METRIC, Asha, Bracket, RungState
 from nas.runs.study_schema import BRACKET, RUNG_STATE
 
 ASHA = ("adaptive_asha", "async_halving")
@@ -59,15 +58,10 @@ class Searcher:
 
     def missing(self, trials: Sequence[FrozenTrial]) -> list[int]:
         """The brackets of the trials that should be created now, in order."""
-        wanted: list[int] = []
-        for i, bracket in enumerate(self.brackets):
-            members = [trial for trial in trials if trial.user_attrs[BRACKET] == i]
-            wanted += [i] * (bracket.created(sum(map(self._departed, members))) - len(members))
-        return wanted
-
-    def _departed(self, trial: FrozenTrial) -> bool:
-        """Whether another trial replaces it. Under ASHA only after a stop or an error, not after invalid hyperparameters."""
-        return rung_state(trial)[0].stopped if self.pruner else trial.state.is_finished()
+        if self.pruner is not None:
+            return self.pruner.search(trials).missing()
+        ended = sum(trial.state.is_finished() for trial in trials)
+        return [0] * (self.brackets[0].created(ended) - len(trials))
 
     @property
     def initial(self) -> int:
@@ -94,8 +88,13 @@ class AshaPruner(optuna.pruners.BasePruner):
     """
 
     def __init__(self, searcher: Mapping[str, Any]) -> None:
+        self._searcher = searcher
         self.brackets: list[Bracket] = asha.brackets(searcher)
         self.divisor = float(searcher.get("divisor") or DEFAULTS["divisor"])
+
+    def search(self, trials: Iterable[FrozenTrial]) -> Asha:
+        """The search that the trials of a study are in, by number."""
+        return Asha(self._searcher, ((trial.user_attrs[BRACKET], rung_state(trial)[0]) for trial in trials))
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
         """Whether the trial stops after its last intermediate value."""
@@ -103,36 +102,24 @@ class AshaPruner(optuna.pruners.BasePruner):
         state, seen = rung_state(trial)
         if step is None or step <= seen or state.stopped:
             return state.stopped
-        value = trial.intermediate_values[step]
-        if study.direction == optuna.study.StudyDirection.MAXIMIZE:
-            value = -value
-        bracket = trial.user_attrs[BRACKET]
-        others = self._values(study.get_trials(deepcopy=False), bracket)
-        after = asha.validated(
-            state, self.brackets[bracket], self.divisor, others, step, value if math.isfinite(value) else NOT_FINITE
-        )
-        _write(study, trial, after, step)
-        return after.stopped
+        search = self.search(study.get_trials(deepcopy=False))
+        decision = search.validated(trial.number, step, trial.intermediate_values[step])
+        _write(study, trial, search.states[trial.number], step)
+        return decision.stop
 
     def fail(self, study: optuna.Study, trial: FrozenTrial) -> None:
         """The trial failed after all its restarts."""
         state, seen = rung_state(trial)
         if not state.stopped:
-            _write(study, trial, asha.failed(state), seen)
+            search = self.search(study.get_trials(deepcopy=False))
+            search.failed(trial.number)
+            _write(study, trial, search.states[trial.number], seen)
 
     def at_top(self, trial: FrozenTrial) -> bool:
         """Whether the trial was stopped because it went all the way."""
         state, _ = rung_state(trial)
         rungs = self.brackets[trial.user_attrs[BRACKET]].rungs
         return state.stopped and state.rung == len(rungs) - 1 and state.values[-1][1] != FAILED_METRIC
-
-    def _values(self, trials: Iterable[FrozenTrial], bracket: int) -> dict[int, list[float]]:
-        found: dict[int, list[float]] = {}
-        for trial in trials:
-            if trial.state != TrialState.WAITING and trial.user_attrs.get(BRACKET) == bracket:
-                for rung, value in rung_state(trial)[0].values:
-                    found.setdefault(rung, []).append(value)
-        return {rung: sorted(values) for rung, values in found.items()}
 
 
 def rung_state(trial: FrozenTrial) -> tuple[RungState, int]:
@@ -141,7 +128,7 @@ def rung_state(trial: FrozenTrial) -> tuple[RungState, int]:
     if stored is None:
         return RungState(), -1
     values = [(int(rung), float(value)) for rung, value in stored["values"]]
-    return RungState(stored["rung"], values, stored["stopped"]), stored["seen"]
+    return RungState(stored["rung"], values, stored["stopped"], int(stored["stopped"])), stored["seen"]
 
 
 def _write(study: optuna.Study, trial: FrozenTrial, state: RungState, seen: int) -> None:

@@ -127,7 +127,7 @@ EVENTS = st.tuples(
     st.one_of(
         st.sampled_from(["error", "left"]),
         st.tuples(st.integers(0, 6), st.sampled_from([-1, -0.5, 0, 0, 0.5, 3000]), st.sampled_from(METRICS)),
-        st.tuples(st.integers(0, 6), st.just(0), st.floats(allow_nan=False)),
+        st.tuples(st.integers(0, 6), st.just(0), st.floats(allow_nan=False, allow_infinity=False)),
     ),
 )
 

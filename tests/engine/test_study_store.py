@@ -17,6 +17,7 @@ from support.asha_reference import FAILED_METRIC, Reference
 from support.master_draws import created
 
 from nas.core.errors import ConfigError
+from nas.engine.asha import Asha, Decision, replay
 from nas.engine.study_store import SAMPLERS, StudyStore, decode, distribution, encode
 
 LR: dict[str, Any] = {"lr": {"type": "double", "minval": 0, "maxval": 1}}
@@ -114,6 +115,8 @@ class Driven:
         self.worst = FAILED_METRIC if searcher["smaller_is_better"] else -FAILED_METRIC
         self.steps: dict[int, int] = {}
         self.told: dict[int, int] = {}
+        self.searcher = searcher
+        self.record: list[tuple[Any, Decision]] = []  # each event, and what the study made of it
         self._create(list(enumerate(self.reference.bracket_of)))
 
     def event(self) -> None:
@@ -123,8 +126,10 @@ class Driven:
         created = None
         if kind < 0.06:
             created = self.reference.error(trial)
+            self.record.append(((trial, "error"), Decision(True, created)))
             self._end(trial, "error")
         elif kind < 0.1:
+            self.record.append(((trial, "left"), Decision(False, None)))
             self._end(trial, self.choose.choice(["invalid", "diverged", "completed"]))
         else:
             created = self._validate(trial)
@@ -141,6 +146,7 @@ class Driven:
             assert self.study.contents() == before
         stop, created = self.reference.validation(trial, step, value if math.isfinite(value) else self.worst)
         assert self.study.validated(trial, step, value) == stop
+        self.record.append(((trial, step, value), Decision(stop, created)))
         self._perhaps_crash()
         if self.choose.random() < 0.2:  # told again: what was decided stays decided
             assert self.study.validated(trial, step, -1.0) == stop
@@ -174,6 +180,7 @@ def decides_as_a_master(storage: Any, seed: int, events: int) -> None:
     assert study.create() == []
     assert [trial.user_attrs["bracket"] for trial in study.trials] == driven.reference.bracket_of
     assert study.drawn() == draws(SPACE, len(study.trials))
+    assert replay(driven.searcher, [event for event, _ in driven.record]) == [made for _, made in driven.record]
     running = [trial.number for trial in study.trials if trial.state == TrialState.RUNNING]
     assert running == sorted(driven.steps)
 
@@ -187,6 +194,28 @@ def test_a_study_decides_as_a_master_however_often_its_engine_dies(tmp_path: Pat
 @given(st.integers(0, 2**32))
 def test_so_it_does_in_a_hundred_events_of_any_kind(seed: int) -> None:
     decides_as_a_master(InMemoryStorage(), seed, events=100)  # which Optuna takes in place of a URL, and SQLite is slow
+
+
+def test_what_decides_in_a_search_is_what_replay_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    for name in ("validated", "failed", "missing"):
+        decide = getattr(Asha, name)
+
+        def spied(search: Asha, *event: Any, name: str = name, decide: Any = decide) -> Any:
+            asked.append((name, *event))
+            return decide(search, *event)
+
+        monkeypatch.setattr(Asha, name, spied)
+    searcher = halving(2, 2, 4, trials=5, at_once=2)
+    replay(searcher, [(0, 2, 1.0), (1, "error")])
+    of_replay = set(asked)
+    asked.clear()
+    study = Study(InMemoryStorage(), searcher)
+    study.create()
+    study.validated(0, 2, 1.0)
+    study.store.finish(1, "error")
+    study.create()
+    assert set(asked) == of_replay == {("validated", 0, 2, 1.0), ("failed", 1), ("missing",)}
 
 
 # A crash at a moment that matters
