@@ -2,7 +2,7 @@
 
 - `model.py`: `FastLanguageModel` and `FastRecurrentCell`, which a trial takes instead of the plain ones.
 - `plan.py`: a cell as a few matrix products; `sequence.py`: a cell over a whole sequence as one operation;
-  `workspace.py`: its memory, used again by later passes.
+  `workspace.py`: its memory, used again by later passes; `inference.py`: a cell where no gradient is asked for.
 - `column_sparse.py`: products without the features that dropout dropped.
 - `decoder.py`: the loss without the logits of all words, and the embedding, which shares its weights.
 - `once.py`: what cannot be differentiated twice says so.

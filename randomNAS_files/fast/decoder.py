@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from randomNAS_files.fast.column_sparse import active_features, active_states, gather_buffer, gathering_pays
-from randomNAS_files.fast.once import ONCE, once_only
+from randomNAS_files.fast.once import ONCE, once_only, wants_gradient
 
 CHUNK = 1120  # rows at a time: enough for fast products, few enough for little memory
 BLOCK = 8  # a product of 40 rows is faster than one of 35
@@ -69,22 +69,9 @@ class DecodedLoss(torch.autograd.Function):
         bias: torch.Tensor,
         targets: torch.Tensor,
     ) -> torch.Tensor:
-        if mask is None:
-            parts, rows = parts_by_rows(hidden, embedding, targets), min(CHUNK, targets.numel())
-        else:
-            parts, rows = parts_by_column(hidden, mask, embedding, targets), min(CHUNK, len(hidden)) + BLOCK
-        grads = Grads(hidden, embedding, bias) if any(ctx.needs_input_grad) else None
-        memory, total = hidden.new_empty(rows, len(embedding)), hidden.new_zeros(())
-        for part in parts:
-            logits = torch.mm(part.states, part.weight, out=memory[: len(part.states)]).add_(bias)
-            torch.log_softmax(logits, dim=1, out=logits)
-            place, counts = part.targets.clamp(min=0)[:, None], (part.targets >= 0)[:, None].to(hidden.dtype)
-            log_probability = logits.gather(1, place)  # of each row's target
-            total -= (log_probability * counts).sum()
-            if grads is not None:
-                grads.add(part, logits.exp_().scatter_(1, place, log_probability.expm1()), counts)
-        if grads is not None:
-            ctx.save_for_backward(*grads.memory())  # so that saved-tensor hooks, which measure memory, see it
+        grads = Grads(hidden, embedding, bias)
+        total = summed_loss(hidden, mask, embedding, bias, targets, grads)
+        ctx.save_for_backward(*grads.memory())  # so that saved-tensor hooks, which measure memory, see it
         ctx.grads = grads
         return total
 
@@ -107,11 +94,38 @@ def decoded_loss(
     targets: torch.Tensor,
 ) -> torch.Tensor:
     """`DecodedLoss` of `dropped`, which is `states * mask`, in the way that is less work."""
-    if mask is not None and gathering_pays(mask, len(states), len(embedding)):
-        loss: torch.Tensor = DecodedLoss.apply(states, mask, embedding, bias, targets)
-    else:
-        loss = DecodedLoss.apply(dropped, None, embedding, bias, targets)
+    if mask is None or not gathering_pays(mask, len(states), len(embedding)):
+        states, mask = dropped, None
+    if not wants_gradient(states, embedding, bias):
+        return summed_loss(states, mask, embedding, bias, targets)
+    loss: torch.Tensor = DecodedLoss.apply(states, mask, embedding, bias, targets)
     return loss
+
+
+@torch.no_grad()
+def summed_loss(
+    hidden: torch.Tensor,
+    mask: torch.Tensor | None,
+    embedding: torch.Tensor,
+    bias: torch.Tensor,
+    targets: torch.Tensor,
+    grads: Grads | None = None,
+) -> torch.Tensor:
+    """The loss of `DecodedLoss`; `grads`, where it is given, gets its gradients, which are two thirds of the work."""
+    if mask is None:
+        parts, rows = parts_by_rows(hidden, embedding, targets), min(CHUNK, targets.numel())
+    else:
+        parts, rows = parts_by_column(hidden, mask, embedding, targets), min(CHUNK, len(hidden)) + BLOCK
+    memory, total = hidden.new_empty(rows, len(embedding)), hidden.new_zeros(())
+    for part in parts:
+        logits = torch.mm(part.states, part.weight, out=memory[: len(part.states)]).add_(bias)
+        torch.log_softmax(logits, dim=1, out=logits)  # in place one pass; a log-sum-exp of torch's takes three
+        place, counts = part.targets.clamp(min=0)[:, None], (part.targets >= 0)[:, None].to(hidden.dtype)
+        log_probability = logits.gather(1, place)  # of each row's target
+        total -= (log_probability * counts).sum()
+        if grads is not None:
+            grads.add(part, logits.exp_().scatter_(1, place, log_probability.expm1()), counts)
+    return total
 
 
 class Part(NamedTuple):

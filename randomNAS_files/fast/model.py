@@ -11,8 +11,10 @@ import torch.nn.functional as F
 
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.dropout import DropoutMasks, apply
+from randomNAS_files.fast import inference
 from randomNAS_files.fast.column_sparse import masked_product
 from randomNAS_files.fast.decoder import SharedEmbedding, decoded_loss
+from randomNAS_files.fast.once import wants_gradient
 from randomNAS_files.fast.plan import plan_of
 from randomNAS_files.fast.sequence import CellSequence
 from randomNAS_files.fast.workspace import WorkspacePool
@@ -38,7 +40,10 @@ class FastRecurrentCell(RecurrentCell):
         width = x.size(-1)
         from_inputs, from_state = self.w0[:width], self.w0[width:]
         plan, inputs = plan_of(genotype or self.genotype, self.init_op), masked_product(x, x_mask, from_inputs)
-        outputs = CellSequence.apply(self._workspaces, plan, inputs, h, h_mask, from_state, *self.nodes)
+        if wants_gradient(inputs, h, *self.parameters()):
+            outputs = CellSequence.apply(self._workspaces, plan, inputs, h, h_mask, from_state, *self.nodes)
+        else:
+            outputs = inference.run(plan, inputs, h, h_mask, [from_state, *self.nodes])
         return outputs, outputs[-1].clone()
 
 

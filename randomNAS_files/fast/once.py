@@ -1,4 +1,8 @@
-"""What the fast form's operations have in common: they can be differentiated once, and refuse to be differentiated again."""
+"""What the fast form's operations have in common: they can be differentiated once, and refuse to be differentiated again.
+
+Without a gradient to compute they are plain functions; an operation's `forward` cannot tell, for torch runs it without
+gradients and says that its weights want some.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,11 @@ ONCE = (
 )
 
 Backward = Callable[..., Any]
+
+
+def wants_gradient(*tensors: torch.Tensor) -> bool:
+    """Whether a gradient of what is computed from these tensors may be asked for."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def once_only(backward: Backward) -> Backward:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from randomNAS_files.architecture import Genotype
-from randomNAS_files.fast.decoder import DecodedLoss
+from randomNAS_files.fast.decoder import summed_loss
 from randomNAS_files.fast.sequence import activate
 from randomNAS_files.model import LanguageModel, RecurrentCell
 from randomNAS_files.scoring import count_words, zero_sums
@@ -46,14 +46,9 @@ def _score_some(net: LanguageModel, columns: Columns, bptt: int, cells: Sequence
         x = F.embedding(tokens, net.embedding)[:, None]  # (T, 1, B, H): the same for all cells
         for layer in layers:
             x = layer.run(x)
-        totals += torch.stack([_loss(net, x[:, k], targets) for k in range(len(cells))])
+        losses = [summed_loss(x[:, k], None, net.embedding, net.decoder_bias, targets) for k in range(len(cells))]
+        totals += torch.stack(losses)
     return [total / words for total in totals.tolist()]
-
-
-def _loss(net: LanguageModel, states: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The summed loss of one cell's outputs `(T, B, H)`."""
-    loss: torch.Tensor = DecodedLoss.apply(states, None, net.embedding, net.decoder_bias, targets)
-    return loss
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ import torch
 
 from randomNAS_files.fast.once import ONCE, once_only
 from randomNAS_files.fast.plan import Group, Plan
-from randomNAS_files.fast.workspace import GroupStep, Step, Workspace, WorkspacePool
+from randomNAS_files.fast.workspace import GroupStep, Step, Workspace, WorkspacePool, own_copy
 
 _ATEN = torch.ops.aten
 
@@ -149,11 +149,6 @@ class Backward:
             source.addcmul_(first[0], self._mask)
 
 
-def _copied(values: torch.Tensor) -> torch.Tensor:
-    """In memory of its own, which later passes do not use again; `contiguous` returns a single column as it is."""
-    return values.clone(memory_format=torch.contiguous_format)
-
-
 class CellSequence(torch.autograd.Function):
     """A cell over a whole sequence, with gradients of inputs, h and weights; it can be differentiated once.
 
@@ -181,16 +176,12 @@ class CellSequence(torch.autograd.Function):
         transposed, share = [weight.t() for weight in grouped], max(plan.shares)
         for step in space.at[:steps]:
             run_step(step, transposed, mask, share)
-        outputs = _copied(space.outputs[1 : steps + 1].transpose(1, 2))
-        if any(ctx.needs_input_grad):
-            ctx.save_for_backward(
-                *weights, *space.memory()
-            )  # the memory so that saved-tensor hooks, which measure it, see it
-            ctx.space, ctx.grouped, ctx.mask = space, grouped, mask
-            ctx.pool, ctx.steps = pool, steps
-        else:
-            pool.release(space)
-        return outputs
+        ctx.save_for_backward(
+            *weights, *space.memory()
+        )  # the memory so that saved-tensor hooks, which measure it, see it
+        ctx.space, ctx.grouped, ctx.mask = space, grouped, mask
+        ctx.pool, ctx.steps = pool, steps
+        return space.output(steps)
 
     @staticmethod
     @once_only
@@ -200,7 +191,7 @@ class CellSequence(torch.autograd.Function):
             raise RuntimeError(ONCE)
         weights = ctx.saved_tensors[: -len(space.memory())]
         before = Backward(space, ctx.grouped, ctx.mask).run(space.at[:steps], grad.transpose(1, 2).contiguous())
-        inputs = _copied(space.gates[0][:steps].flatten(1, 3).transpose(1, 2))  # (T, B, 2H)
+        inputs = own_copy(space.gates[0][:steps].flatten(1, 3).transpose(1, 2))  # (T, B, 2H)
         wanted = ctx.needs_input_grad[5:]
         found: list[torch.Tensor | None] = [None] * len(weights)
         for i, group in enumerate(space.plan.groups):

@@ -42,6 +42,10 @@ class Workspace:
         sources = [source for source in self.sources if source is not None]
         return [self.outputs, self.states, *self.gates, *sources, *self.turned]
 
+    def output(self, steps: int) -> torch.Tensor:
+        """The outputs of the first `steps` time steps, `(T, B, H)`, in memory of their own."""
+        return own_copy(self.outputs[1 : steps + 1].transpose(1, 2))
+
     @staticmethod
     def by_feature(values: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
         """`(T, P, F, B)` as `(P * F, T * B)`, copied to some memory."""
@@ -55,6 +59,11 @@ class Workspace:
         if source is not None:
             return source[:steps]
         return self.outputs[:steps] if slot == CARRIED else self.states[:steps, slot]
+
+
+def own_copy(values: torch.Tensor) -> torch.Tensor:
+    """In memory that later passes do not use again; `contiguous` would return a single column as it is."""
+    return values.clone(memory_format=torch.contiguous_format)
 
 
 class Step:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import runpy
 import sys
@@ -13,11 +14,12 @@ import pytest
 import torch
 from support.runs import ROOT
 
-from benchmarks import corpus, measuring, table
+from benchmarks import corpus, measuring, recurrent, table
 from benchmarks.measuring import Row, absolute, command, faster, number, quicker, smaller
 from benchmarks.plain_corpus import PlainCorpus
 from benchmarks.start import first_batch
 from data import PTB_WORDS, DataConfig, load_corpus
+from randomNAS_files.genotypes import ASHA
 
 FOLDER = ROOT / "benchmarks"
 ON_DEVICES = sorted(
@@ -226,3 +228,14 @@ def test_the_made_up_text_is_the_same_to_both(monkeypatch: pytest.MonkeyPatch, t
 def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"ended before its first batch: no such thing"):
         first_batch(["-c", "import sys; sys.exit('no such thing')"], tmp_path, [])
+
+
+@pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
+)
+def test_the_recurrent_benchmarks_run_on_every_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recurrent, "SIZE", 8)
+    monkeypatch.setattr(recurrent, "CONFIG", dataclasses.replace(recurrent.CONFIG, emsize=8, nhid=8, nhidlast=8))
+    pairs = recurrent.layers(ASHA, 8, device), recurrent.steps(ASHA, device), recurrent.evaluations(ASHA, 3, device)
+    for plain, ours in pairs:
+        plain(), ours()
