@@ -227,6 +227,19 @@ def map_size(input_size: tuple[int, int], layers: int, cell: int) -> tuple[int, 
     return height, width
 
 
+class QuarterMeans(nn.Module):
+    """The means over the four quarters of feature maps, `(B, C, H, W)` to `(B, C, 2, 2)`.
+
+    Where a side is odd, the middle belongs to both halves. It is `nn.AdaptiveAvgPool2d(2)`, whose gradient on a GPU adds in
+    any order, so that no run would equal another.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows, columns = ((slice(0, (side + 1) // 2), slice(side // 2, side)) for side in x.shape[2:])
+        means = [x[:, :, down, across].mean(dim=(2, 3)) for down in rows for across in columns]
+        return torch.stack(means, dim=2).view(len(x), -1, 2, 2)
+
+
 def auxiliary_head(channels: int, size: tuple[int, int], outputs: int) -> nn.Sequential:
     """The auxiliary head of DARTS, for feature maps `(B, channels, *size)`.
 
@@ -236,7 +249,7 @@ def auxiliary_head(channels: int, size: tuple[int, int], outputs: int) -> nn.Seq
     fits = all(8 <= side <= 10 for side in size)
     return nn.Sequential(
         nn.ReLU(),
-        nn.AvgPool2d(5, stride=3) if fits else nn.AdaptiveAvgPool2d(2),  # (B, C, 2, 2)
+        nn.AvgPool2d(5, stride=3) if fits else QuarterMeans(),  # (B, C, 2, 2)
         nn.Conv2d(channels, 128, 1, bias=False),
         nn.BatchNorm2d(128),
         nn.ReLU(),

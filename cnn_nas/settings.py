@@ -31,7 +31,7 @@ class OptimizerConfig:
     crop_padding: int = field(ge=0)  # zeros around an image, out of which it is cropped again; 0: no crop
     flip: bool = field()  # mirror half of the images
     cutout_length: int = field(ge=0)  # side of the square that is cut out; 0: none
-    mixed_precision: bool | None = None  # bfloat16 where it is safe; null: on a GPU that can, not on a CPU
+    mixed_precision: bool | None = None  # bfloat16 where it is safe; null: on a GPU that can; false: float32, not TF32
     channels_last: bool | None = None  # memory format of feature maps and weights; null: true but on MPS
 
 

@@ -25,8 +25,8 @@ from nas.core.space import Size
 from nas.core.survey import SpaceSurvey
 from nas.runs.ranking import NONFINITE_PLACEHOLDER
 from nas.trial import determined_private as private
-from nas.trial.allocator import keep_freed_memory
 from nas.trial.bookkeeping import Bookkeeping
+from nas.trial.device import prepare
 from nas.trial.metrics import replace_nonfinite
 
 logger = logging.getLogger(__name__)
@@ -81,8 +81,7 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         self.seed = private.trial_seed(context)
         self.rank, self.processes = context.distributed.rank, context.distributed.size
         self.batches_trained = 0
-        if context.device.type == "cpu":
-            keep_freed_memory()
+        prepare(context.device)
         self.diverged = False  # a validation was not finite, and training stopped for it
         self.validated_at = -1  # batches trained when it was last validated
 

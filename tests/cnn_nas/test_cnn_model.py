@@ -238,6 +238,13 @@ def test_the_auxiliary_head_pools_as_darts_where_its_window_fits_and_by_quarters
         head = model.auxiliary_head(6, size, 10)
         assert head[1](normal(2, 6, *size)).shape == (2, 6, 2, 2)
         assert head(normal(2, 6, *size)).shape == (2, 10)
+    for size in ((7, 7), (2, 20), (1, 1), (11, 8), (16, 16), (1, 6)):
+        x = normal(2, 6, *size).double().requires_grad_()
+        ours, torchs = model.QuarterMeans()(x), nn.functional.adaptive_avg_pool2d(x, 2)
+        torch.testing.assert_close(ours, torchs)
+        weights = normal(2, 6, 2, 2, seed=2).double()
+        gradients = [torch.autograd.grad((value * weights).sum(), x)[0] for value in (ours, torchs)]
+        torch.testing.assert_close(*gradients)
     quarters = normal(2, 6, 16, 4).unflatten(3, (2, 2)).unflatten(2, (2, 8)).mean((3, 5))
     torch.testing.assert_close(model.auxiliary_head(6, (16, 4), 10)[1](normal(2, 6, 16, 4)), quarters)
 

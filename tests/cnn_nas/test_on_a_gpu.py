@@ -1,0 +1,105 @@
+"""On a GPU the same seeds give the same bits, and float32 is float32."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from support.cuda_flags import preserved_flags
+from support.fast_networks import generator, loss_of
+from support.runs import Laptop, assert_equal_runs, stopped_after
+
+from cnn_nas.architecture import ALL_OPERATIONS, Genotype
+from cnn_nas.fast.model import FastNetwork
+from cnn_nas.images.augmentation import Augmentation
+from cnn_nas.model import ModelConfig, Network, draw_path_masks
+from cnn_nas.space import SPACE
+from nas.core.optimizers import fused_sgd
+from nas.core.seeds import torch_generator
+from nas.trial.device import prepare
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+EVERYTHING = Genotype(
+    normal=tuple((name, k % (2 + k // 2)) for k, name in enumerate(ALL_OPERATIONS)),
+    reduce=tuple((name, k % (2 + k // 2)) for k, name in enumerate(ALL_OPERATIONS[::-1])),
+)
+GENOTYPES = {"every operation": EVERYTHING, **{name: SPACE.by_name(name) for name in ("DARTS_V2", "CONSTRAINED_ASHA")}}
+BATCH = 48
+
+
+@pytest.fixture(autouse=True)
+def prepared() -> Iterator[None]:
+    """As a trial prepares its device; put back after the test."""
+    with preserved_flags():
+        prepare(torch.device("cuda"))
+        yield
+
+
+def trained(
+    genotype: Genotype, kind: type[Network], dtype: torch.dtype, memory: torch.memory_format, size: int, steps: int = 4
+) -> dict[str, torch.Tensor]:
+    """Weights, buffers and the last logits after some steps with all that a trial does, on images as large as `size`."""
+    config = ModelConfig(12, 6, True, auxiliary_weight=0.4, drop_path_prob=0.3)
+    net = kind(config, genotype, 10, 3, (size, size), generator()).to("cuda", memory_format=memory)
+    sgd = fused_sgd(net.parameters(), 0.05, 0.9, weight_decay=3e-4)
+    augmentation = Augmentation((0.5,) * 3, (0.25,) * 3, padding=2, flip=True, cutout_length=size // 2)
+    images = torch.randint(256, (BATCH, 3, size, size), generator=generator(1), dtype=torch.uint8).to("cuda")
+    classes = torch.randint(10, (BATCH,), generator=generator(2)).to("cuda")
+    for step in range(steps):
+        draws = augmentation.draw(torch_generator("cuda", 1, "augmentation", step), BATCH, slice(None), (size, size))
+        x = augmentation.apply(images, draws).contiguous(memory_format=memory)
+        masks = draw_path_masks(
+            torch_generator("cuda", 1, "drop path", step), net.droppable_edges, BATCH, slice(None), 0.3, dtype
+        )
+        with torch.autocast("cuda", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            logits, auxiliary = net(x, masks)
+        (F.cross_entropy(logits.float(), classes) + 0.4 * F.cross_entropy(auxiliary.float(), classes)).backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 5)
+        sgd.step()
+        sgd.zero_grad()
+    return {"logits": logits.detach(), **net.state_dict()}
+
+
+@pytest.mark.parametrize("name", GENOTYPES)
+@pytest.mark.parametrize("kind", [Network, FastNetwork])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("memory", [torch.channels_last, torch.contiguous_format], ids=str)
+@pytest.mark.parametrize("size", [32, 27])  # the auxiliary head pools otherwise where a side is odd
+def test_the_same_seeds_give_the_same_bits(
+    name: str, kind: type[Network], dtype: torch.dtype, memory: torch.memory_format, size: int
+) -> None:
+    first, *others = (trained(GENOTYPES[name], kind, dtype, memory, size) for _ in range(3))
+    for other in others:
+        assert [key for key, value in first.items() if not torch.equal(value, other[key])] == []
+    assert all(value.isfinite().all() for value in first.values())
+
+
+@pytest.mark.parametrize("kind", [Network, FastNetwork])
+def test_float32_is_not_tf32(kind: type[Network]) -> None:
+    """Logits and gradients are as near to float64 as float32 is; with TF32 they would be a hundred times as far away."""
+    config = ModelConfig(12, 6, True, auxiliary_weight=0.4, drop_path_prob=0.3)
+    exact = Network(config, GENOTYPES["CONSTRAINED_ASHA"], 7, 3, (32, 32), generator()).double()
+    net = kind(config, GENOTYPES["CONSTRAINED_ASHA"], 7, 3, (32, 32), generator()).to("cuda")
+    x = torch.randn(BATCH, 3, 32, 32, generator=generator(1))
+    found = []
+    for each, images in ((exact, x.double()), (net, x.to("cuda"))):
+        output = each(images)
+        loss_of(output).backward()
+        assert each.stem[0].weight.grad is not None
+        found.append((output.logits.detach().cpu().double(), each.stem[0].weight.grad.cpu().double()))
+    for right, ours in zip(*found, strict=True):
+        assert (ours - right).norm() < 2e-5 * right.norm()
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_resumed_run_equals_a_straight_one(darkroom: Laptop, fast: bool, mixed: bool) -> None:
+    options: dict[str, Any] = {"train_epochs": 3, "learning_rate": 0.2, "drop_path_prob": 0.4, "cutout_length": 4}
+    options |= {"init_channels": 12, "channels_last": True, "fast": fast, "mixed_precision": mixed, "auxiliary": True}
+    straight = darkroom.train(**options)
+    with stopped_after(6):
+        run = darkroom.train(**options)
+    assert_equal_runs(darkroom.resume(run.path), straight)
