@@ -6,9 +6,11 @@ Asked twice: of what is known before any image is read, and of the images once t
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn_nas.images.data import DataConfig, Known, known
+from cnn_nas.images.folder_images import missing_classes
 from cnn_nas.model import ModelConfig, map_size
 
 if TYPE_CHECKING:
@@ -42,12 +44,15 @@ def warnings(optimizer: OptimizerConfig, model: ModelConfig, data: Known) -> lis
 
 def split_warnings(config: DataConfig) -> list[str]:
     """The same for the part that is held out, before any image is read."""
-    data = known(config)
+    data, told = known(config), []
+    if config.dataset == "folder" and (lacking := missing_classes(Path(config.data_dir or "").expanduser())):
+        names = ", ".join(lacking[:10]) + (", ..." if len(lacking) > 10 else "")
+        told = [f"data.data_dir: test has no folder {names}: test scores say nothing of them"]
     held = round(config.validation_fraction * data.total) if data.total is not None else 0
     if not data.classes or not 0 < held < data.classes:
-        return []
+        return told
     says = f"data.validation_fraction {config.validation_fraction:g} holds {held} images out"
-    return [f"{says}, fewer than the {data.classes} classes: validation says nothing of some"]
+    return [*told, f"{says}, fewer than the {data.classes} classes: validation says nothing of some"]
 
 
 def _problems(optimizer: OptimizerConfig, data: Known) -> Iterator[str]:

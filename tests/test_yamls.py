@@ -173,7 +173,7 @@ def data_of(config: dict[str, Any], pictures: Path, graphene: Path) -> dict[str,
     if config["data"]["dataset"] == "digits":
         pytest.importorskip("sklearn")
         return {}
-    return {"dataset": "folder", "data_dir": str(pictures), "image_size": 8}
+    return {"dataset": "folder", "data_dir": str(pictures), "image_size": 18}
 
 
 def test_a_grid_names_as_many_points_as_it_says() -> None:

@@ -1,8 +1,9 @@
 """The images that a trial trains on, validates on, and at the very end is tested on.
 
 Validation is held out of the training split by a seed; the official test split decides nothing and is not even read unless
-asked for (`ImageData.test`). `load` reads any data set; what differs between them is in `datasets.py` (CIFAR-10, MNIST,
-Fashion-MNIST, digits), `kirigami.py` and `folder_images.py`.
+asked for (`ImageData.test`), but for a folder's, whose images may not be among those that are trained on. `load` reads any
+data set; what differs between them is in `datasets.py` (CIFAR-10, MNIST, Fashion-MNIST, digits), `kirigami.py` and
+`folder_images.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 
 from cnn_nas.images import datasets, folder_images, kirigami
 from cnn_nas.images.arrays import CHUNK, Images, Source, held_out
+from cnn_nas.images.class_folders import class_names
 from nas.core.errors import DataError, unknown
 from nas.core.fields import field
 from nas.core.files import cache_folder
@@ -135,7 +137,7 @@ def expected(config: DataConfig) -> tuple[int, tuple[int, int, int]]:
     if config.dataset != "folder":
         return _KNOWN[config.dataset]
     train = Path(config.data_dir or "").expanduser() / "train"
-    classes = sum(path.is_dir() for path in train.iterdir()) if train.is_dir() else 0
+    classes = len(class_names(train)) if train.is_dir() else 0
     size = config.image_size or 32
     return classes or 10, (3, size, size)
 
@@ -245,4 +247,8 @@ def _split(source: Source, config: DataConfig) -> tuple[Images, Images | None]:
         if lost:
             names = ", ".join(source.classes[label] for label in sorted(lost)[:10])
             raise DataError(f"too few images to hold some out: none is left to train on of {names}; add images of it")
+        unseen = sorted(set(images.targets.tolist()) - set(images.targets[torch.from_numpy(out)].tolist()))
+        if unseen:
+            names = ", ".join(source.classes[label] for label in unseen[:10]) + (", ..." if len(unseen) > 10 else "")
+            log.warning("no image of %s is held out: validation says nothing of them", names)
     return train, images.subset(out)

@@ -48,7 +48,7 @@ CIFAR10_BATCHES = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["
 
 @dataclass(frozen=True)
 class IdxFiles:
-    """A data set in four files of the IDX format: SHA-256 of each as it is fetched, and unpacked where that is known."""
+    """A data set in four files of the IDX format: SHA-256 of each as it is fetched, and unpacked."""
 
     name: str
     folder: str  # as torchvision calls it
@@ -100,7 +100,12 @@ FASHION_MNIST = IdxFiles(
         "t10k-images-idx3-ubyte": "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
         "t10k-labels-idx1-ubyte": "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
     },
-    {},
+    {
+        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+    },
     ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
     mirror=True,
 )
@@ -242,18 +247,14 @@ def _read_idx(files: IdxFiles, folder: Path, name: str) -> np.ndarray:
 
 
 def _verify(files: IdxFiles, name: str, path: Path, packed: bytes, content: bytes) -> None:
-    """Let no data set pass for another; a Fashion-MNIST that was compressed anew cannot be told, only that it is no MNIST."""
+    """Let no data set pass for another, and no file for its neighbour, such as the training images for those of the test."""
     is_packed, is_content = hashlib.sha256(packed).hexdigest(), hashlib.sha256(content).hexdigest()
-    if is_packed == files.packed[name] or is_content == files.unpacked.get(name):
+    if is_packed == files.packed[name] or is_content == files.unpacked[name]:
         return
     for other in (MNIST, FASHION_MNIST):
-        if other.name != files.name and (is_packed == other.packed[name] or is_content == other.unpacked.get(name)):
+        if other.name != files.name and (is_packed == other.packed[name] or is_content == other.unpacked[name]):
             raise DataError(
                 f"{path} is the file of {other.name}, not of {files.name}; set data.dataset or data.data_dir"
             )
-    if files.unpacked:
-        wrong = f"the SHA-256 of its content is {is_content}, expected {files.unpacked[name]}"
-        raise DataError(
-            f"{path} is not the file of {files.name}: {wrong}; get it again, or use dataset: folder for yours"
-        )
-    log.warning("%s is not as published (SHA-256 %s), so nothing tells whether it is %s", path, is_packed, files.name)
+    wrong = f"the SHA-256 of its content is {is_content}, expected {files.unpacked[name]}"
+    raise DataError(f"{path} is not the file of {files.name}: {wrong}; get it again, or use dataset: folder for yours")

@@ -4,6 +4,9 @@ Sizes, colour modes and formats may differ. All become RGB, or grey if every tra
 applied; transparency is dropped; an animation is its first frame. With an image size, each image is resized to that square
 (bilinear, antialiased; its proportions give way, nothing is cut off).
 
+Each real folder is entered once, whatever links lead to it, and each image counts once, whatever its files are called: see
+`duplicates.py`.
+
 Decoding happens once: the pixels go to a file in the cache, named after a digest of the names, sizes and times of the
 images, and are mapped into memory from there. So images need not fit in memory, and processes share what is in it.
 """
@@ -29,6 +32,8 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from cnn_nas.images.arrays import Images, Source
+from cnn_nas.images.class_folders import class_names, walk
+from cnn_nas.images.duplicates import Shown, digests, rows_to_train_on
 from nas.core.downloads import locked
 from nas.core.errors import DataError, unknown
 
@@ -53,11 +58,11 @@ class Listing:
 
 
 def read(folder: Path, cache: Path, size: int | None) -> Source:
-    """The images of a folder, decoded now or from the cache.
+    """The images of a folder, decoded now or from the cache. The test split is decoded too, to keep its images out of training.
 
     Raises:
         DataError: a folder is missing, a class has no images, files are no images (each is named, up to ten), sizes differ
-            and none is asked for, or the cache cannot be written.
+            and none is asked for, a class has only images that are elsewhere too, or the cache cannot be written.
     """
     train = list_images(folder / "train")
     if len(train.classes) < 2:
@@ -66,11 +71,34 @@ def read(folder: Path, cache: Path, size: int | None) -> Source:
     for name in test.classes if test else ():
         if name not in train.classes:
             raise DataError(unknown(f"class {name} of {folder / 'test'}", name, train.classes, "is not in train"))
+    if test:
+        _compare_classes(train, test)
     if any((folder / name).is_dir() for name in ("val", "valid", "validation")):
         log.warning("only train and test of %s are read; validation is held out of train", folder)
-    images = _images(train, train.classes, cache, size, None)
-    load_test = functools.partial(_images, test, train.classes, cache, size, images.shape) if test else None
-    return Source(images, load_test, train.classes, mirror=True)
+    images, shown = _images(train, train.classes, cache, size, None)
+    tests, shown_in_test = _images(test, train.classes, cache, size, images.shape) if test else (None, None)
+    stay = rows_to_train_on(shown, shown_in_test, train.classes)
+    images = images if len(stay) == len(images) else images.subset(stay)
+    return Source(images, (lambda: tests) if tests else None, train.classes, mirror=True)
+
+
+def missing_classes(folder: Path) -> list[str]:
+    """The classes of `train` that `test` lacks; empty if one of the two folders is not there."""
+    train, test = folder / "train", folder / "test"
+    if not train.is_dir() or not test.is_dir():
+        return []
+    return sorted({*class_names(train)} - {*class_names(test)})
+
+
+def _compare_classes(train: Listing, test: Listing) -> None:
+    if train.folder.samefile(test.folder):
+        raise DataError(f"{test.folder} and {train.folder} are the same folder; nothing would be left to train on")
+    if len(test.classes) == 1:
+        only = f"{test.folder} has only class {test.classes[0]}"
+        raise DataError(f"{only}, of which a network that knows no other is always right; add the other classes")
+    if lacking := sorted({*train.classes} - {*test.classes}):
+        names = ", ".join(lacking[:10]) + (", ..." if len(lacking) > 10 else "")
+        log.warning("%s has no image of %s: test scores say nothing of them", test.folder, names)
 
 
 def list_images(folder: Path) -> Listing:
@@ -78,16 +106,28 @@ def list_images(folder: Path) -> Listing:
     if not folder.is_dir():
         found = sorted(path.name for path in folder.parent.iterdir())[:20]
         raise DataError(f"{folder} is missing: {folder.parent} must hold train/CLASS/* with your images, found {found}")
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    classes = class_names(folder)
     if not classes:
         has = "images but no class folder" if any(map(_is_image, os.listdir(folder))) else "no class folder"
         raise DataError(f"{folder} holds {has}, so labels are missing; move the images of class A to {folder}/A")
-    paths = {name: _walk(folder / name) for name in classes}
+    paths, skipped = walk(folder, classes)
+    if skipped:
+        links = ", ".join(skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+        log.warning(
+            "%d links in %s lead to folders that are read already, and are not followed: %s",
+            len(skipped),
+            folder,
+            links,
+        )
     images = {name: [path for path in found if _is_image(path)] for name, found in paths.items()}
     empty = [name for name in classes if not images[name]]
     if empty:
         names = ", ".join(empty[:10]) + (", ..." if len(empty) > 10 else "")
-        raise DataError(f"{folder} has {len(empty)} class folders without an image: {names}; fill or delete them")
+        why = f" (links to folders that are read already: {', '.join(skipped[:3])})" if skipped else ""
+        raise DataError(f"{folder} has {len(empty)} class folders without an image: {names}{why}; fill or delete them")
+    alike = [name for name, count in Counter(map(str.lower, classes)).items() if count > 1]
+    if alike:
+        log.warning("classes of %s differ only in case, and are taken for different ones: %s", folder, ", ".join(alike))
     others = sorted({path for found in paths.values() for path in found if not _is_image(path)})
     if others:
         log.warning(
@@ -99,24 +139,18 @@ def list_images(folder: Path) -> Listing:
 
 def count_images(folder: Path) -> int:
     """Files with the ending of an image in the class folders below `folder`; none of them is opened."""
-    classes = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
-    return sum(_is_image(name) for path in classes for name in _walk(path))
-
-
-def _walk(folder: Path) -> list[str]:
-    found = []
-    for place, folders, files in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        found += [os.path.join(place, name) for name in files if not name.startswith(".")]
-    return sorted(found)
+    paths, _ = walk(folder, class_names(folder))
+    return sum(_is_image(path) for found in paths.values() for path in found)
 
 
 def _is_image(path: str) -> bool:
     return path.lower().endswith(SUFFIXES)
 
 
-def _images(listing: Listing, classes: tuple[str, ...], cache: Path, size: int | None, like: Shape | None) -> Images:
-    """The images of a listing; those of the test split take the shape of the training images."""
+def _images(
+    listing: Listing, classes: tuple[str, ...], cache: Path, size: int | None, like: Shape | None
+) -> tuple[Images, Shown]:
+    """The images of a listing, and what they show; those of the test split take the shape of the training images."""
     stats = [(path[len(str(listing.folder)) :], os.stat(path)) for path in listing.paths]
     content = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     key = hashlib.sha256(repr((VERSION, size, like, content)).encode()).hexdigest()
@@ -131,7 +165,10 @@ def _images(listing: Listing, classes: tuple[str, ...], cache: Path, size: int |
     if table is None:
         raise DataError(f"{path} cannot be read although it was just written; set data.download_dir to another folder")
     names = [classes.index(name) for name in listing.classes]
-    return Images(torch.from_numpy(table), torch.tensor([names[label] for label in listing.labels]))
+    targets = [names[label] for label in listing.labels]
+    files = [file[len(str(listing.folder.parent)) + 1 :] for file in listing.paths]  # as in train/cat/1.jpg
+    shown = Shown.of(digests(table, path.with_suffix(".digests")), targets, files)
+    return Images(torch.from_numpy(table), torch.tensor(targets)), shown
 
 
 def _mapped(path: Path, count: int) -> np.ndarray | None:

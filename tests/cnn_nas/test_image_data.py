@@ -377,13 +377,13 @@ def test_the_second_time_images_come_from_the_cache(folder: Path, monkeypatch: p
     monkeypatch.setattr(folder_images, "_decode", lambda *args, **kwargs: pytest.fail("decoded again"))
     assert torch.equal(load(config(folder)).train.images, first)
     cache = [path for path in (folder.parent / "cache" / "images").iterdir() if path.suffix != ".lock"]
-    assert [path.suffix for path in cache] == [".npy"]
+    assert sorted(path.suffix for path in cache) == [".digests", ".digests", ".npy", ".npy"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"nonsense", None])
 def test_a_damaged_cache_is_made_again(folder: Path, damage: bytes | None) -> None:
     first = load(config(folder)).train.images.clone()
-    (path,) = (folder.parent / "cache" / "images").glob("*.npy")
+    (path,) = (folder.parent / "cache" / "images").glob("photos-train-*.npy")
     path.write_bytes(path.read_bytes()[:-100] if damage is None else damage)
     assert torch.equal(load(config(folder)).train.images, first)
 
@@ -405,23 +405,24 @@ def test_images_are_mapped_not_held(folder: Path) -> None:
 
 def test_sizes_modes_and_formats_may_differ(tmp_path: Path) -> None:
     root = tmp_path / "photos"
-    for label in ("a", "b"):
+    picture(root / "train" / "b" / "1.png", (16, 16), value=30)
+    for label in ("a",):
         place = root / "train" / label
         picture(place / "1.jpg", (20, 10))
-        picture(place / "2.PNG", (6, 30), "RGBA", (100, 50, 0, 10))  # type: ignore[arg-type]
-        picture(place / "3.bmp", (9, 9))
-        picture(place / "4.webp", (12, 16), lossless=True)
-        picture(place / "5.gif", (16, 16), "P", 7)
+        picture(place / "2.PNG", (6, 30), "RGBA", (110, 55, 0, 10))  # type: ignore[arg-type]
+        picture(place / "3.bmp", (9, 9), value=120)
+        picture(place / "4.webp", (12, 16), value=130, lossless=True)
+        picture(place / "5.gif", (16, 16), "L", 7)
         picture(place / "6.png", (16, 16), "L", 77)
         picture(place / "deep" / "7.tif", (16, 16), "CMYK", (0, 0, 0, 0))  # type: ignore[arg-type]
-        picture(place / "8.png", (16, 16), "1", 1)
+        picture(place / "8.png", (16, 16), "1", 0)
         (place / "notes.txt").write_text("no image")
         (place / ".hidden.png").write_text("no image")
     data = load(config(root, image_size=16, validation_fraction=0))
-    assert data.train.shape == (3, 16, 16) and len(data.train) == 16
+    assert data.train.shape == (3, 16, 16) and len(data.train) == 9
     middles = data.train.images[:8, :, 8, 8].tolist()
-    assert np.abs(np.array(middles[:4]) - (100, 50, 0)).max() <= 3
-    assert middles[5] == [77] * 3 and middles[6] == [255] * 3 and middles[7] == [255] * 3
+    assert np.abs(np.array(middles[:4]) - [(value, value // 2, 0) for value in (100, 110, 120, 130)]).max() <= 3
+    assert middles[5] == [77] * 3 and middles[6] == [0] * 3 and middles[7] == [255] * 3
     said = message(config(root))
     assert "images of 5 sizes in" in said and "set data.image_size" in said
 
@@ -433,6 +434,7 @@ def test_images_that_are_all_grey_have_one_channel(tmp_path: Path) -> None:
     (root / "train" / "b").mkdir(parents=True)
     Image.fromarray(sixteen).save(root / "train" / "b" / "2.png")
     picture(root / "test" / "a" / "3.png", mode="RGB", value=50)
+    picture(root / "test" / "b" / "4.png", mode="RGB", value=60)
     data = load(config(root, validation_fraction=0))
     assert data.train.shape == (1, 8, 8) and data.train.images[:, 0, 0, 0].tolist() == [10, 200]
     assert data.test.shape == (1, 8, 8)
@@ -457,7 +459,7 @@ def test_a_rotated_photograph_is_turned(tmp_path: Path) -> None:
     exif[0x0112] = 6  # turn clockwise to see it upright
     for name in ("a", "b"):
         (root / "train" / name).mkdir(parents=True)
-        Image.fromarray(pixels).save(root / "train" / name / "x.png", exif=exif)
+        Image.fromarray(pixels if name == "a" else pixels // 2).save(root / "train" / name / "x.png", exif=exif)
     images = load(config(root, validation_fraction=0)).train.images
     assert images.shape == (2, 3, 16, 8) and images[0, 0, 0, 0] == 0 and images[0, 0, 15, 0] == 255
 
@@ -536,8 +538,8 @@ def test_a_test_image_of_another_size_is_named(folder: Path) -> None:
 
 
 def test_too_few_images_to_hold_some_out(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        picture(tmp_path / "train" / name / "x.png")
+    for value, name in enumerate(("a", "b")):
+        picture(tmp_path / "train" / name / "x.png", value=value)
     assert "0.1 of 2 images leaves 2 to train on and 0 to validate" in message(config(tmp_path))
     assert "none is left to train on of" in message(config(tmp_path, validation_fraction=0.5))
 
