@@ -230,9 +230,7 @@ def test_a_start_that_fails_says_why(tmp_path: Path) -> None:
         first_batch(["-c", "import sys; sys.exit('no such thing')"], tmp_path, [])
 
 
-@pytest.mark.parametrize(
-    "device", ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU"))]
-)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def test_the_recurrent_benchmarks_run_on_every_device(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recurrent, "SIZE", 8)
     monkeypatch.setattr(recurrent, "CONFIG", dataclasses.replace(recurrent.CONFIG, emsize=8, nhid=8, nhidlast=8))

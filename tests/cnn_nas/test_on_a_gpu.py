@@ -21,7 +21,7 @@ from nas.core.optimizers import fused_sgd
 from nas.core.seeds import torch_generator
 from nas.trial.device import prepare
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+pytestmark = pytest.mark.gpu
 EVERYTHING = Genotype(
     normal=tuple((name, k % (2 + k // 2)) for k, name in enumerate(ALL_OPERATIONS)),
     reduce=tuple((name, k % (2 + k // 2)) for k, name in enumerate(ALL_OPERATIONS[::-1])),
