@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import codecs
 import difflib
-import functools
 import hashlib
 import io
 import logging
@@ -28,7 +27,9 @@ from nas.core.downloads import DownloadError, MirrorError, extract_members, fetc
 from nas.core.errors import DataError
 from nas.core.files import cache_folder, sha256_of, write_atomically
 from nas.core.identity import DataPart
-from randomNAS_files.tokens import encode, tokenise
+from randomNAS_files.leaks import refuse_leaks
+from randomNAS_files.pydoc_text import pydoc_parts, pydoc_tokens
+from randomNAS_files.tokens import UNK, encode
 
 log = logging.getLogger(__name__)
 
@@ -117,10 +118,12 @@ class Corpus:
 def load_corpus(config: DataConfig) -> Corpus:
     """Read a corpus, fetching it if need be, and tokenise it or take the tokens from the cache.
 
-    Words that the training text lacks become <unk>; a log line says what share of the tokens that is.
+    Words that the training text lacks, or that `vocabulary_size` cuts off, become <unk>; a log line says what share of the
+    tokens that is in the end.
 
     Raises:
-        CorpusError: a folder or file is missing, unreadable, empty, not UTF-8, or not the corpus it should be.
+        CorpusError: a folder or file is missing, unreadable, empty, not UTF-8, or not the corpus it should be; or one of
+            your texts is or holds another, so that the model would be tested on what it was trained on.
         DownloadError: Penn Treebank is not there and cannot be fetched.
     """
     try:
@@ -128,6 +131,8 @@ def load_corpus(config: DataConfig) -> Corpus:
     except OSError as error:
         what = f"{error.filename} cannot be read ({error.strerror})"
         raise CorpusError(f"{what}; check the path, permissions and, in a container, the bind mount") from error
+    if config.corpus == "text":
+        refuse_leaks(texts)
     name, cap = config.corpus, config.vocabulary_size
     if config.corpus == "pydoc":
         name = f"pydoc ({platform.python_implementation()} {'.'.join(platform.python_version_tuple()[:2])})"
@@ -141,7 +146,18 @@ def load_corpus(config: DataConfig) -> Corpus:
         if config.corpus == "ptb":
             _check_ptb(corpus, texts)
         _write_cache(cache, corpus)
+    _tell_vocabulary(corpus, config.vocabulary_size)
     return replace(corpus, files={split: texts[split][0] for split in SPLITS})
+
+
+def _tell_vocabulary(corpus: Corpus, cap: int | None) -> None:
+    """What is true of the tokens as they are trained on, read anew or from the cache."""
+    unk = corpus.vocabulary.index(UNK) if UNK in corpus.vocabulary else -1
+    shares = [f"{float((getattr(corpus, split) == unk).double().mean()):.2%} of {split}" for split in SPLITS]
+    log.info("%s: %d words; <unk> is %s", corpus.name, len(corpus.vocabulary), ", ".join(shares))
+    if cap is not None and cap > len(corpus.vocabulary):
+        says = "vocabulary_size %d cuts nothing off: the texts have %d words, with <eos> and <unk>"
+        log.warning(says, cap, len(corpus.vocabulary))
 
 
 def known_vocabulary(config: DataConfig) -> tuple[int, str]:
@@ -160,7 +176,7 @@ def most_tokens(config: DataConfig) -> dict[str, int]:
     if config.corpus == "ptb":
         return PTB_TOKENS
     if config.corpus == "pydoc":
-        return _pydoc_tokens()
+        return dict(zip(SPLITS, pydoc_tokens(), strict=False))
     try:
         return {
             split: file.stat().st_size + 1 for split, file in _text_files(config).items()
@@ -169,21 +185,9 @@ def most_tokens(config: DataConfig) -> dict[str, int]:
         return {}
 
 
-@functools.cache
-def _pydoc_tokens() -> dict[str, int]:
-    try:
-        texts = _read_pydoc(DataConfig("pydoc"))
-    except CorpusError:
-        return {}
-    return {split: sum(1 for _ in tokenise(text.decode())) for split, (_, text) in texts.items()}
-
-
 def _build(name: str, texts: _Texts, cap: int | None) -> Corpus:
     tokens = encode({split: _decode(*texts[split]) for split in SPLITS}, cap)
-    ids, unseen = tokens.ids, ((split, tokens.unseen[split]) for split in ("valid", "test"))
-    shares = ", ".join(f"{count / len(ids[split]):.2%} of {split}" for split, count in unseen)
-    log.info("%s: %d words; not in the training text, so <unk>: %s", name, len(tokens.vocabulary), shares)
-    return _corpus(name, ids, tokens.vocabulary)
+    return _corpus(name, tokens.ids, tokens.vocabulary)
 
 
 def _corpus(name: str, ids: Mapping[str, np.ndarray], vocabulary: tuple[str, ...]) -> Corpus:
@@ -259,21 +263,10 @@ def _fetch_ptb(config: DataConfig) -> dict[str, Path]:
 
 def _read_pydoc(config: DataConfig) -> _Texts:
     try:
-        from pydoc_data.topics import topics
+        parts = pydoc_parts()
     except ImportError as error:
         raise CorpusError("this Python lacks pydoc_data.topics, the text of corpus pydoc; use another") from error
-    blocks = (block for topic in sorted(topics) for block in re.split(r"\n\s*\n", topics[topic]))
-    # Topics quote one another: a paragraph counts once, or the model would be tested on what it was trained on.
-    paragraphs = [text for text in dict.fromkeys(map(_sentences, blocks)) if text]
-    parts = [[text for i, text in enumerate(paragraphs) if i % 10 < 8], paragraphs[8::10], paragraphs[9::10]]
-    return {split: ("pydoc_data.topics", "".join(part).encode()) for split, part in zip(SPLITS, parts, strict=True)}
-
-
-def _sentences(paragraph: str) -> str:
-    """One sentence a line, words and punctuation apart: lower case, numbers as N, rules and ellipses cut to three."""
-    sentences = re.split(r"(?<=[.!?])\s+", re.sub(r"([^\w\s])\1{3,}", r"\1\1\1", paragraph))
-    lines = [re.findall(r"\d\w*(?:\.\d\w*)*|\w+|[^\w\s]+", sentence) for sentence in sentences]
-    return "".join(" ".join("N" if w[0].isdigit() else w.lower() for w in line) + "\n" for line in lines if line)
+    return {split: ("pydoc_data.topics", part.encode()) for split, part in zip(SPLITS, parts, strict=True)}
 
 
 def _read(file: Path) -> tuple[str, bytes]:

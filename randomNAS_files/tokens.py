@@ -23,12 +23,10 @@ class Tokens:
     Attributes:
         ids: of each text, int64 of shape (tokens,).
         vocabulary: `vocabulary[id]` is the word.
-        unseen: how many words of each text the first one lacks.
     """
 
     ids: dict[str, np.ndarray]
     vocabulary: tuple[str, ...]
-    unseen: dict[str, int]
 
 
 def tokenise(text: str) -> Iterator[str]:
@@ -46,13 +44,13 @@ def encode(texts: Mapping[str, str], cap: int | None) -> Tokens:
     numbers: defaultdict[str, int] = defaultdict(count().__next__)
     found = {name: np.fromiter(map(numbers.__getitem__, tokenise(text)), np.int32) for name, text in texts.items()}
     first = np.bincount(next(iter(found.values())))  # how often each of its words occurs; they have the lowest numbers
-    unseen = {name: int((words >= len(first)).sum()) for name, words in found.items()}
+    unseen = any((words >= len(first)).any() for words in found.values())
     counts = Counter(dict(zip(numbers, first.tolist(), strict=False)))
-    vocabulary = _vocabulary(counts, cap, any(unseen.values()))
+    vocabulary = _vocabulary(counts, cap, unseen)
     index = {word: i for i, word in enumerate(vocabulary)}
     unknown = index.get(UNK, -1)  # -1 is never used: without <unk> every word is in the vocabulary
     table = np.array([index.get(word, unknown) for word in numbers], np.int64)
-    return Tokens({name: table[words] for name, words in found.items()}, vocabulary, unseen)
+    return Tokens({name: table[words] for name, words in found.items()}, vocabulary)
 
 
 def _pieces(text: str) -> Iterator[str]:

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from support.cuda_flags import preserved_flags
-from support.fast_networks import generator, loss_of
+from support.fast_networks import generator
 from support.runs import Laptop, assert_equal_runs, stopped_after
 
 from cnn_nas.architecture import ALL_OPERATIONS, Genotype

@@ -1,0 +1,36 @@
+"""The help text inside CPython as a corpus: what `help("for")` prints, in three parts that share no paragraph."""
+
+from __future__ import annotations
+
+import functools
+import re
+
+from randomNAS_files.tokens import tokenise
+
+
+def pydoc_parts() -> tuple[str, str, str]:
+    """Eight, one and one tenth of the paragraphs, taken in turn. Raises ImportError where Python comes without them."""
+    from pydoc_data.topics import topics
+
+    blocks = (block for topic in sorted(topics) for block in re.split(r"\n\s*\n", topics[topic]))
+    # Topics quote one another: a paragraph counts once, or the model would be tested on what it was trained on.
+    paragraphs = [text for text in dict.fromkeys(map(_sentences, blocks)) if text]
+    first = [text for i, text in enumerate(paragraphs) if i % 10 < 8]
+    return "".join(first), "".join(paragraphs[8::10]), "".join(paragraphs[9::10])
+
+
+@functools.cache
+def pydoc_tokens() -> tuple[int, ...]:
+    """How many tokens each part has; empty where Python comes without them."""
+    try:
+        parts = pydoc_parts()
+    except ImportError:
+        return ()
+    return tuple(sum(1 for _ in tokenise(part)) for part in parts)
+
+
+def _sentences(paragraph: str) -> str:
+    """One sentence a line, words and punctuation apart: lower case, numbers as N, rules and ellipses cut to three."""
+    sentences = re.split(r"(?<=[.!?])\s+", re.sub(r"([^\w\s])\1{3,}", r"\1\1\1", paragraph))
+    lines = [re.findall(r"\d\w*(?:\.\d\w*)*|\w+|[^\w\s]+", sentence) for sentence in sentences]
+    return "".join(" ".join("N" if w[0].isdigit() else w.lower() for w in line) + "\n" for line in lines if line)
