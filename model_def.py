@@ -29,6 +29,7 @@ from nas.core.space import Size
 from nas.trial import DataFacts, RunConfig, ShardedBatchLoader, Trial, WeightedMeans, main
 from nas.trial.base import perplexity, to_cpu
 from nas.trial.callbacks import SwapAveragedWeights
+from nas.trial.metrics import replace_nonfinite
 from randomNAS_files import architecture, scoring
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.averaged_sgd import AveragedSGD
@@ -239,6 +240,8 @@ class RecurrentTrial(Trial):
         mine = cells[self.rank :: self.processes]
         with self.sgd.averaged_weights():
             scores = self._score_all([cell for _, cell in mine])
+        for score in scores:
+            replace_nonfinite(score)  # NaN sorts nowhere, and is no JSON
         scored = [{"sample": k, **score, "genotype": cell} for (k, cell), score in zip(mine, scores, strict=True)]
         shares = self.context.distributed.gather(scored)
         if shares is None:
@@ -279,7 +282,8 @@ class RecurrentTrial(Trial):
         with self.sgd.averaged_weights():
             score = self._score(self.corpus.test)
         self.report("test", {f"test_{name}": value for name, value in score.items()})
-        logger.info("test perplexity %.2f", score["perplexity"])
+        if not self.diverged:
+            logger.info("test perplexity %.2f", score["perplexity"])
 
     def summary(self) -> dict[str, str | int | float]:
         """The cell in words, and what it costs."""

@@ -264,7 +264,8 @@ class ImageTrial(Trial):
             return
         score = self._score_all(self.data.test)
         self.report("test", {f"test_{name}": value for name, value in score.items()})
-        logger.info("test %s", "  ".join(f"{name} {value:.4f}" for name, value in score.items()))
+        if not self.diverged:
+            logger.info("test %s", "  ".join(f"{name} {value:.4f}" for name, value in score.items()))
 
     @torch.no_grad()
     def _score_all(self, images: Images) -> dict[str, float]:

@@ -19,6 +19,7 @@ from nas.results import curves
 from nas.results.curve_data import Curve
 from nas.results.experiment import ExperimentResult, TrialResult
 from nas.results.leaderboard import leaderboard, table
+from nas.runs.ranking import is_measurement
 from nas.runs.run_folder import RunFolder
 
 SHOWN = 5
@@ -96,9 +97,13 @@ def scores_on_test(trial: Path) -> list[str]:
     folder, _ = RunFolder.open(trial)
     names = ("group", "step", "batches", "epochs")
     return [
-        f"{'test':<12} " + "  ".join(f"{name} {value:.6g}" for name, value in record.items() if name not in names)
+        f"{'test':<12} " + "  ".join(f"{name} {_score(value)}" for name, value in record.items() if name not in names)
         for record in folder.metrics("test")
     ]
+
+
+def _score(value: float) -> str:
+    return f"{value:.6g}" if is_measurement(value) else "not finite"
 
 
 def retraining(experiment: ExperimentResult, trial: TrialResult) -> dict[str, Any]:

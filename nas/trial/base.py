@@ -82,7 +82,7 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         self.rank, self.processes = context.distributed.rank, context.distributed.size
         self.batches_trained = 0
         prepare(context.device)
-        self.diverged = False  # a validation was not finite, and training stopped for it
+        self.diverged = False  # a validation was not finite, and training stopped for it; or the test score is not
         self.validated_at = -1  # batches trained when it was last validated
 
     @classmethod
@@ -268,11 +268,17 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
     def report(self, group: str, metrics: dict[str, float], step: int | None = None) -> None:
         """Report metrics of a group of their own, such as "test", from the first process.
 
-        With a `step` of their own they also say how many batches were trained.
+        With a `step` of their own they also say how many batches were trained. A test score that is not finite makes the
+        trial a diverged one.
         """
         if self.rank == 0:
+            metrics = dict(metrics)
             worst = {f"{group}_{name}": value for name, value in self.worst_values().items()}
-            replace_nonfinite(metrics, worst)
+            bad = replace_nonfinite(metrics, worst)
+            if bad and group == "test":
+                self.diverged = True
+                says = f"{', '.join(bad)} not finite (NaN or infinity): reported as {NONFINITE_PLACEHOLDER:g}"
+                logger.error("%s. The weights are of no use; lower learning_rate", says)
             counted = metrics if step is None else {**metrics, "batches": self.batches_trained}
             private.train_context(self.context).report_metrics(
                 group, self.batches_trained if step is None else step, counted

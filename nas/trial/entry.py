@@ -198,7 +198,7 @@ def _train(
         raise
     if not chief:
         return 0
-    outcome = "completed" if trial.finished else "diverged" if trial.diverged else "stopped"
+    outcome = "diverged" if trial.diverged else "completed" if trial.finished else "stopped"
     folder.save(status="pruned" if outcome == "stopped" and engine and engine.stopped else outcome)
     _say(distributed, _last_word(outcome, folder, trial, engine))
     if engine is not None:

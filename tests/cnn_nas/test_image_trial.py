@@ -322,6 +322,19 @@ def test_r2_is_not_huge_when_a_regression_diverges(graphene: Laptop) -> None:
 # --- diverging
 
 
+def test_a_test_score_that_is_not_finite_is_no_success(darkroom: Laptop, caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is held out, so only the test shows that the weights are of no use."""
+    run = darkroom.train("data.validation_fraction=0", learning_rate=1e30, train_epochs=1, evaluate_test=True)
+    assert run.code == 1 and run.read("run.json")["status"] == "diverged" and "diverged" in run.out
+    assert "nan" not in (run.out + caplog.text).lower().replace("(nan or", "")
+    assert any(
+        "test_loss not finite" in record.getMessage() for record in caplog.records if record.levelname == "ERROR"
+    )
+    (score,) = run.metrics("test")  # of which every line is JSON as others read it
+    assert score["test_loss"] == 1e10 and all(math.isfinite(value) for value in score.values() if value != "test")
+    assert "NaN" not in (run.path / "metrics.jsonl").read_text() + (run.path / "run.json").read_text()
+
+
 def test_a_loss_that_is_not_finite_is_said(darkroom: Laptop) -> None:
     run = darkroom.train(learning_rate=1e30, train_epochs=3)
     assert run.code == 1 and "diverged" in run.out

@@ -24,3 +24,12 @@ def test_of_equal_ones_the_first_is_the_better(smaller: bool) -> None:
     items = [("a", 1.0), ("b", 1.0), ("c", 1.0)]
     assert rank(items, lambda item: item[1], smaller_is_better=smaller) == items
     assert best(items, lambda item: item[1], smaller_is_better=smaller) == items[0]
+
+
+@pytest.mark.parametrize("smaller", [True, False])
+def test_what_stands_for_nan_is_no_measurement(smaller: bool) -> None:
+    """A trial reports it in place of NaN, with the sign that makes it the worst, or without."""
+    for placeholder in (1e10, -1e10):
+        assert best_value([placeholder, 3.0, placeholder], smaller_is_better=smaller) == 3.0
+        assert best_value([placeholder], smaller_is_better=smaller) is None
+    assert rank([5.0, 9e9, -9e9], lambda value: value, smaller_is_better=True) == [-9e9, 5.0, 9e9]

@@ -412,3 +412,34 @@ def test_the_best_checkpoint_is_that_of_the_smallest_loss_also_where_the_directi
     run = laptop.train(f"searcher.smaller_is_better={given}", learning_rate=60, train_epochs=4)
     losses = run.values("validation", "loss")
     assert len(set(losses)) > 1 and run.read("run.json")["best"]["value"] == min(losses)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf"), 800.0])
+def test_a_test_score_that_is_not_finite_makes_the_run_a_diverged_one(
+    score: float, laptop: Laptop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """exp(800) is more than a float holds, and a validation of it would count as diverged as well."""
+    monkeypatch.setattr("model_def.score_stream", lambda *_: score)
+    run = laptop.train(evaluate_test=True, train_epochs=1)
+    assert run.code == 1 and run.read("run.json")["status"] == "diverged"
+    told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert len(told) == 1 and "test_perplexity" in told[0] and "lower learning_rate" in told[0]
+    assert not any(message.startswith("test perplexity") for message in caplog.messages)
+    assert run.values("test", "test_perplexity") == [1e10]
+
+
+def test_a_last_validation_that_is_not_finite_is_no_success(laptop: Laptop) -> None:
+    """Also where it is the only one: all batches are trained then, and the run was called complete."""
+    run = laptop.train(learning_rate=1e30, train_epochs=1)
+    assert run.code == 1 and run.read("run.json")["status"] == "diverged"
+    assert run.read("run.json")["best"] is None
+
+
+def test_random_cells_whose_score_is_not_finite_come_last(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([2.0, float("nan"), 1.0, float("inf")])
+    for module in ("randomNAS_files.scoring", "randomNAS_files.fast.scoring"):
+        monkeypatch.setattr(f"{module}.score_cells", lambda net, columns, bptt, cells: [next(scores) for _ in cells])
+    run = laptop.train(eval_same_arch=False, num_archs_to_eval=4, train_epochs=1)
+    assert run.code == 0 and [each["loss"] for each in run.read("architectures.json")] == [1.0, 2.0, 1e10, 1e10]
+    text = (run.path / "architectures.json").read_text() + (run.path / "metrics.jsonl").read_text()
+    assert "NaN" not in text and "Infinity" not in text
