@@ -48,7 +48,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: SQLite in the experiment's folder)")
     parser.add_argument(
-        "--sampler", metavar="NAME", help="an Optuna sampler instead of the master's draws, such as tpe"
+        "--sampler",
+        metavar="NAME",
+        help="tpe, gp, cmaes or qmc instead of the master's draws, see docs/local_engine.md",
     )
     parser.set_defaults(run=_run)
 

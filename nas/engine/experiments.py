@@ -10,8 +10,9 @@ from typing import Any
 
 from nas.config import load as configs
 from nas.config.entrypoint import Entrypoint, processes_of, resolve
-from nas.core.errors import ConfigError, unknown
-from nas.engine.study_store import SAMPLERS, StudyStore
+from nas.core.errors import ConfigError
+from nas.engine import samplers
+from nas.engine.study_store import StudyStore
 from nas.runs.run_folder import RunFolder
 from nas.runs.study_schema import storage_url
 
@@ -27,7 +28,7 @@ class Request:
         new: start a new experiment even if there is an unfinished one.
         experiments: folder of the experiments.
         storage: an Optuna storage; None for SQLite in the experiment's folder.
-        sampler: one of SAMPLERS; None for the master's own draws.
+        sampler: one of `samplers.SAMPLERS`; None for the master's own draws.
     """
 
     config: Path | None = None
@@ -135,11 +136,12 @@ def _begun(path: Path, request: Request) -> tuple[RunFolder, dict[str, Any]]:
 
 
 def check_sampler(config: Mapping[str, Any], sampler: str | None) -> None:
-    """Raises ConfigError if there is no such sampler, or the searcher has no use for one."""
+    """Raises ConfigError if there is no such sampler, it lacks a package, or the searcher has no use for one."""
+    if sampler is None:
+        return
+    samplers.check_sampler(sampler)
     name = config["searcher"]["name"]
-    if sampler is not None and sampler not in SAMPLERS:
-        raise ConfigError([unknown(f"--sampler {sampler!r}", sampler, SAMPLERS, "is no sampler")])
-    if sampler is not None and name in ("single", "grid"):
+    if name in ("single", "grid"):
         raise ConfigError([f"--sampler chooses hyperparameters for random and ASHA searchers; searcher.name is {name}"])
 
 
@@ -156,10 +158,11 @@ def find_program(config: Mapping[str, Any], config_path: Path | None, folder: Ru
 
 
 def open_store(config: dict[str, Any], folder: RunFolder) -> StudyStore:
-    """The study of an experiment; made if it is not there. Raises ConfigError if its storage cannot be opened."""
+    """The study of an experiment; made if it is not there. Raises ConfigError for its storage or its sampler."""
     if "study" not in folder.run:
         name = folder.path.name
         # In a database that holds many studies the name must be unique.
         folder.save(study=f"{name}-{os.urandom(4).hex()}" if folder.run.get("storage") else name)
     url, seed = storage_url(folder.path, folder.run), configs.experiment_seed(config)
+    check_sampler(config, folder.run.get("sampler"))  # the machine that goes on may be another
     return StudyStore(url, str(folder.run["study"]), config, seed, folder.run.get("sampler"))

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas.config import load as configs
 from nas.config.search_space import SampledTrial, search_space, substitute, trial_sampler
 from nas.core.errors import ConfigError
+from nas.engine.samplers import suggest
 from nas.engine.searchers import Searcher
 from nas.runs.ranking import best_value, rank
 from nas.runs.study_schema import BRACKET, HYPERPARAMETERS, OUTCOME, SEED
@@ -30,16 +31,6 @@ STATES = {
 }
 """The state in Optuna of each outcome."""
 
-SAMPLERS = {
-    "tpe": "TPESampler",
-    "random": "RandomSampler",
-    "gp": "GPSampler",
-    "cmaes": "CmaEsSampler",
-    "qmc": "QMCSampler",
-    "nsga2": "NSGAIISampler",
-}
-"""Samplers of Optuna by the name that `--sampler` takes."""
-
 
 class StudyStore:
     """The study of one experiment.
@@ -49,7 +40,7 @@ class StudyStore:
         name: of the study.
         config: the experiment's.
         seed: its `experiment_seed`.
-        sampler: one of SAMPLERS, or None for the master's own draws.
+        sampler: one of `samplers.SAMPLERS`, or None for the master's own draws.
 
     Raises:
         ConfigError: if the storage cannot be opened.
@@ -64,7 +55,7 @@ class StudyStore:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._space = search_space(config["hyperparameters"])
         self._distributions = {name: distribution(spec) for name, spec in self._space.items()}
-        self._sampled = trial_sampler(config, seed)
+        self._sampled, self._seed = trial_sampler(config, seed), seed
         self.storage = _open(url)
         self.study = optuna.create_study(
             storage=self.storage,
@@ -135,29 +126,25 @@ class StudyStore:
 
     def _create(self, bracket: int) -> FrozenTrial:
         draw = self._sampled.next_trial()
+        notes: dict[str, Any] = {}
         if self.sampler is not None:
-            draw = self._suggested(draw)
+            draw, notes = self._suggested(self.sampler, draw)
         params = {name: encode(self._space[name], value) for name, value in draw.chosen.items()}
         template = create_trial(
             state=TrialState.WAITING,
             params=params,
             distributions=self._distributions,
             user_attrs={BRACKET: bracket, SEED: draw.seed, HYPERPARAMETERS: draw.hparams},
+            system_attrs=notes,
         )
         return self.storage.get_trial(self.storage.create_new_trial(self.study._study_id, template_trial=template))
 
-    def _suggested(self, draw: SampledTrial) -> SampledTrial:
-        """Hyperparameters by Optuna's sampler instead, from all that is known so far; the seed stays the master's."""
-        name = SAMPLERS[self.sampler or ""]
-        seeded = getattr(optuna.samplers, name)(seed=draw.seed)
-        scratch = optuna.create_study(direction=self.study.direction, sampler=seeded)
-        scratch.add_trials([trial for trial in self.trials() if trial.state != TrialState.WAITING])
-        try:
-            asked = scratch.ask(dict(self._distributions)).params
-        except ImportError as error:
-            raise ConfigError([f"--sampler {self.sampler} needs a package that is not installed: {error}"]) from error
+    def _suggested(self, sampler: str, draw: SampledTrial) -> tuple[SampledTrial, dict[str, Any]]:
+        """Hyperparameters by a sampler instead, and what it notes at the trial; the seed stays the master's."""
+        seeds = (self._seed, draw.seed)
+        asked, notes = suggest(sampler, self._distributions, self.trials(), self.study.direction, seeds)
         chosen = {name: decode(self._space[name], value) for name, value in asked.items()}
-        return SampledTrial(substitute(self.config["hyperparameters"], chosen), draw.seed, chosen)
+        return SampledTrial(substitute(self.config["hyperparameters"], chosen), draw.seed, chosen), notes
 
 
 def distribution(spec: Mapping[str, Any]) -> BaseDistribution:

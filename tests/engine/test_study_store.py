@@ -18,7 +18,7 @@ from support.master_draws import created
 
 from nas.core.errors import ConfigError
 from nas.engine.asha import Asha, Decision, replay
-from nas.engine.study_store import SAMPLERS, StudyStore, decode, distribution, encode
+from nas.engine.study_store import StudyStore, decode, distribution, encode
 
 LR: dict[str, Any] = {"lr": {"type": "double", "minval": 0, "maxval": 1}}
 SPACE: dict[str, Any] = {
@@ -403,56 +403,7 @@ def test_a_grid_is_walked_from_its_last_point_to_its_first(tmp_path: Path) -> No
     assert [seed for _, seed in study.drawn()] == [seed for _, seed in draws(constants, 6)]  # a grid draws nothing else
 
 
-# Samplers
-
-
-def in_space(hparams: dict[str, Any]) -> bool:
-    ops, flag = hparams["cell"]["ops"], hparams["flag"]
-    return (
-        0 <= hparams["lr"] <= 1
-        and type(hparams["width"]) is int
-        and 8 <= hparams["width"] <= 64
-        and ops in (["tanh"], ["relu", "tanh"], None)
-        and 1e-6 <= hparams["decay"] <= 1e-2
-        and 0.5 <= hparams["gain"] <= 8
-        and any(flag == value and type(flag) is type(value) for value in (True, False, 1, "yes", 0.5))
-        and hparams["cell"]["depth"] == 2
-        and hparams["seed"] == 7
-    )
-
-
-def sampled(storage: Any, sampler: str, crashes: set[int]) -> Study:
-    """14 trials, two at a time; a small width is best."""
-    study = Study(storage, {"name": "random", "max_trials": 14, "max_concurrent_trials": 2}, SPACE, sampler)
-    study.create()
-    for trial in range(14):
-        study.validated(trial, 1, study.drawn()[trial][0]["width"] / 64)
-        study.store.finish(trial, "completed" if trial % 4 else "pruned")
-        if trial in crashes:
-            study.crash()
-        study.create()
-    return study
-
-
-@pytest.mark.parametrize("sampler", ["tpe", "random"])
-def test_a_sampler_stays_in_the_space_and_a_crash_changes_nothing_of_what_it_says(tmp_path: Path, sampler: str) -> None:
-    whole = sampled(InMemoryStorage(), sampler, crashes=set())
-    again = sampled(tmp_path, sampler, crashes={3, 11, 12})
-    assert whole.contents() == again.contents()
-    assert len(whole.trials) == 14 and all(in_space(hparams) for hparams, _ in whole.drawn())
-    assert list(whole.drawn()[0][0]) == list(SPACE)
-    assert [seed for _, seed in whole.drawn()] == [seed for _, seed in draws(SPACE, 14)]
-    assert whole.drawn() != draws(SPACE, 14)
-    assert len({hparams["lr"] for hparams, _ in whole.drawn()}) == 14
-
-
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_that_is_installed_draws_inside_the_space(sampler: str) -> None:
-    try:
-        study = sampled(InMemoryStorage(), sampler, crashes=set())
-    except ConfigError as error:
-        pytest.skip(str(error))  # it needs a package that is not there
-    assert len(study.trials) == 14 and all(in_space(hparams) for hparams, _ in study.drawn())
+# Storage and choices
 
 
 def test_a_storage_that_cannot_be_opened_is_refused_in_one_line(tmp_path: Path) -> None:
