@@ -19,7 +19,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas.core.errors import ConfigError, unknown
+from nas.core.errors import ConfigError, closest
 from nas.core.seeds import numpy_generator
 
 SAMPLERS = ("tpe", "gp", "cmaes", "qmc")
@@ -37,8 +37,10 @@ Suggestion = tuple[dict[str, Any], dict[str, Any]]
 def check_sampler(name: str) -> None:
     """Raises ConfigError if there is no such sampler, or it needs a package that is not installed."""
     if name not in SAMPLERS:
-        sentence = unknown(f"--sampler {name!r}", name, SAMPLERS, f"is no sampler ({', '.join(SAMPLERS)})")
-        raise ConfigError([f"{sentence}; leave it out for the master's own random draws"])
+        near = closest(name, SAMPLERS)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        known = f"there are {', '.join(SAMPLERS)}, and without --sampler the master's own random draws"
+        raise ConfigError([f"--sampler {name!r} is no sampler{hint} ({known})"])
     missing = [package for package in _PACKAGES[name] if importlib.util.find_spec(package) is None]
     if missing:
         raise ConfigError([f"--sampler {name} needs {missing[0]}, which is not installed: pip install {missing[0]}"])
