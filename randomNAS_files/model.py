@@ -109,8 +109,11 @@ class RecurrentCell(nn.Module):
 
 
 def _gated(gates: torch.Tensor, previous: torch.Tensor, activation: str) -> torch.Tensor:
-    """previous + sigmoid(c) * (f(g) - previous), with gates = [c, g] of shape `(B, 2H)`."""
-    c, g = gates.chunk(2, dim=-1)
+    """previous + sigmoid(c) * (f(g) - previous), with gates = [c, g] of shape `(B, 2H)`, in the type of the state.
+
+    Under autocast gates are less exact than states, for they are products; a state is carried through all time steps.
+    """
+    c, g = gates.to(previous.dtype).chunk(2, dim=-1)
     return torch.lerp(previous, _FUNCTIONS[activation](g), torch.sigmoid(c))
 
 
@@ -208,8 +211,13 @@ class LanguageModel(nn.Module):
 
 
 def summed_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Cross entropy in nats of logits `(T, B, V)` and targets `(T, B)`, summed over those that are not IGNORED."""
-    return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    """Cross entropy in nats of logits `(T, B, V)` and targets `(T, B)`, summed over those that are not IGNORED.
+
+    Of logits of less than single precision in that, since half a type's digits cannot hold a sum of thousands.
+    """
+    return F.cross_entropy(
+        _at_least_single(logits).flatten(0, 1), targets.flatten(), ignore_index=IGNORED, reduction="sum"
+    )
 
 
 def activation_penalty(output: Output, alpha: float, beta: float) -> torch.Tensor:
@@ -217,9 +225,15 @@ def activation_penalty(output: Output, alpha: float, beta: float) -> torch.Tenso
 
     Merity et al. 2017, arXiv 1708.01009.
     """
-    penalty = output.states.new_zeros(())
+    states, dropped = _at_least_single(output.states), _at_least_single(output.dropped)
+    penalty = states.new_zeros(())
     if alpha:
-        penalty = penalty + alpha * output.dropped.square().mean()
-    if beta and len(output.states) > 1:
-        penalty = penalty + beta * (output.states[1:] - output.states[:-1]).square().mean()
+        penalty = penalty + alpha * dropped.square().mean()
+    if beta and len(states) > 1:
+        penalty = penalty + beta * (states[1:] - states[:-1]).square().mean()
     return penalty
+
+
+def _at_least_single(x: torch.Tensor) -> torch.Tensor:
+    """As float32 what has fewer digits, and the rest as it is."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
