@@ -2,8 +2,8 @@
 
 It computes what the plain form does, up to rounding. What makes it faster: nodes that read the same state share a product
 (`plan.py`); the backward pass is written by hand, with gradients written over the gates, and weight gradients as products
-over all time steps; all memory is allocated once and used again; and features come before columns, (H, B) instead of
-(B, H), the shape in which CPU libraries multiply a large weight by a small batch fastest.
+over all time steps; all memory is allocated once and used again (`workspace.py`); and features come before columns, (H, B)
+instead of (B, H), the shape in which CPU libraries multiply a large weight by a batch of tens fastest.
 
 T is time, B the batch's columns, H the hidden size, K the nodes of a group, S the slots of a plan.
 """
@@ -17,7 +17,7 @@ import torch
 
 from randomNAS_files.fast.once import ONCE, once_only
 from randomNAS_files.fast.plan import Group, Plan
-from randomNAS_files.fast.workspace import GroupStep, Step, Workspace, WorkspacePool, own_copy
+from randomNAS_files.fast.workspace import GroupStep, Layout, Step, Workspace, WorkspacePool, own_copy
 
 _ATEN = torch.ops.aten
 
@@ -169,27 +169,27 @@ class CellSequence(torch.autograd.Function):
     ) -> torch.Tensor:
         steps, (columns, size) = len(inputs), h.shape
         mask = mask if mask is None else mask.t().to(h.dtype).contiguous()
-        space = pool.acquire(plan, steps, size, columns, h, mask is not None)
+        arena = pool.acquire(Layout(plan, size, columns, mask is not None), steps, h)
+        space = arena.space
         space.gates[0][:steps].view(steps, 2 * size, columns).copy_(inputs.transpose(1, 2))
         space.outputs[0].copy_(h.t())
         grouped = group_weights(weights, plan)
         transposed, share = [weight.t() for weight in grouped], max(plan.shares)
         for step in space.at[:steps]:
             run_step(step, transposed, mask, share)
-        ctx.save_for_backward(
-            *weights, *space.memory()
-        )  # the memory so that saved-tensor hooks, which measure it, see it
-        ctx.space, ctx.grouped, ctx.mask = space, grouped, mask
+        ctx.save_for_backward(*weights, arena.memory)  # so that saved-tensor hooks, which measure memory, see it
+        ctx.arena, ctx.grouped, ctx.mask = arena, grouped, mask
         ctx.pool, ctx.steps = pool, steps
         return space.output(steps)
 
     @staticmethod
     @once_only
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        space, steps = ctx.space, ctx.steps
-        if space is None:
+        arena, steps = ctx.arena, ctx.steps
+        if arena is None:
             raise RuntimeError(ONCE)
-        weights = ctx.saved_tensors[: -len(space.memory())]
+        space = arena.space
+        *weights, _ = ctx.saved_tensors
         before = Backward(space, ctx.grouped, ctx.mask).run(space.at[:steps], grad.transpose(1, 2).contiguous())
         inputs = own_copy(space.gates[0][:steps].flatten(1, 3).transpose(1, 2))  # (T, B, 2H)
         wanted = ctx.needs_input_grad[5:]
@@ -204,6 +204,6 @@ class CellSequence(torch.autograd.Function):
                 else:
                     found[node] = read @ space.by_feature(space.gates[i][:steps, :, k], space.turned[1]).t()
         h_grad = before.t().clone() if ctx.needs_input_grad[3] else None
-        ctx.pool.release(space)
-        ctx.space = None
+        ctx.pool.release(arena)
+        ctx.arena = None
         return None, None, inputs, h_grad, None, *found

@@ -1,46 +1,107 @@
-"""The memory of a cell's fast form: allocated once, used again by later passes, with views for every time step.
+"""The memory of a cell's fast form: allocated once, and laid out anew for another cell, length or number of columns.
 
 T is time, B the batch's columns, H the hidden size, K the nodes of a group. Features come before columns, (H, B).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import prod
+
 import torch
 
 from randomNAS_files.fast.plan import CARRIED, Group, Plan
 
-_POOLED = 2  # free workspaces of a cell: one for training and one for evaluation
+_FREE = 2  # arenas that a cell keeps between passes: two passes may wait for one backward pass
+_LAYOUTS = 4  # that an arena remembers; making one takes some milliseconds
+_ALIGNED = 64  # numbers; every part begins at a multiple
 
 
-class Workspace:
-    """The memory of one pass over at most `steps` time steps, with the views of it that each time step works on.
+@dataclass(frozen=True)
+class Layout:
+    """What decides where in an arena the parts of a workspace are, but for the number of time steps.
 
-    Args:
-        like: decides type and device.
+    Attributes:
+        size: H.
+        columns: B.
         masked: whether states are multiplied by a mask before they are read.
     """
 
-    def __init__(self, plan: Plan, steps: int, size: int, columns: int, like: torch.Tensor, masked: bool) -> None:
-        self.key = (plan, size, columns, like.dtype, like.device, masked)
-        self.plan, self.steps, self.size = plan, steps, size
+    plan: Plan
+    size: int
+    columns: int
+    masked: bool
 
-        def empty(*shape: int) -> torch.Tensor:
-            return torch.empty(*shape, dtype=like.dtype, device=like.device)
+    def shapes(self, steps: int) -> list[tuple[int, ...]]:
+        """Of the outputs, the states, the gates of each group, what it read if that is masked, and see `by_feature`."""
+        plan, each = self.plan, (self.size, self.columns)
+        gates = [(steps, 2, len(group), *each) for group in plan.groups]
+        sources = [(steps, *each) for _ in plan.groups if self.masked]
+        turned = [(width * self.size * steps * self.columns,) for width in (1, 2)]
+        return [(steps + 1, *each), (steps, plan.slots, *each), *gates, *sources, *turned]
 
-        self.outputs = empty(steps + 1, size, columns)  # h before each time step, and after the last one
-        self.states = empty(steps, plan.slots, size, columns)
-        self.gates = [
-            empty(steps, 2, len(group), size, columns) for group in plan.groups
-        ]  # for sigmoids, for activations
-        self.sources = [empty(steps, size, columns) if masked else None for _ in plan.groups]
-        self.turned = [empty(width * size * steps * columns) for width in (1, 2)]  # see by_feature
-        self.states[:, list(plan.zero)] = 0
+    def numbers(self, steps: int) -> int:
+        """How many numbers an arena must hold for so many time steps."""
+        return sum(map(_padded, self.shapes(steps)))
+
+
+def _padded(shape: tuple[int, ...]) -> int:
+    return -(-prod(shape) // _ALIGNED) * _ALIGNED
+
+
+class Arena:
+    """One piece of memory, and the workspaces that were laid out in it last; one pass at a time uses it.
+
+    Args:
+        numbers: how many it holds.
+        like: decides type and device.
+    """
+
+    def __init__(self, numbers: int, like: torch.Tensor) -> None:
+        self.memory = torch.empty(numbers, dtype=like.dtype, device=like.device)
+        self._spaces: list[Workspace] = []  # the last one first
+
+    @property
+    def space(self) -> Workspace:
+        """The workspace that was laid out last."""
+        return self._spaces[0]
+
+    def lay_out(self, layout: Layout, steps: int) -> bool:
+        """Make `space` one for at least `steps` time steps; false if the arena is too small for that."""
+        found = self.remembered(layout, steps)
+        if found is None:
+            if self.memory.numel() < layout.numbers(steps):
+                return False
+            found = Workspace(self.memory, layout, steps)
+        if not self._spaces or found is not self.space:
+            found.states[:, list(layout.plan.zero)] = 0  # another workspace may have written there
+        others = [space for space in self._spaces if space.layout != layout]
+        self._spaces = [found, *others][:_LAYOUTS]
+        return True
+
+    def remembered(self, layout: Layout, steps: int) -> Workspace | None:
+        """A workspace that is there already."""
+        fits = (space for space in self._spaces if space.layout == layout and space.steps >= steps)
+        return next(fits, None)
+
+
+class Workspace:
+    """The memory of one pass over at most `steps` time steps, with the views of it that each time step works on."""
+
+    def __init__(self, memory: torch.Tensor, layout: Layout, steps: int) -> None:
+        self.layout, self.steps = layout, steps
+        self.plan, self.size = layout.plan, layout.size
+        parts, start = [], 0
+        for shape in layout.shapes(steps):
+            parts.append(memory[start : start + prod(shape)].view(shape))
+            start += _padded(shape)
+        groups = len(self.plan.groups)
+        self.outputs = parts[0]  # h before each time step, and after the last one
+        self.states = parts[1]
+        self.gates = parts[2 : 2 + groups]  # for sigmoids, for activations
+        self.sources: list[torch.Tensor | None] = [*parts[2 + groups : -2]] if layout.masked else [None] * groups
+        self.turned = parts[-2:]  # see by_feature
         self.at = [Step(self, t) for t in range(steps)]
-
-    def memory(self) -> list[torch.Tensor]:
-        """All of it."""
-        sources = [source for source in self.sources if source is not None]
-        return [self.outputs, self.states, *self.gates, *sources, *self.turned]
 
     def output(self, steps: int) -> torch.Tensor:
         """The outputs of the first `steps` time steps, `(T, B, H)`, in memory of their own."""
@@ -100,22 +161,32 @@ class GroupStep:
 
 
 class WorkspacePool:
-    """Free workspaces, for the next passes. One that a backward pass still needs is not in the pool."""
+    """Free arenas, for the next passes. One that a backward pass still needs is not in the pool."""
 
     def __init__(self) -> None:
-        self._free: list[Workspace] = []
+        self._free: list[Arena] = []  # the one that was used last first
 
-    def acquire(self, plan: Plan, steps: int, size: int, columns: int, like: torch.Tensor, masked: bool) -> Workspace:
-        """Take a workspace for at least `steps` time steps out of the pool, or make one; see `Workspace`."""
-        key = (plan, size, columns, like.dtype, like.device, masked)
-        for space in self._free:
-            if space.key == key:
-                self._free.remove(space)
-                if space.steps >= steps:
-                    return space
-                break
-        return Workspace(plan, steps, size, columns, like, masked)
+    @property
+    def nbytes(self) -> int:
+        """What is kept between passes."""
+        return sum(arena.memory.nbytes for arena in self._free)
 
-    def release(self, space: Workspace) -> None:
-        """Return a workspace to the pool."""
-        self._free = [space, *self._free][:_POOLED]
+    def acquire(self, layout: Layout, steps: int, like: torch.Tensor) -> Arena:
+        """Take an arena out of the pool whose `space` is for at least `steps` time steps; `like` decides type and device.
+
+        One that is too small is freed before a larger one is allocated in its place.
+        """
+        self._free = [a for a in self._free if (a.memory.dtype, a.memory.device) == (like.dtype, like.device)]
+        self._free.sort(key=lambda arena: (arena.remembered(layout, steps) is None, -arena.memory.numel()))
+        if self._free:
+            arena = self._free.pop(0)
+            if arena.lay_out(layout, steps):
+                return arena
+            del arena
+        arena = Arena(layout.numbers(steps), like)
+        arena.lay_out(layout, steps)
+        return arena
+
+    def release(self, arena: Arena) -> None:
+        """Return an arena to the pool."""
+        self._free = [arena, *self._free][:_FREE]
