@@ -1,6 +1,6 @@
 """One training step of the convolutional network, and its memory, against the plain one. From the root:
 
-    python -m benchmarks.cnn_step [--save]
+    python -m benchmarks.cnn_step [--only memory] [--save]
 
 The step: images of 32 x 32 pixels, 36 channels, 20 cells, the auxiliary head, drop path at 0.2; forward, backward, clipping,
 SGD. Both train on the same images from the same weights. On a CPU both compute in float32, in batches of 16. On a GPU
@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.measuring import Row, arguments, faster, finish, interleaved, smaller
-from benchmarks.peak import peak_megabytes
+from benchmarks.peak import peaks
 from benchmarks.plain_cnn import PlainNetwork, PlainStep
 from cnn_nas.fast.model import FastNetwork
 from cnn_nas.model import ModelConfig, draw_path_masks
@@ -36,14 +36,14 @@ Step = Callable[[], object]
 
 def main() -> None:
     """Measure and report."""
-    chosen = arguments("The training step of the convolutional network.", rounds=7)
+    chosen = arguments("The training step of the convolutional network.", rounds=7, parts=("memory",))
     finish("cnn_step", rows(chosen), chosen)
 
 
 def rows(chosen: argparse.Namespace) -> Iterator[Row]:
     """All that is measured."""
     precisions = GPU_PRECISIONS if chosen.device == "cuda" else (("float32", "float32"),)
-    for name in CPU_GOALS:
+    for name in () if chosen.only == "memory" else CPU_GOALS:
         for pair in precisions:
             yield step_row(name, *pair, chosen)
     for name in CPU_GOALS:
@@ -61,9 +61,9 @@ def step_row(name: str, our_precision: str, plain_precision: str, chosen: argpar
 
 
 def memory_row(name: str, our_precision: str, plain_precision: str, chosen: argparse.Namespace) -> Row:
-    """Peak memory of what the step makes: activations and gradients, without the weights."""
-    plain, ours = steps(name, our_precision, plain_precision, chosen.device)
-    pairs = [(peak_megabytes(plain, chosen.device), peak_megabytes(ours, chosen.device)) for _ in range(2)]
+    """Peak memory of the first steps, see `peak`: weights, gradients, momentum, and all that is allocated for a step."""
+    words = (name, our_precision, plain_precision, chosen.device)
+    pairs = [peaks("benchmarks.cnn_step:steps", *words) for _ in range(2)]
     return smaller(f"peak memory of the CNN step, {_words(name, our_precision, plain_precision, chosen.device)}", pairs)
 
 

@@ -1,7 +1,8 @@
 """Ratios against a plain implementation, measured in one process in alternation, and the dated files that keep them.
 
 A benchmark makes rows and hands them to `finish`, which prints them and, with `--save`, writes
-`benchmarks/results/DATE-NAME-DEVICE.json`. `python -m benchmarks.table` makes the table in docs/benchmarks.md of them.
+`benchmarks/results/DATE-NAME-DEVICE.json`, or `DATE-NAME-PART-DEVICE.json` with `--only PART`. `python -m benchmarks.table`
+makes the table in docs/benchmarks.md of them.
 Where there is nothing plain to compare with, a row is absolute.
 """
 
@@ -100,13 +101,22 @@ def number(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
-def arguments(description: str, rounds: int, **more: Any) -> argparse.Namespace:
-    """The command line that all benchmarks share; `more` are defaults of further options of the same type."""
+def arguments(description: str, rounds: int, *, parts: Sequence[str] = (), **more: Any) -> argparse.Namespace:
+    """The command line that all benchmarks share.
+
+    Args:
+        parts: rows that can be measured alone: `--only PART`.
+        more: defaults of further options of the same type.
+    """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--rounds", type=int, default=rounds, help="pairs that are measured (default: %(default)s)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--threads", type=int, help="CPU threads (default: PyTorch's choice)")
     parser.add_argument("--save", action="store_true", help="write a dated file to benchmarks/results")
+    if parts:
+        parser.add_argument(
+            "--only", choices=parts, help="measure these rows alone; the table takes others from older files"
+        )
     for name, default in more.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=type(default), default=default, help="(default: %(default)s)"
@@ -207,7 +217,7 @@ def finish(benchmark: str, measured: Iterable[Row], chosen: argparse.Namespace) 
         goal = f"   goal {row.goal}" if row.goal else ""
         print(f"{row.work}: {both}{row.result}, middle half of {row.rounds} rounds{goal}", flush=True)
     if chosen.save:
-        print(f"\nsaved {_save(benchmark, rows, chosen.device, here)}")
+        print(f"\nsaved {_save(benchmark, rows, chosen.device, here, getattr(chosen, 'only', None))}")
 
 
 def machine(device: str) -> dict[str, Any]:
@@ -236,11 +246,14 @@ def _cpu() -> str:
         return platform.processor() or platform.machine()
 
 
-def _save(benchmark: str, rows: Sequence[Row], device: str, here: dict[str, Any]) -> Path:
+def _save(benchmark: str, rows: Sequence[Row], device: str, here: dict[str, Any], only: str | None) -> Path:
+    """Write what was measured; a whole result takes the place of the parts of that day."""
     today = datetime.date.today().isoformat()
+    name = f"{benchmark}-{only}" if only else benchmark
     content = {
         "date": today,
         "benchmark": benchmark,
+        **({"only": only} if only else {}),
         "command": command(benchmark, sys.argv[1:]),
         "commit": _commit(),
         "device": device,
@@ -248,7 +261,9 @@ def _save(benchmark: str, rows: Sequence[Row], device: str, here: dict[str, Any]
         "rows": [asdict(row) | {"reached": row.reached} for row in rows],
     }
     RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{today}-{benchmark}-{device}.json"
+    for part in [] if only else RESULTS.glob(f"{today}-{benchmark}-*-{device}.json"):
+        part.unlink()
+    path = RESULTS / f"{today}-{name}-{device}.json"
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return path
 

@@ -1,6 +1,6 @@
 """One training step of the recurrent language model, and its memory, against the plain one. From the root:
 
-    python -m benchmarks.recurrent [--save]
+    python -m benchmarks.recurrent [--only memory] [--save]
 
 The step: a slice of 35 words in 64 columns, 10,000 words, the ASHA cell with 850 units; forward, backward, clipping, SGD.
 Both train on the same batches from the same weights. The layer alone: forward and backward of the cell without embedding
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from benchmarks.measuring import Row, arguments, faster, finish, interleaved, smaller
-from benchmarks.peak import peak_megabytes
+from benchmarks.peak import peaks
 from benchmarks.plain_recurrent import Penalties, PlainCell, PlainModel, score, train_step
 from nas.core.seeds import torch_generator
 from randomNAS_files import genotypes
@@ -50,12 +50,15 @@ Step = Callable[[], object]
 
 def main() -> None:
     """Measure and report."""
-    chosen = arguments("The recurrent training step.", rounds=7, slices=1)
+    chosen = arguments("The recurrent training step.", rounds=7, parts=("memory",), slices=1)
     finish("recurrent", rows(chosen), chosen)
 
 
 def rows(chosen: argparse.Namespace) -> Iterator[Row]:
     """All that is measured."""
+    if chosen.only == "memory":
+        yield memory_row(chosen)
+        return
     for name in ("ASHA", "DARTS_V2"):
         yield step_row(name, chosen)
     for size in (200, 64):
@@ -90,9 +93,8 @@ def evaluation_row(columns: int, chosen: argparse.Namespace) -> Row:
 
 
 def memory_row(chosen: argparse.Namespace) -> Row:
-    """Peak memory of the whole step: weights, gradients, and all that the step needs."""
-    plain, ours = steps(genotypes.ASHA, chosen.device)
-    pairs = [(peak_megabytes(plain, chosen.device), peak_megabytes(ours, chosen.device)) for _ in range(2)]
+    """Peak memory of the first steps, see `peak`: weights, gradients, and all that is allocated for a step or kept."""
+    pairs = [peaks("benchmarks.recurrent:named_steps", "ASHA", chosen.device) for _ in range(2)]
     return smaller("peak memory of the recurrent step, ASHA", pairs, *GOALS[chosen.device]["memory"])
 
 
@@ -120,6 +122,11 @@ def scoring_row(chosen: argparse.Namespace) -> Row:
         *GOALS[chosen.device]["scoring"],
         note,
     )
+
+
+def named_steps(name: str, device: str) -> tuple[Step, Step]:
+    """`steps` of a published cell."""
+    return steps(SPACE.by_name(name), device)
 
 
 def steps(genotype: Genotype, device: str) -> tuple[Step, Step]:

@@ -3,7 +3,8 @@
     python -m benchmarks.table            print it
     python -m benchmarks.table --write    put it between the two comments in docs/benchmarks.md
 
-It has the newest file of each benchmark on each device and kind of machine in `benchmarks/results/`.
+It has the newest file of each benchmark on each device and kind of machine in `benchmarks/results/`, and of rows that were
+measured alone since (`--only`) the newer ones.
 """
 
 from __future__ import annotations
@@ -33,13 +34,24 @@ def main() -> None:
 
 
 def newest(folder: Path) -> list[dict[str, Any]]:
-    """The newest result of each benchmark, device and kind of machine; benchmarks by name, the CPU first."""
-    found: dict[tuple[str, ...], dict[str, Any]] = {}
-    for path in sorted(folder.glob("*.json")):  # their names begin with the date
+    """The newest result of each benchmark, device and kind of machine; benchmarks by name, the CPU first.
+
+    One of some rows alone (`only`) follows that of all rows, which then lacks these.
+    """
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for path in sorted(folder.glob("*.json"), key=lambda path: path.stem):  # which begin with the date
         result = json.loads(path.read_text(encoding="utf-8"))
         key = (result["benchmark"], result["device"], *_kind(result["machine"]))
-        found[key] = result
-    return [found[key] for key in sorted(found)]
+        older = found.get(key, []) if "only" in result else []
+        found[key] = [*_without(older, result["rows"]), result]
+    return [result for key in sorted(found) for result in found[key]]
+
+
+def _without(results: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The results without the rows of the same work; those of which nothing is left are dropped."""
+    works = {row["work"] for row in rows}
+    left = [{**result, "rows": [row for row in result["rows"] if row["work"] not in works]} for result in results]
+    return [result for result in left if result["rows"]]
 
 
 def markdown(results: Sequence[dict[str, Any]]) -> str:

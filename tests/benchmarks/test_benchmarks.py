@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib
 import json
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from support.runs import ROOT
 
 from benchmarks import corpus, measuring, recurrent, table
 from benchmarks.measuring import Row, absolute, command, faster, number, quicker, smaller
+from benchmarks.peak import peaks
 from benchmarks.plain_corpus import PlainCorpus
 from benchmarks.start import first_batch
 from data import PTB_WORDS, DataConfig, load_corpus
@@ -115,13 +118,15 @@ def test_a_saved_result_says_what_was_measured_where(monkeypatch: pytest.MonkeyP
     assert saved.pop("reached") == "must" and Row(**saved) == row
 
 
-def sample(folder: Path, date: str, benchmark: str, device: str, *rows: Row, simd: str = "") -> None:
+def sample(folder: Path, date: str, name: str, device: str, *rows: Row, simd: str = "", only: str = "") -> None:
     """A result file as `finish` saves it, of a machine that never was."""
     machine: dict[str, Any] = {"cpu": "Some CPU", "cores": 2, "threads": 1}
     machine |= ({"gpu": "Some GPU"} if device == "cuda" else {}) | ({"simd": simd} if simd else {})
+    benchmark = name.removesuffix(f"-{only}")
     content = {"date": date, "benchmark": benchmark, "device": device, "commit": "abc1234", "machine": machine}
+    content |= {"only": only} if only else {}
     content |= {"command": f"python -m benchmarks.{benchmark}", "rows": [{**vars(row), "reached": ""} for row in rows]}
-    (folder / f"{date}-{benchmark}-{device}.json").write_text(json.dumps(content))
+    (folder / f"{date}-{name}-{device}.json").write_text(json.dumps(content))
 
 
 def test_the_table_has_the_newest_of_each_benchmark_and_device(tmp_path: Path) -> None:
@@ -237,3 +242,79 @@ def test_the_recurrent_benchmarks_run_on_every_device(device: str, monkeypatch: 
     pairs = recurrent.layers(ASHA, 8, device), recurrent.steps(ASHA, device), recurrent.evaluations(ASHA, 3, device)
     for plain, ours in pairs:
         plain(), ours()
+
+
+# --- peak memory
+
+
+KEEPERS = """
+import torch
+
+def keepers(device):
+    data, other, kept = torch.zeros(2_500_000, device=device), torch.zeros(2_500_000, device=device), []
+
+    def plain():  # needs 100 MB for a while
+        torch.empty(100_000_000, dtype=torch.uint8, device=device).fill_(data[0])
+
+    def ours():  # needs 20 MB for a while, and keeps 40 MB from its first call on
+        if not kept:
+            kept.append(torch.empty(40_000_000, dtype=torch.uint8, device=device))
+        torch.empty(20_000_000, dtype=torch.uint8, device=device).fill_(other[0])
+
+    return plain, ours
+"""
+
+
+def test_the_peak_has_what_is_kept_from_the_first_call_and_what_was_there_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Both have 10 MB before they are called; nothing of the other side is counted."""
+    (tmp_path / "keepers.py").write_text(KEEPERS)
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{ROOT}")
+    plain, ours = peaks("keepers:keepers", "cpu")
+    assert plain == pytest.approx(10 + 100, abs=1) and ours == pytest.approx(10 + 60, abs=1)
+
+
+def test_a_side_that_fails_says_why() -> None:
+    with pytest.raises(RuntimeError, match=r"ended with 1: (.|\n)*no_such_function"):
+        peaks("benchmarks.recurrent:no_such_function", "cpu")
+
+
+@pytest.mark.parametrize("name", ["recurrent", "cnn_step"])
+def test_memory_can_be_measured_alone(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = importlib.import_module(f"benchmarks.{name}")
+    monkeypatch.setattr(module, "peaks", lambda *_: (10.0, 5.0))
+    chosen = argparse.Namespace(device="cpu", only="memory", rounds=2)
+    assert {(row.unit, row.ratio) for row in module.rows(chosen)} == {("MB", 0.5)}
+
+
+def test_rows_measured_alone_take_the_place_of_older_ones(tmp_path: Path) -> None:
+    pairs = [(10.0, 1.0), (10.0, 1.0)]
+    sample(tmp_path, "2026-01-02", "two", "cpu", faster("step", pairs), smaller("memory", pairs))
+    sample(
+        tmp_path, "2026-01-01", "two-memory", "cpu", smaller("memory", [(10.0, 2.0)] * 2), only="memory"
+    )  # superseded
+    sample(tmp_path, "2026-01-03", "two-memory", "cpu", smaller("memory", [(10.0, 5.0)] * 2), only="memory")
+    sample(tmp_path, "2026-01-03", "one-memory", "cpu", smaller("memory", [(10.0, 7.0)] * 2), only="memory")
+    found = [
+        (result["date"], [(row["work"], row["ratio"]) for row in result["rows"]]) for result in table.newest(tmp_path)
+    ]
+    assert found == [
+        *[("2026-01-03", [("memory", 0.7)])],  # of a benchmark that was never measured as a whole
+        *[("2026-01-02", [("step", 10.0)]), ("2026-01-03", [("memory", 0.5)])],
+    ]
+
+
+def test_a_saved_part_says_so_until_the_whole_is_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    row = smaller("memory", [(10.0, 1.0), (10.0, 1.0)])
+    monkeypatch.setattr(measuring, "RESULTS", tmp_path)
+    monkeypatch.setattr(measuring, "_commit", lambda: "abc1234")
+    monkeypatch.setattr(sys, "argv", ["x", "--only", "memory", "--save"])
+    measuring.finish("two", [row], argparse.Namespace(device="cpu", save=True, only="memory"))
+    (part,) = tmp_path.iterdir()
+    content = json.loads(part.read_text())
+    assert part.name.endswith("-two-memory-cpu.json") and (content["benchmark"], content["only"]) == ("two", "memory")
+    assert content["command"] == "python -m benchmarks.two --only memory --save"
+    measuring.finish("two", [row], argparse.Namespace(device="cpu", save=True, only=None))
+    (whole,) = tmp_path.iterdir()
+    assert whole.name.endswith("-two-cpu.json") and "only" not in json.loads(whole.read_text())
