@@ -2,7 +2,7 @@
 
 Merity et al. 2018, arXiv 1708.02182, section 4: plain SGD until validation stops improving, then the same SGD while the
 mean of the iterates since then is kept, and used for evaluation. `torch.optim.ASGD` with `t0=0, lambd=0` computes the
-same up to two details that matter here: it applies a learning rate one step late, and it counts the first iterate twice.
+same up to two details that matter here: it applies a learning rate one step late, and its mean lacks the first iterate.
 """
 
 from __future__ import annotations

@@ -65,6 +65,21 @@ def test_iterates_are_those_of_torchs_asgd() -> None:
     assert_close(chain(*iterates), chain(*expected))
 
 
+def test_torchs_asgd_leaves_the_first_iterate_out_of_its_mean_and_applies_a_learning_rate_one_step_late() -> None:
+    """The two details in which it differs, as the module's text says."""
+    for steps in range(2, 7):
+        params = parameters()
+        theirs = torch.optim.ASGD(params, lr=0.25, lambd=0, t0=0)
+        iterates = run(theirs, params, range(steps))
+        expected = [sum(values[1:]) / (steps - 1) for values in zip(*iterates, strict=True)]
+        assert_close([theirs.state[p]["ax"] for p in params], expected, rtol=1e-6, atol=1e-6)  # its 1/n is a float32
+    before = [p.detach().clone() for p in params]
+    theirs.param_groups[0]["lr"] = 99.0
+    set_gradients(params, 0)
+    theirs.step()
+    assert_close(params, [old - 0.25 * p.grad for old, p in zip(before, params, strict=True) if p.grad is not None])
+
+
 def test_a_step_is_hand_computable() -> None:
     p = torch.nn.Parameter(torch.tensor([2.0, -1.0]))
     p.grad = torch.tensor([0.5, 1.0])
