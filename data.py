@@ -172,17 +172,16 @@ def known_vocabulary(config: DataConfig) -> tuple[int, str]:
 
 
 def most_tokens(config: DataConfig) -> dict[str, int]:
-    """At most so many tokens each split has, without reading your files; empty where they are not there."""
+    """At most so many tokens each split has, without reading your files; nothing of files that are not there or empty."""
     if config.corpus == "ptb":
         return PTB_TOKENS
     if config.corpus == "pydoc":
         return dict(zip(SPLITS, pydoc_tokens(), strict=False))
     try:
-        return {
-            split: file.stat().st_size + 1 for split, file in _text_files(config).items()
-        }  # a byte a word, or a line
+        sizes = {split: file.stat().st_size for split, file in _text_files(config).items()}
     except (CorpusError, OSError):  # which the trial tells
         return {}
+    return {split: size + 1 for split, size in sizes.items() if size}  # a byte a word, or a line
 
 
 def _build(name: str, texts: _Texts, cap: int | None) -> Corpus:

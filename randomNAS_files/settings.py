@@ -45,12 +45,15 @@ def fits_text(config: OptimizerConfig, tokens: Mapping[str, int], evaluate_test:
     problems = []
     sizes = [("train", "global_batch_size"), ("valid", "eval_batch_size")]
     for split, name in [*sizes, *([("test", "eval_batch_size")] if evaluate_test else [])]:
-        size = getattr(config, name)
-        if split in tokens and size > (words := max(tokens[split] - 1, 0)):
-            problems.append(f"{name} must be at most {words}, as {split} has no more words to predict, got {size}")
+        size, words = getattr(config, name), tokens.get(split, 0) - 1
+        if split in tokens and words < 1:
+            problems.append(f"{split} of the data has no word to predict; it needs at least two")
+        elif split in tokens and size > words:
+            rule = f"hyperparameters.{name} must be at most {words}, as {split} has no more words to predict"
+            problems.append(f"{rule}, got {size}")
     if exact and "train" in tokens and not problems:
         rows = (tokens["train"] - 1) // config.global_batch_size
         if config.bptt > rows:
-            rule = f"bptt must be at most {rows}, as a column of {config.global_batch_size} in train has no more words"
-            problems.append(f"{rule}, got {config.bptt}")
-    return [f"hyperparameters.{problem}" for problem in problems]
+            column = f"as a column of {config.global_batch_size} in train has no more words"
+            problems.append(f"hyperparameters.bptt must be at most {rows}, {column}, got {config.bptt}")
+    return problems

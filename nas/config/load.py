@@ -82,7 +82,7 @@ def check_searcher(config: Mapping[str, Any], directions: Mapping[str, str], pos
         got = "nothing, which means true" if given is None else str(given).lower()
         why = f"for metric {metric}, of which {'less' if wanted else 'more'} is better"
         raise ConfigError(
-            [f"searcher.smaller_is_better must be {str(wanted).lower()} {why}, got {got}; or the worst would win"]
+            [f"searcher.smaller_is_better must be {str(wanted).lower()} {why}, got {got}: the worst would win"]
         )
 
 

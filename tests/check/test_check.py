@@ -328,7 +328,7 @@ def test_all_problems_are_told_at_once() -> None:
         ("adaptive.yaml", "searcher.metric=top1_acc", "did you mean top1_accuracy"),
         ("adaptive.yaml", "searcher.metric=loss", "must be true for metric loss, of which less is better, got false"),
         ("adaptive.yaml", "searcher.smaller_is_better=true", "must be false for metric top1_accuracy, of which more"),
-        ("adaptive.yaml", "searcher.smaller_is_better=null", "got nothing, which means true; or the worst would win"),
+        ("adaptive.yaml", "searcher.smaller_is_better=null", "got nothing, which means true: the worst would win"),
         ("random.yaml", "searcher.smaller_is_better=false", "must be true for metric loss, of which less"),
         ("cnn_nas/kirigami.yaml", "searcher.metric=r2", "must be false for metric r2, of which more is better, got tr"),
         ("cnn_nas/const.yaml", "searcher.smaller_is_better=true", "must be false for metric top1_accuracy"),

@@ -429,7 +429,7 @@ BAD: dict[str, tuple[dict[str, Any], list[str], list[str]]] = {
     "constraints that are no rules": ({"constraints": [1]}, [], ["hyperparameters.constraints must be a mapping"]),
     "unread": ({"learning_rat": 1}, [], ["hyperparameters.learning_rat", "did you mean learning_rate?"]),
     "null": ({"layers": None}, [], ["hyperparameters.layers", "whole number", "null"]),
-    "out of range": ({"drop_path_prob": 1.0}, [], ["hyperparameters.drop_path_prob", "below 1", "1.0"]),
+    "out of range": ({"drop_path_prob": 1.0}, [], ["hyperparameters.drop_path_prob", "below 1", "got 1"]),
     "a batch of one": ({"global_batch_size": 1}, [], ["hyperparameters.global_batch_size", "at least 2", "got 1"]),
     "large batch": ({"global_batch_size": 69}, [], ["hyperparameters.global_batch_size must be at most 68", "got 69"]),
     "unknown data": ({}, ["data.dataset=fodler"], ["dataset 'fodler'", "did you mean folder?"]),

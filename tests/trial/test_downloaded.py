@@ -210,7 +210,8 @@ def test_paths_of_this_machine(middle: StubMaster, laptop: Laptop, tmp_path: Pat
     text = Path(shutil.copytree(laptop.data, tmp_path / "text"))
     run = laptop.main(here(laptop, "--resume", str(folder), "--set", f"data.data_dir={text}"))
     assert run.read("run.json")["status"] == "completed", run.err
-    (text / "train.txt").write_text((text / "valid.txt").read_text())
+    lines = (text / "train.txt").read_text().splitlines()
+    (text / "train.txt").write_text("".join(" ".join(reversed(line.split())) + "\n" for line in lines))
     before = laptop.left()
     for way in ("--resume", "--score"):
         again = laptop.main(here(laptop, way, str(folder), "--set", f"data.data_dir={text}"))

@@ -43,8 +43,9 @@ def test_a_repetitive_text_is_learned(laptop: Laptop, tmp_path: Path) -> None:
     """The next word follows from this one, though all words are equally frequent: ln(21) without context."""
     folder = tmp_path / "cycle"
     folder.mkdir()
-    for split, lines in (("train", 60), ("valid", 10), ("test", 10)):
-        (folder / f"{split}.txt").write_text((" ".join(f"w{i}" for i in range(20)) + "\n") * lines)
+    for split, starts in (("train", (0, 1)), ("valid", (2,)), ("test", (3,))):  # the same circle, from other places
+        lines = [[f"w{(4 * line + start + i) % 20}" for i in range(20)] for line in range(30) for start in starts]
+        (folder / f"{split}.txt").write_text("".join(" ".join(words) + "\n" for words in lines))
     options = {"emsize": 32, "nhid": 32, "nhidlast": 32, "train_epochs": 5, "dropout": 0.1, "learning_rate": 20}
     run = laptop.train(f"data.data_dir={folder}", **options)
     assert run.values("training", "loss")[0] > run.values("training", "loss")[-1]

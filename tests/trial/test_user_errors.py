@@ -76,6 +76,7 @@ def test_other_errors_keep_their_traceback_and_are_tried_again(corpus: Path, tmp
     [
         (lambda folder: (folder / "train.txt").unlink(), "train"),
         (lambda folder: (folder / "valid.txt").write_text(""), "valid.txt is empty"),
+        (lambda folder: (folder / "valid.txt").write_text("\n"), "valid"),
         (lambda folder: (folder / "test.txt").write_bytes(b"\xff\xfe\xff"), "test.txt"),
     ],
 )
@@ -85,7 +86,7 @@ def test_files_that_are_missing_empty_or_unreadable(
     folder = tmp_path / "corpus"
     folder.mkdir()
     for split in ("train", "valid", "test"):
-        (folder / f"{split}.txt").write_text("a b c\n" * 99)
+        (folder / f"{split}.txt").write_text(f"{split} a b c\n" * 99)
     prepare(folder)
     master = master_of(folder, tmp_path)
     assert_cannot_work(master)
