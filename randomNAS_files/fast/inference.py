@@ -1,7 +1,9 @@
 """The recurrent cell over a whole sequence where no gradient is asked for: nothing is kept but the outputs.
 
-Nodes that read the same state share a product, as in `sequence.py`, but columns come before features, (B, H): evaluations have
-few columns, and CPU libraries multiply a few rows by a large weight several times faster than a large weight by a few columns.
+Columns come before features, (B, H): evaluations have few columns, and CPU libraries multiply a few rows by a large weight
+several times faster than a large weight by a few columns. Nodes that read the same state share what is done element by
+element. On a GPU they share a product as well, as in `sequence.py`; on a CPU a weight K times as wide takes longer for ten
+rows than K weights do (a third, seen), and need not be put together.
 
 T is time, B the batch's columns, H the hidden size, K the nodes of a group.
 """
@@ -16,6 +18,9 @@ from randomNAS_files.dropout import apply
 from randomNAS_files.fast.plan import CARRIED, Group, Plan
 from randomNAS_files.fast.sequence import activate, group_weights
 
+Weights = torch.Tensor | list[torch.Tensor]
+"""Of a group's nodes: side by side, `(H, 2KH)`, or each, `(H, 2H)`."""
+
 
 @torch.no_grad()
 def run(
@@ -29,7 +34,10 @@ def run(
         mask: of the states that nodes read, `(B, H)`, or None.
         weights: `(H, 2H)` of h and of each node.
     """
-    grouped, outputs = group_weights(weights, plan), []
+    outputs, wide = [], h.device.type != "cpu"
+    grouped = (
+        group_weights(weights, plan) if wide else [[weights[node] for node in group.nodes] for group in plan.groups]
+    )
     for gates in inputs.unbind(0):
         h = _step(plan, gates, h, mask, grouped)
         outputs.append(h)
@@ -37,25 +45,34 @@ def run(
 
 
 def _step(
-    plan: Plan, gates: torch.Tensor, h: torch.Tensor, mask: torch.Tensor | None, grouped: Sequence[torch.Tensor]
+    plan: Plan, gates: torch.Tensor, h: torch.Tensor, mask: torch.Tensor | None, grouped: Sequence[Weights]
 ) -> torch.Tensor:
     """The next h; gates `(B, 2H)` are what the inputs add to those of the first group."""
     states = {slot: torch.zeros_like(h) for slot in plan.zero} | {CARRIED: h}  # (B, H) each
     for group, weight in zip(plan.groups, grouped, strict=True):
         state = states[group.source]
-        product = apply(state, mask) @ weight
+        products = _products(apply(state, mask), weight, len(group))
         if group.source == CARRIED:
-            product = product + gates
-        states.update(_gated(group, state, product.to(h.dtype)))
+            products = products + gates.unflatten(1, (2, -1))
+        states.update(_gated(group, state, products.to(h.dtype)))
     averaged = [slot for slot, share in enumerate(plan.shares) if share]
     return torch.stack([states[slot] for slot in averaged]).mean(0)
 
 
-def _gated(group: Group, state: torch.Tensor, product: torch.Tensor) -> dict[int, torch.Tensor]:
-    """The group's own states by slot, of the state that they read and the product `(B, 2KH)`, which is overwritten."""
-    c, g = product.unflatten(1, (2, len(group), -1)).unbind(1)  # (B, K, H) each
+def _products(state: torch.Tensor, weights: Weights, nodes: int) -> torch.Tensor:
+    """Of a state `(B, H)` with the weights of the nodes that read it: c and g of each, `(K, B, 2, H)`."""
+    if isinstance(weights, torch.Tensor):  # all c, then all g
+        together: torch.Tensor = torch.mm(state, weights).unflatten(1, (2, nodes, -1))
+        return together.permute(2, 0, 1, 3)
+    each: torch.Tensor = torch.stack([state @ weight for weight in weights]).unflatten(2, (2, -1))
+    return each
+
+
+def _gated(group: Group, state: torch.Tensor, products: torch.Tensor) -> dict[int, torch.Tensor]:
+    """The group's own states by slot, of the state that they read and the products `(K, B, 2, H)`, which are overwritten."""
+    c, g = products.unbind(2)  # (K, B, H) each
     c.sigmoid_()
     for name, first, last in group.runs:
-        activate(name, g[:, first:last])
-    new = torch.lerp(state[:, None], g, c)
-    return dict(zip(range(group.first, group.last), new.unbind(1), strict=True))
+        activate(name, g[first:last])
+    new = torch.lerp(state, g, c)
+    return dict(zip(range(group.first, group.last), new.unbind(0), strict=True))

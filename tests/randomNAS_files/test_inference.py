@@ -28,9 +28,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from randomNAS_files import scoring
 from randomNAS_files.architecture import Genotype, sample
-from randomNAS_files.fast import column_sparse, decoder
+from randomNAS_files.fast import column_sparse, decoder, inference
 from randomNAS_files.fast import scoring as fast_scoring
 from randomNAS_files.fast.model import FastLanguageModel
+from randomNAS_files.fast.plan import plan_of
+from randomNAS_files.fast.sequence import group_weights
 from randomNAS_files.model import LanguageModel
 from randomNAS_files.slices import IGNORED, Columns
 from randomNAS_files.space import SPACE
@@ -133,3 +135,15 @@ def test_an_evaluation_between_forward_and_backward_changes_no_gradient() -> Non
         grads.append(torch.autograd.grad(loss, list(form.parameters())))
     for ours, plain in zip(grads[1], grads[0], strict=True):
         close(ours, plain)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_products_side_by_side_are_those_of_each_node(seed: int) -> None:
+    """A GPU multiplies by the weights of a group at once, a CPU by one after the other."""
+    plan, state, nodes = plan_of(sample(seed), "tanh"), normal(BATCH, HIDDEN), list(range(9))
+    weights = [normal(HIDDEN, 2 * HIDDEN) for _ in nodes]
+    for group, wide in zip(plan.groups, group_weights(weights, plan), strict=True):
+        alone = inference._products(state, [weights[node] for node in group.nodes], len(group))
+        expected = torch.stack([(state @ weights[node]).view(BATCH, 2, HIDDEN) for node in group.nodes])
+        torch.testing.assert_close(inference._products(state, wide, len(group)), expected)
+        torch.testing.assert_close(alone, expected)
