@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from support.convolutional import genotypes_with_gaps
 from support.fast_networks import TIGHT, assert_near, both, drop, generator, loss_of, moved, normal, nudged, shake
 from support.runs import ROOT, Laptop, assert_equal_runs, stopped_after
+from support.torch_version import OLD_COMPILER
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -252,6 +253,7 @@ def test_a_process_drops_the_paths_of_its_own_images(part: slice) -> None:
     assert_same_step(plain, fast, x, drop(fast, 6, shard=part))
 
 
+@pytest.mark.skipif(OLD_COMPILER, reason="its compiler takes no plain arguments of an operation")
 def test_it_compiles_whole() -> None:
     """Without a graph break, with drop path as without."""
     _, fast = both(genotypes.CONSTRAINED_ASHA, layers=3)

@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 from support.recurrent import BATCH, CELLS, build, masks_of, tokens
+from support.torch_version import OLD_COMPILER
 
 from randomNAS_files.architecture import sample
 from randomNAS_files.model import LanguageModel
@@ -54,6 +55,7 @@ def test_a_training_step_is_one_graph_that_computes_the_same(name: str, depth: i
         torch.testing.assert_close(ours, plain, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.skipif(OLD_COMPILER, reason="its compiler breaks at the constructor of masks")
 def test_no_graph_breaks_with_and_without_masks_and_with_another_genotype() -> None:
     net, words = model("ASHA", 1), tokens()
     hidden = net.initial_state(BATCH)

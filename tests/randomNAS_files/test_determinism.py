@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from support.recurrent import CELLS, build_model, config, generator, masks_of
+from support.torch_version import OLD_COUNTERS
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from randomNAS_files.averaged_sgd import AveragedSGD
@@ -105,6 +106,7 @@ class Operations(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.skipif(OLD_COUNTERS, reason="its meta device adds embeddings by index_put")
 @pytest.mark.parametrize("fast", [True, False])
 def test_nothing_is_added_in_any_order_where_there_is_no_cpu(fast: bool) -> None:
     """On a device without contents, where the code takes the ways that it takes on a GPU."""

@@ -31,7 +31,7 @@ ROWS = {
     "dropoutx": Row(0.0),
     "dropouti": Row(0.0),
     "dropoute": Row(0.0),
-    "init_op": Row("relu"),
+    "init_op": Row("sigmoid"),
     "learning_rate": Row(20),
     "global_batch_size": Row(4),
     "eval_batch_size": Row(2, "notes"),

@@ -24,6 +24,7 @@ from support.recurrent import (
     masks_of,
     normal,
 )
+from support.torch_version import OLD_COUNTERS
 from torch.utils.flop_counter import FlopCounterMode
 
 from randomNAS_files import scoring
@@ -100,6 +101,7 @@ def multiplications(run: Any) -> int:
     return int(counter.get_total_flops()) // 2
 
 
+@pytest.mark.skipif(OLD_COUNTERS, reason="its counter cannot count products that are written to a tensor")
 @pytest.mark.parametrize("name", ["ASHA", "DARTS_V2", "sample1"])
 def test_an_evaluation_multiplies_as_often_as_the_space_says_and_keeps_nothing(name: str) -> None:
     net = fast_net(build(CELLS[name], 2))
@@ -114,6 +116,7 @@ def test_an_evaluation_multiplies_as_often_as_the_space_says_and_keeps_nothing(n
     assert all(not cell._workspaces._free for cell in net.cells)
 
 
+@pytest.mark.skipif(OLD_COUNTERS, reason="its counter cannot count products that are written to a tensor")
 def test_scoring_many_cells_multiplies_as_often_as_the_space_says() -> None:
     chosen = [sample(seed) for seed in range(5)]
     net = FastLanguageModel(config(), chosen[0], WORDS, generator())
