@@ -24,7 +24,7 @@ from nas.core.errors import ConfigError
 from support.stub_master import StubMaster
 
 ROOT = Path(__file__).resolve().parents[2]
-DEADLINE = 300.0
+DEADLINE = 600.0
 """Seconds that a process of an end-to-end test may take; far more than it needs on an idle machine."""
 WORDS = 40
 TINY: dict[str, Any] = {
