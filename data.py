@@ -131,8 +131,6 @@ def load_corpus(config: DataConfig) -> Corpus:
     except OSError as error:
         what = f"{error.filename} cannot be read ({error.strerror})"
         raise CorpusError(f"{what}; check the path, permissions and, in a container, the bind mount") from error
-    if config.corpus == "text":
-        refuse_leaks(texts)
     name, cap = config.corpus, config.vocabulary_size
     if config.corpus == "pydoc":
         name = f"pydoc ({platform.python_implementation()} {'.'.join(platform.python_version_tuple()[:2])})"
@@ -142,6 +140,8 @@ def load_corpus(config: DataConfig) -> Corpus:
     cache = cache_folder(config.download_dir) / "tokens" / f"{config.corpus}-{key[:20]}.npz"
     corpus = _read_cache(cache, name)
     if corpus is None:
+        if config.corpus == "text":
+            refuse_leaks(texts)
         corpus = _build(name, texts, cap)
         if config.corpus == "ptb":
             _check_ptb(corpus, texts)
@@ -153,7 +153,8 @@ def load_corpus(config: DataConfig) -> Corpus:
 def _tell_vocabulary(corpus: Corpus, cap: int | None) -> None:
     """What is true of the tokens as they are trained on, read anew or from the cache."""
     unk = corpus.vocabulary.index(UNK) if UNK in corpus.vocabulary else -1
-    shares = [f"{float((getattr(corpus, split) == unk).double().mean()):.2%} of {split}" for split in SPLITS]
+    parts = ((split, getattr(corpus, split)) for split in SPLITS)
+    shares = [f"{int((ids == unk).count_nonzero()) / len(ids):.2%} of {split}" for split, ids in parts]
     log.info("%s: %d words; <unk> is %s", corpus.name, len(corpus.vocabulary), ", ".join(shares))
     if cap is not None and cap > len(corpus.vocabulary):
         says = "vocabulary_size %d cuts nothing off: the texts have %d words, with <eos> and <unk>"

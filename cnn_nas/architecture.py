@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from nas.core.errors import ConfigError, unknown
-from nas.core.genotype_text import check_fields, misspelt, named_arguments
+from nas.core.genotype_text import ALL_NODES, check_fields, misspelt, named_arguments
 from nas.core.seeds import numpy_generator
 
 OPERATIONS = (
@@ -43,9 +43,6 @@ CELLS = ("normal", "reduce")
 Edge = tuple[str, int]
 FREE: tuple[tuple[None, None], ...] = ((None, None),) * (2 * NODES)
 """For `draw_cell`: no operation and no predecessor is fixed."""
-
-ALL_NODES: tuple[int, ...] = (-1,)  # told from a concat that was given by its identity
-"""As a concat: the states of all nodes."""
 
 _HPARAM = re.compile(r"(normal|reduce)_node\d+_edge\d+(_op)?")
 

@@ -27,7 +27,7 @@ from cnn_nas.fast.model import FastNetwork
 from cnn_nas.images.arrays import Images
 from cnn_nas.images.augmentation import Augmentation
 from cnn_nas.images.batches import ProcessImages, ShuffledBatches, in_order
-from cnn_nas.images.data import expected, known, load, training_images
+from cnn_nas.images.data import expected, known, load
 from cnn_nas.images.metrics import Classification, Regression
 from cnn_nas.memory import estimate
 from cnn_nas.model import Network, draw_path_masks
@@ -126,7 +126,7 @@ class ImageTrial(Trial):
             there = Path(data.data_dir or "", "train").expanduser().is_dir()
             assumed = "" if there and data.image_size else ", partly assumed: no image is read"
         text = f"{data.dataset} ({head}, images of {' x '.join(map(str, shape))}{assumed})"
-        return DataFacts(text, training_images(data), "images", None if outputs == 1 else outputs)
+        return DataFacts(text, known(data).images, "images", None if outputs == 1 else outputs)
 
     @classmethod
     def network_size(cls, settings: Settings) -> Size:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.core.errors import ConfigError, unknown
-from nas.core.genotype_text import check_fields, misspelt, named_arguments
+from nas.core.genotype_text import ALL_NODES, check_fields, misspelt, named_arguments
 from nas.core.seeds import numpy_generator
 
 ACTIVATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
@@ -22,9 +22,6 @@ ACTIVATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
 SEARCHED_ACTIVATIONS = ACTIVATIONS[1:]
 NODES = 8
 """Nodes of a sampled cell, as in DARTS."""
-
-ALL_NODES: tuple[int, ...] = (-1,)  # told from a concat that was given by its identity
-"""As a concat: all nodes."""
 
 _HPARAM = re.compile(r"node(\d+)_(op|edge)")
 

@@ -175,11 +175,6 @@ def known(config: DataConfig) -> Known:
     return Known(total, images, size if config.image_size else None, classes, None)
 
 
-def training_images(config: DataConfig) -> int | None:
-    """How many images there are to train on, without reading any; None if only reading them would tell."""
-    return known(config).images
-
-
 def load(config: DataConfig) -> ImageData:
     """Read a data set, fetching or decoding it if need be, and hold its validation part out.
 

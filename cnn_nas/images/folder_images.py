@@ -138,8 +138,17 @@ def list_images(folder: Path) -> Listing:
 
 
 def count_images(folder: Path) -> int:
-    """Files with the ending of an image in the class folders below `folder`; none of them is opened."""
-    paths, _ = walk(folder, class_names(folder))
+    """Files with the ending of an image in the class folders below `folder`; none of them is opened.
+
+    A check asks at every point of a search space: they are counted anew if a class folder has changed since.
+    """
+    names = class_names(folder)
+    return _counted(folder, tuple((name, os.stat(folder / name).st_mtime_ns) for name in names))
+
+
+@functools.lru_cache(maxsize=8)
+def _counted(folder: Path, classes: tuple[tuple[str, int], ...]) -> int:
+    paths, _ = walk(folder, [name for name, _ in classes])
     return sum(_is_image(path) for found in paths.values() for path in found)
 
 

@@ -9,6 +9,9 @@ from typing import Any
 
 from nas.core.errors import ConfigError, unknown
 
+ALL_NODES: tuple[int, ...] = (-1,)  # told from a concat that was given by its identity
+"""As a concat: all nodes of the cell."""
+
 _LONGEST_RANGE = 1000  # more than any cell has nodes; a longer one would only fill memory
 
 

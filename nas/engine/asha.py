@@ -21,6 +21,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nas.config.load import smaller_is_better
+
 FAILED_METRIC = sys.float_info.max
 """What a trial that failed counts as at its rung."""
 
@@ -150,7 +152,7 @@ class Asha:
     def __init__(self, searcher: Mapping[str, Any], trials: Iterable[tuple[int, RungState]] | None = None) -> None:
         self.brackets = brackets(searcher)
         self.divisor = float(searcher.get("divisor") or DEFAULTS["divisor"])
-        self._sign = 1 if searcher.get("smaller_is_better", True) is not False else -1
+        self._sign = 1 if smaller_is_better({"searcher": searcher}) else -1
         self._values: list[dict[int, list[float]]] = [{} for _ in self.brackets]  # by bracket and rung, sorted
         self.states: list[RungState] = []
         self.bracket_of: list[int] = []

@@ -27,7 +27,7 @@ from nas.runs.ranking import NONFINITE_PLACEHOLDER
 from nas.trial import determined_private as private
 from nas.trial.bookkeeping import Bookkeeping
 from nas.trial.device import prepare
-from nas.trial.metrics import replace_nonfinite
+from nas.trial.metrics import replace_nonfinite, told_of
 
 logger = logging.getLogger(__name__)
 
@@ -277,8 +277,7 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
             bad = replace_nonfinite(metrics, worst)
             if bad and group == "test":
                 self.diverged = True
-                says = f"{', '.join(bad)} not finite (NaN or infinity): reported as {NONFINITE_PLACEHOLDER:g}"
-                logger.error("%s. The weights are of no use; lower learning_rate", says)
+                logger.error("%s. The weights are of no use; lower learning_rate", told_of(bad))
             counted = metrics if step is None else {**metrics, "batches": self.batches_trained}
             private.train_context(self.context).report_metrics(
                 group, self.batches_trained if step is None else step, counted

@@ -20,7 +20,7 @@ from nas.config import load as configs
 from nas.core.identity import Identity, MismatchError, check_processes, check_resume, check_shapes, check_warm_start
 from nas.runs.ranking import NONFINITE_PLACEHOLDER
 from nas.trial import determined_private as private
-from nas.trial.metrics import replace_nonfinite
+from nas.trial.metrics import replace_nonfinite, told_of
 
 if TYPE_CHECKING:
     from nas.trial.base import Trial
@@ -130,8 +130,7 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
         return {**self._trial.worst_values(), **dict.fromkeys(searched, -NONFINITE_PLACEHOLDER)}
 
     def _diverged(self, bad: list[str]) -> None:
-        what = f"validation {', '.join(bad)} not finite (NaN or infinity)"
-        message = f"{what}: reported as {NONFINITE_PLACEHOLDER:g}; lower learning_rate"
+        message = f"validation {told_of(bad)}; lower learning_rate"
         if "max_time" in self._searcher():  # ASHA stops the trial at its rung, and replaces it only then
             if not self._told:
                 logger.warning(message)

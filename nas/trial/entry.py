@@ -97,8 +97,8 @@ def _run_here(
     distributed: core.DistributedContext,
     engine: EngineClient | None,
 ) -> int:
-    folder, config, hparams, seed, notes = _open_or_plan(arguments)
     checkpoint = _checkpoint(arguments)
+    folder, config, hparams, seed, notes = _open_or_plan(arguments, checkpoint)
     plan = local.TrialPlan(config, hparams, seed, configs.check(trial_class, config, hparams, distributed.size))
     if arguments.score and checkpoint is not None:
         _say(distributed, score(trial_class, checkpoint, plan, device, distributed))
@@ -129,10 +129,13 @@ def _run_here(
 
 
 def _checkpoint(arguments: argparse.Namespace) -> Checkpoint | None:
-    """The checkpoint that the command line names, if it does."""
-    named = arguments.score or arguments.warm_start or arguments.resume
-    wanted = arguments.score or arguments.warm_start or (arguments.resume and Checkpoint.there(Path(named)))
-    return Checkpoint.read(Path(named)) if wanted else None
+    """The checkpoint that the command line names, if it does. Raises ConfigError if that is none."""
+    if arguments.warm_start and not arguments.config:
+        raise ConfigError(["--warm-start gives weights to a new run; say with --config which"])
+    named = arguments.score or arguments.warm_start
+    if not named and arguments.resume and Checkpoint.there(Path(arguments.resume)):
+        named = arguments.resume
+    return Checkpoint.read(Path(named)) if named else None
 
 
 def _new_folder(arguments: argparse.Namespace, config: dict[str, Any], hparams: dict[str, Any], seed: int) -> RunFolder:
@@ -141,14 +144,11 @@ def _new_folder(arguments: argparse.Namespace, config: dict[str, Any], hparams: 
 
 
 def _open_or_plan(
-    arguments: argparse.Namespace,
+    arguments: argparse.Namespace, checkpoint: Checkpoint | None
 ) -> tuple[RunFolder | None, dict[str, Any], dict[str, Any], int, list[str]]:
     """The run to go on with, or config, hyperparameters and seed of a new one, and what the user should know of it."""
-    if arguments.warm_start and not arguments.config:
-        raise ConfigError(["--warm-start gives weights to a new run; say with --config which"])
-    source = arguments.score or arguments.resume
-    if source and (arguments.score or Checkpoint.there(Path(source))):
-        return None, *settings_of(Checkpoint.read(Path(source)), arguments.set, arguments.seed), []
+    if checkpoint is not None and not arguments.config:
+        return None, *settings_of(checkpoint, arguments.set, arguments.seed), []
     if arguments.resume and arguments.set:
         raise ConfigError(["--set changes a new run; a resumed one keeps the config that it began with"])
     if arguments.resume:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -89,6 +89,11 @@ def replace_nonfinite(metrics: dict[str, Any], worst: Mapping[str, float] | None
     for name in bad:
         metrics[name] = (worst or {}).get(name, NONFINITE_PLACEHOLDER)
     return bad
+
+
+def told_of(bad: Sequence[str]) -> str:
+    """What a user should know of metrics that were replaced."""
+    return f"{', '.join(bad)} not finite (NaN or infinity): reported as {NONFINITE_PLACEHOLDER:g}"
 
 
 def _is_nonfinite(value: Any) -> bool:
