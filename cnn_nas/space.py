@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cnn_nas import architecture, drawing, genotypes
+from cnn_nas import architecture, drawing, genotypes, relaxation
 from cnn_nas.architecture import Genotype
 from cnn_nas.canonical import canonical_cell
 from cnn_nas.counting import count
+from nas.core.relaxation import Paths, Relaxation
 from nas.core.space import Size, Space, named_genotypes
 
 
@@ -63,6 +64,16 @@ class ConvolutionalSpace(Space[Genotype]):
 
     def to_dot(self, genotype: Genotype) -> str:
         return drawing.dot(genotype)
+
+    @property
+    def relaxation(self) -> Relaxation:
+        return relaxation.RELAXATION
+
+    def paths_of(self, genotype: Genotype) -> Paths:
+        return relaxation.paths_of(genotype)
+
+    def genotype_of(self, paths: Paths) -> Genotype:
+        return relaxation.genotype_of(paths)
 
     def size(self, genotype: Genotype, **settings: Any) -> Size:
         return count(genotype, **settings)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from randomNAS_files.slices import IGNORED
 INIT_RANGE = 0.04
 """Weights start uniformly in +-0.04, as in DARTS."""
 
-_FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "tanh": torch.tanh,
     "relu": torch.relu,
     "sigmoid": torch.sigmoid,
@@ -98,23 +98,23 @@ class RecurrentCell(nn.Module):
     def _step(
         self, gates: torch.Tensor, h: torch.Tensor, h_mask: torch.Tensor | None, genotype: Genotype
     ) -> torch.Tensor:
-        states = [_gated(gates, h, self.init_op)]  # (B, H) each
+        states = [gated(gates, h, self.init_op)]  # (B, H) each
         for weight, (activation, predecessor) in zip(self.nodes, genotype.recurrent, strict=False):
             previous = states[predecessor]
             if activation == "none":
                 states.append(torch.zeros_like(previous))
             else:
-                states.append(_gated(apply(previous, h_mask) @ weight, previous, activation))
+                states.append(gated(apply(previous, h_mask) @ weight, previous, activation))
         return torch.stack([states[i] for i in genotype.concat]).mean(0)
 
 
-def _gated(gates: torch.Tensor, previous: torch.Tensor, activation: str) -> torch.Tensor:
+def gated(gates: torch.Tensor, previous: torch.Tensor, activation: str) -> torch.Tensor:
     """previous + sigmoid(c) * (f(g) - previous), with gates = [c, g] of shape `(B, 2H)`, in the type of the state.
 
     Under autocast gates are less exact than states, for they are products; a state is carried through all time steps.
     """
     c, g = gates.to(previous.dtype).chunk(2, dim=-1)
-    return torch.lerp(previous, _FUNCTIONS[activation](g), torch.sigmoid(c))
+    return torch.lerp(previous, FUNCTIONS[activation](g), torch.sigmoid(c))
 
 
 class Output(NamedTuple):
@@ -194,9 +194,11 @@ class LanguageModel(nn.Module):
         tokens: torch.Tensor,
         hidden: list[torch.Tensor],
         masks: DropoutMasks | None,
-        genotype: Genotype | None,
+        which: Any,
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """Run the embeddings `(T, B, H)` of tokens `(T, B)` through all layers, with dropout before and within them.
+
+        `which` is what the cells are asked to run; to those of a language model another genotype, or None.
 
         Returns:
             The outputs of the last layer, `(T, B, H)`, and the last state of each layer, `(B, H)`.
@@ -205,7 +207,7 @@ class LanguageModel(nn.Module):
         x = embedded if masks.embedding is None else embedded * masks.embedding[tokens]
         x, last = apply(x, masks.input), []
         for cell, h, x_mask, h_mask in zip(self.cells, hidden, masks.cell_inputs, masks.hidden, strict=True):
-            x, h = cell(x, h, x_mask, h_mask, genotype)
+            x, h = cell(x, h, x_mask, h_mask, which)
             last.append(h)
         return x, last
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nas.core.relaxation import Paths, Relaxation
 from nas.core.seeds import torch_generator
 from nas.core.space import Size, Space, named_genotypes
-from randomNAS_files import architecture, drawing, genotypes
+from randomNAS_files import architecture, drawing, genotypes, relaxation
 from randomNAS_files import canonical as forms
 from randomNAS_files.architecture import Genotype
 
@@ -55,6 +56,16 @@ class RecurrentSpace(Space[Genotype]):
 
     def to_dot(self, genotype: Genotype) -> str:
         return drawing.dot(genotype)
+
+    @property
+    def relaxation(self) -> Relaxation:
+        return relaxation.RELAXATION
+
+    def paths_of(self, genotype: Genotype) -> Paths:
+        return relaxation.paths_of(genotype)
+
+    def genotype_of(self, paths: Paths) -> Genotype:
+        return relaxation.genotype_of(paths)
 
     def size(self, genotype: Genotype, **settings: Any) -> Size:
         """All parameters, those of unused nodes too; of the multiply-accumulates, those of the matrix products for a word."""

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from nas.core.errors import ConfigError, unknown
 from nas.core.genotype_text import each_once
+from nas.core.relaxation import Paths, Relaxation
 
 
 class Genotype(Protocol):
@@ -106,6 +107,19 @@ class Space(ABC, Generic[G]):
     @abstractmethod
     def network(self, genotype: G, seed: int, **settings: Any) -> Any:
         """The plain network (`torch.nn.Module`) at these settings, with weights drawn from the seed. Imports torch."""
+
+    @property
+    def relaxation(self) -> Relaxation:
+        """What can be chosen, edge by edge. Raises ConfigError if the space has no supernet, as some do not."""
+        raise ConfigError([f"{self.package} has no supernet, so weights cannot be shared in it"])
+
+    def paths_of(self, genotype: G) -> Paths:
+        """The path of a genotype through the supernet. Raises ConfigError if it does not lie in it."""
+        raise NotImplementedError
+
+    def genotype_of(self, paths: Paths) -> G:
+        """The inverse of `paths_of`, up to the order of a node's edges. Raises ConfigError if it is no genotype's path."""
+        raise NotImplementedError
 
     def by_name(self, name: str) -> G:
         """A named architecture. Raises ConfigError, with the nearest names, if there is none."""
