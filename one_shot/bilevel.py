@@ -1,0 +1,185 @@
+"""The gradient of the validation loss by the architecture, after a step of the supernet's weights.
+
+The architecture W is to be good for weights that are trained with it: minimise L_val(w*(W), W), where w*(W) minimises
+L_train(w, W). Liu et al. 2019, arXiv 1806.09055, equations 5 to 8, put one training step w'(W) in the place of w*(W):
+
+    d L_val(w'(W), W) / dW  =  dL_val/dW  -  learning_rate * d/dW <dL_train(w, W)/dw, u>,    dL_val at w'
+
+where u is v = dL_val/dw', passed backwards through the clipping of the training gradient. The second part, the implicit
+term, is a product of a vector with second derivatives. `unrolled` takes it from two gradients by W a small way off w along
+u, `exact` from differentiating the training gradient, and `first` leaves out the step, so that w' is w.
+
+The two agree on smooth networks. Where a network is piecewise linear (ReLU, max-pooling) they are different quantities, as
+a difference averages over the kinks that it steps across and a derivative ignores them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from nas.core.arch_weights import ArchWeights
+from one_shot.strategy import Problem, WeightStep
+
+ORDERS = ("first", "unrolled", "exact")
+NORM_EPS = 1e-6  # what torch's clipping adds to the norm
+
+Tensors = list[torch.Tensor]
+
+
+def gradient(problem: Problem, weights: ArchWeights, order: str, r: float = 0.01) -> tuple[Tensors, torch.Tensor]:
+    """Differentiate the validation loss by each of `weights.tensors()`.
+
+    The supernet's weights are moved in place while it runs, and are bit for bit what they were when it returns or raises.
+    Nothing is left in any `.grad`.
+
+    Args:
+        problem: the losses, the weights and how they are trained.
+        weights: of the architecture; only their values count, not what they were computed from.
+        order: one of ORDERS. "exact" needs networks that can be differentiated twice.
+        r: how far, by the Euclidean norm, "unrolled" moves the weights to either side for its difference.
+
+    Returns:
+        The gradients, averaged over the processes, and the validation loss of this one; with "unrolled" and "exact" the
+        loss is that after the step.
+
+    Raises:
+        ValueError: for an order that is not known, and if the weights are a path without numbers to differentiate by.
+    """
+    if order not in ORDERS:
+        raise ValueError(f"order must be one of {', '.join(ORDERS)}, got {order!r}")
+    tensors = [tensor.detach().requires_grad_() for tensor in weights.tensors()]
+    if not tensors:
+        raise ValueError("a path without weights of operations or edges has no gradient; give it weights")
+    leaves = weights.with_tensors(tensors)
+    if order == "first":
+        loss = problem.valid_loss(leaves)
+        found = _filled(torch.autograd.grad(loss, tensors, allow_unused=True), tensors)
+    else:
+        found, loss = _after_a_step(problem, leaves, order, r)
+    problem.average(found)
+    return found, loss.detach()
+
+
+def _after_a_step(problem: Problem, leaves: ArchWeights, order: str, r: float) -> tuple[Tensors, torch.Tensor]:
+    """The gradient of this process and the validation loss, both after one step of the weights."""
+    tensors, step = leaves.tensors(), problem.weight_step
+    live, gradients, momenta = _train_gradient(problem, leaves)
+    if not live:  # nothing is trained in this step
+        loss = problem.valid_loss(leaves)
+        return _filled(torch.autograd.grad(loss, tensors, allow_unused=True), tensors), loss
+    problem.average(gradients)
+    norm = _norm(gradients)
+    with _restored(live):
+        _take_step(step, live, gradients, momenta, norm)
+        loss = problem.valid_loss(leaves)
+        both = torch.autograd.grad(loss, [*tensors, *live], allow_unused=True)
+    found, v = _filled(both[: len(tensors)], tensors), _filled(both[len(tensors) :], live)
+    problem.average(v)
+    u = _back_through_clipping(step, gradients, norm, v)
+    del both, v, gradients
+    product = _exact_product(problem, leaves, live, u) if order == "exact" else _difference(problem, leaves, live, u, r)
+    return list(torch._foreach_add(found, product, alpha=-step.learning_rate)), loss
+
+
+def _train_gradient(problem: Problem, leaves: ArchWeights) -> tuple[Tensors, Tensors, list[torch.Tensor | None]]:
+    """The weights that the training loss depends on, its gradient by them, and their momenta. The optimiser moves no others."""
+    parameters = [parameter for parameter in problem.parameters if parameter.requires_grad]
+    momenta = [m for p, m in zip(problem.parameters, problem.weight_step.momenta, strict=True) if p.requires_grad]
+    found = torch.autograd.grad(problem.train_loss(leaves), parameters, allow_unused=True)
+    rows = [(p, _dense(g), m) for p, g, m in zip(parameters, found, momenta, strict=True) if g is not None]
+    return [p for p, _, _ in rows], [g for _, g, _ in rows], [m for _, _, m in rows]
+
+
+@torch.no_grad()
+def _take_step(
+    step: WeightStep, live: Tensors, gradients: Tensors, momenta: Sequence[torch.Tensor | None], norm: torch.Tensor
+) -> None:
+    """Move the weights as their optimiser would."""
+    direction = torch._foreach_mul(gradients, (step.max_norm / (norm + NORM_EPS)).clamp(max=1.0))
+    if step.weight_decay:
+        torch._foreach_add_(direction, live, alpha=step.weight_decay)
+    moving = [k for k, momentum in enumerate(momenta) if momentum is not None]
+    if step.momentum and moving:
+        kept = [momentum for momentum in momenta if momentum is not None]
+        torch._foreach_add_([direction[k] for k in moving], kept, alpha=step.momentum)
+    torch._foreach_add_(live, direction, alpha=-step.learning_rate)
+
+
+@torch.no_grad()
+def _back_through_clipping(step: WeightStep, gradients: Tensors, norm: torch.Tensor, v: Tensors) -> Tensors:
+    """The derivative by the gradient g, of v, the derivative by the clipped gradient c g.
+
+    With n = |g| and c = max_norm / (n + eps) < 1 it is c (v - g <g, v> / (n (n + eps))); where nothing is clipped it is v.
+    """
+    limit = step.max_norm / (norm + NORM_EPS)
+    along = torch.stack([(g * each).sum() for g, each in zip(gradients, v, strict=True)]).sum()
+    share = along / (norm * (norm + NORM_EPS))
+    share = torch.where(
+        limit < 1, share, torch.zeros_like(share)
+    )  # no gradient at all has the norm 0, and is not clipped
+    c = limit.clamp(max=1.0)
+    u = torch._foreach_mul(v, c)
+    torch._foreach_sub_(u, torch._foreach_mul(gradients, c * share))
+    return list(u)
+
+
+def _difference(problem: Problem, leaves: ArchWeights, live: Tensors, u: Tensors, r: float) -> Tensors:
+    """d/dW of <dL_train/dw, u> by the central difference of dL_train/dW between w + h u and w - h u, h = r / |u|.
+
+    Divided by 2 h, not halved and multiplied by it: that factor would make the term vanish.
+    """
+    tensors = leaves.tensors()
+    h = r / _norm(u).clamp(min=1e-12)
+    way = torch._foreach_mul(u, h)
+    sides = []
+    with _restored(live) as original, torch.no_grad():
+        for sign in (1.0, -1.0):
+            torch._foreach_copy_(live, original)
+            torch._foreach_add_(live, way, alpha=sign)
+            with torch.enable_grad():
+                loss = problem.train_loss(leaves)
+                sides.append(_filled(torch.autograd.grad(loss, tensors, allow_unused=True), tensors))
+            del loss
+    return list(torch._foreach_mul(torch._foreach_sub(*sides), 1 / (2 * h)))
+
+
+def _exact_product(problem: Problem, leaves: ArchWeights, live: Tensors, u: Tensors) -> Tensors:
+    """d/dW of <dL_train/dw, u> by differentiating the gradient."""
+    tensors = leaves.tensors()
+    gradients = torch.autograd.grad(problem.train_loss(leaves), live, create_graph=True, allow_unused=True)
+    pairs = [(g, each) for g, each in zip(gradients, u, strict=True) if g is not None and g.requires_grad]
+    if not pairs:
+        return [torch.zeros_like(tensor) for tensor in tensors]
+    outputs, along = zip(*pairs, strict=True)
+    return _filled(torch.autograd.grad(outputs, tensors, along, allow_unused=True), tensors)
+
+
+@contextmanager
+def _restored(live: Tensors) -> Iterator[Tensors]:
+    """Give copies of the weights, and copy them back in the end."""
+    original = [weight.detach().clone() for weight in live]
+    try:
+        yield original
+    finally:
+        with torch.no_grad():
+            torch._foreach_copy_(live, original)
+
+
+def _norm(tensors: Tensors) -> torch.Tensor:
+    """Of all tensors as one vector, as torch's clipping has it."""
+    norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
+    return norm
+
+
+def _filled(gradients: Sequence[torch.Tensor | None], like: Sequence[torch.Tensor]) -> Tensors:
+    """Zeros where something has no influence."""
+    return [torch.zeros_like(x) if g is None else _dense(g) for g, x in zip(gradients, like, strict=True)]
+
+
+def _dense(gradient: torch.Tensor) -> torch.Tensor:
+    """Autograd may give one number seen as many, of which no mean over processes can be taken in place."""
+    expanded = any(stride == 0 and size > 1 for stride, size in zip(gradient.stride(), gradient.shape, strict=True))
+    return gradient.contiguous() if expanded else gradient
