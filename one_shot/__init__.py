@@ -3,6 +3,8 @@
     strategy.py        the contract of a strategy
     random_search.py   random search with weight sharing (Li & Talwalkar 2019, arXiv 1902.07638)
     gradient.py        gradient descent on architecture weights, one record of orthogonal fields: DARTS, GAEA, PC-DARTS, ...
+    gradient_config.py its hyperparameters, and which go together
+    samplers.py, perturb.py, regularisers.py, schedules.py, exponentiated.py   its parts
     bilevel.py         the gradient of the validation loss after a step of the weights (Liu et al. 2019, equation 5)
     trial.py           one trial for all strategies and both spaces
     *.yaml             a method each

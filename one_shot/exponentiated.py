@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -22,15 +22,15 @@ class ExponentiatedGradient(Uncompiled):
 
     Args:
         operations: `(edges, operations)` each, every row a simplex.
-        edges: for `(edges,)` weights the node that each edge enters; the edges of a node are a simplex.
+        edges: weights `(edges,)`, and how many of them enter each node, node by node; those of a node are a simplex.
         lr: above 0.
     """
 
     def __init__(
-        self, operations: Iterable[nn.Parameter], edges: Mapping[nn.Parameter, tuple[int, ...]], lr: float
+        self, operations: Iterable[nn.Parameter], edges: Iterable[tuple[nn.Parameter, tuple[int, ...]]], lr: float
     ) -> None:
-        groups: list[dict[str, Any]] = [{"params": list(operations), "nodes": None}]
-        groups += [{"params": [weights], "nodes": nodes} for weights, nodes in edges.items()]
+        groups: list[dict[str, Any]] = [{"params": list(operations), "entering": None}]
+        groups += [{"params": [weights], "entering": entering} for weights, entering in edges]
         super().__init__(groups, {"lr": lr})
 
     @torch.no_grad()
@@ -41,14 +41,8 @@ class ExponentiatedGradient(Uncompiled):
                 if weights.grad is None:
                     continue
                 weights.mul_(torch.exp((-group["lr"] * weights.grad).clamp(-STEEPEST, STEEPEST)))
-                if group["nodes"] is None:
+                if group["entering"] is None:
                     weights.clamp_(min=FLOOR).div_(weights.sum(-1, keepdim=True))
                 else:
-                    weights.div_(sums_by_node(weights, group["nodes"]))
-
-
-def sums_by_node(weights: torch.Tensor, nodes: tuple[int, ...]) -> torch.Tensor:
-    """For each edge the sum of `weights` `(edges,)` over all edges that enter its node."""
-    index = torch.tensor(nodes, device=weights.device)
-    sums = torch.zeros(1 + max(nodes), dtype=weights.dtype, device=weights.device)
-    return sums.index_add(0, index, weights)[index]
+                    for of_a_node in weights.split(group["entering"]):
+                        of_a_node.div_(of_a_node.sum())

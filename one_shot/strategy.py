@@ -109,7 +109,7 @@ class Strategy(nn.Module, ABC):
         """Put the gradient of each parameter into its `.grad`, averaged over the processes; None where there is none.
 
         Returns:
-            What to report, as scalars on the device; `arch_loss` at least.
+            What to report, as scalars on the device: `arch_loss` at least; nothing while the architecture is held as it is.
         """
         raise NotImplementedError
 

@@ -31,6 +31,12 @@ class SGD(Uncompiled, torch.optim.SGD):
     step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
 
 
+class Adam(Uncompiled, torch.optim.Adam):
+    """torch's, never differentiated through."""
+
+    step = torch.no_grad()(inspect.unwrap(torch.optim.Adam.step))
+
+
 def fused_sgd(parameters: Iterable[torch.nn.Parameter], *arguments: Any, **named: Any) -> torch.optim.SGD:
     """SGD that updates all weights in one operation, where this torch has one for their device."""
     weights = list(parameters)

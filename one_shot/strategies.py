@@ -1,0 +1,41 @@
+"""The strategies by name: what an experiment may say, the hyperparameters of each, and how it is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nas.core.relaxation import Relaxation
+from one_shot.gradient import Costs, GradientStrategy
+from one_shot.gradient_config import GradientConfig
+from one_shot.random_search import RandomConfig, RandomSearch
+from one_shot.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A strategy that experiments can name.
+
+    Attributes:
+        config: dataclass of its hyperparameters, for `nas.core.fields.read`.
+        build: makes it of a search space, a `config`, a generator on the CPU for what starts at random, and the cost of each
+            operation, or None where no costs are known. It raises ConfigError for what does not fit the space.
+    """
+
+    config: type
+    build: Callable[[Relaxation, Any, torch.Generator, Costs | None], Strategy]
+
+
+def _random(
+    relaxation: Relaxation, config: RandomConfig, generator: torch.Generator, costs: Costs | None
+) -> RandomSearch:
+    return RandomSearch(relaxation, config)
+
+
+STRATEGIES = {
+    "gradient": Entry(GradientConfig, GradientStrategy),
+    "random": Entry(RandomConfig, _random),
+}
