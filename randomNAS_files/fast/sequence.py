@@ -87,7 +87,7 @@ def activate(name: str, block: torch.Tensor) -> None:
         block.relu_()
 
 
-def _differentiate(name: str, grad: torch.Tensor, block: torch.Tensor) -> None:
+def differentiate(name: str, grad: torch.Tensor, block: torch.Tensor) -> None:
     """Overwrite an activation's output `block` with the gradient of its input, from the gradient of its output."""
     if name == "tanh":
         _ATEN.tanh_backward.grad_input(grad, block, grad_input=block)
@@ -136,7 +136,7 @@ class Backward:
         own.sub_(second)  # what goes on to the source without a gate
         _ATEN.sigmoid_backward.grad_input(first, views.c, grad_input=views.c)
         for (name, block), (_, start, stop) in zip(views.runs, group.runs, strict=True):
-            _differentiate(name, second[start:stop], block)
+            differentiate(name, second[start:stop], block)
         if len(group) > 1:
             torch.sum(own, 0, out=first[0])
             source.add_(first[0])

@@ -1,0 +1,73 @@
+"""Which edges of a supernet cell run, in the pieces that `mixture.py` computes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from nas.core.relaxation import Path
+from randomNAS_files.architecture import ACTIVATIONS
+from randomNAS_files.relaxation import CELL, RELAXATION
+
+
+@dataclass(frozen=True)
+class Block:
+    """States next to each other that enter one node, each by an edge on which something runs.
+
+    Attributes:
+        number: counts the blocks of a cell.
+        node: which they enter, counted from 0.
+        opens: whether it is the first block of its node.
+        first, last: the states from `first` up to but without `last`.
+        edge: the number of the first one's edge.
+        row: where that is among all edges on which something runs.
+        runs: activations, and on which of the edges they run, from which to which, counted from the first of the block.
+    """
+
+    number: int
+    node: int
+    opens: bool
+    first: int
+    last: int
+    edge: int
+    row: int
+    runs: tuple[tuple[str, int, int], ...]
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+
+@lru_cache(maxsize=256)
+def blocks_of(path: Path | None) -> tuple[tuple[Block, ...], ...]:
+    """The blocks of each node that something enters; None: all activations run on all edges."""
+    shape, found = RELAXATION[CELL], list[tuple[Block, ...]]()
+    number = row = 0
+    for node in range(shape.nodes):
+        edges = shape.entering(node)  # one from each state
+        running = [_activations(None if path is None else path[edge]) for edge in edges]
+        blocks: list[Block] = []
+        for first, last in stretches([bool(names) for names in running]):
+            runs = [
+                (name, a, b)
+                for name in ACTIVATIONS
+                for a, b in stretches([name in names for names in running[first:last]])
+            ]
+            blocks.append(Block(number, node, not blocks, first, last, edges[first], row, tuple(runs)))
+            number, row = number + 1, row + last - first
+        if blocks:
+            found.append(tuple(blocks))
+    return tuple(found)
+
+
+def _activations(running: Sequence[int] | None) -> set[str]:
+    """By name, without `none`, which adds zeros."""
+    names = ACTIVATIONS if running is None else [ACTIVATIONS[k] for k in running]
+    return set(names) - {"none"}
+
+
+def stretches(flags: Sequence[bool]) -> list[tuple[int, int]]:
+    """Where flags next to each other are set: from which up to but without which."""
+    ends = [*flags, False]
+    starts = [i for i, flag in enumerate(flags) if flag and not (i and flags[i - 1])]
+    return [(start, ends.index(False, start)) for start in starts]

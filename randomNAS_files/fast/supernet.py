@@ -1,0 +1,164 @@
+"""The supernet of `randomNAS_files/supernet.py`, computed faster: the same parameters, masks and function.
+
+One cell runs as in `FastLanguageModel`; a mixture, and a cell whose states are normalised, as in `mixture.py`. The loss is
+computed without holding the logits of all words.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from nas.core.arch_weights import ArchWeights
+from nas.core.relaxation import Path
+from randomNAS_files.architecture import ACTIVATIONS, Genotype
+from randomNAS_files.dropout import DropoutMasks, apply
+from randomNAS_files.fast.blocks import blocks_of
+from randomNAS_files.fast.column_sparse import masked_product
+from randomNAS_files.fast.decoder import SharedEmbedding, decoded_loss
+from randomNAS_files.fast.mixture import Mixture
+from randomNAS_files.fast.model import FastRecurrentCell
+from randomNAS_files.fast.once import once_only, wants_gradient
+from randomNAS_files.model import Output
+from randomNAS_files.relaxation import CELL, RELAXATION, genotype_of
+from randomNAS_files.supernet import Supernet, is_one_cell
+
+
+class WeightGradients(torch.autograd.Function):
+    """A number that stands for the weights of a mixture, so that their gradients are computed only if they are asked for.
+
+    Autograd runs the backward pass of an operation as a whole, but only of those on the way to what it is asked for.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, mixture: Mixture, *weights: torch.Tensor) -> torch.Tensor:
+        ctx.mixture = mixture
+        return weights[0].new_zeros(())
+
+    @staticmethod
+    @once_only
+    def backward(ctx: Any, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        found = ctx.mixture.weight_gradients()
+        wanted = ctx.needs_input_grad[1:]
+        ctx.mixture = None
+        return None, *(grad if needed else None for grad, needed in zip(found, wanted, strict=True))
+
+
+class MixtureSequence(torch.autograd.Function):
+    """A mixture over a whole sequence, with gradients of inputs, h and the operations' weights; see `Mixture.run`.
+
+    `stands_for` is what `WeightGradients` returned.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        mixture: Mixture,
+        stands_for: torch.Tensor,
+        inputs: torch.Tensor,
+        h: torch.Tensor,
+        coefficients: torch.Tensor,
+    ) -> torch.Tensor:
+        outputs = mixture.run(inputs, h, coefficients)
+        ctx.save_for_backward(*mixture.memory())  # so that saved-tensor hooks, which measure memory, see it
+        ctx.mixture = mixture
+        return outputs
+
+    @staticmethod
+    @once_only
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        inputs, h, coefficients = ctx.mixture.backward(grad)
+        return None, grad.new_zeros(()), inputs, h, coefficients
+
+
+class FastSuperCell(FastRecurrentCell):
+    """`SuperCell` with another forward pass, which can be differentiated once only."""
+
+    state_norm = False
+
+    def forward(  # type: ignore[override]
+        self,
+        x: torch.Tensor,
+        h: torch.Tensor,
+        x_mask: torch.Tensor | None,
+        h_mask: torch.Tensor | None,
+        weights: ArchWeights,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `SuperCell.forward`."""
+        path = None if weights.paths is None else weights.paths[CELL]
+        nodes = blocks_of(path)
+        if not nodes:  # the output is zero and depends on nothing, so that no weight gets a gradient
+            return h.new_zeros(len(x), *h.shape), torch.zeros_like(h)
+        if path is not None and not self.state_norm and is_one_cell(weights):
+            return super().forward(x, h, x_mask, h_mask, _genotype(path))
+        if self.state_norm and len(h) == 1:
+            raise ValueError("a supernet with state_norm needs at least 2 columns a batch to normalise over, got 1")
+        width = x.size(-1)
+        from_inputs, from_state = self.w0[:width], self.w0[width:]
+        inputs, coefficients = masked_product(x, x_mask, from_inputs), _coefficients(weights, h)
+        tensors = [from_state, *self.nodes]
+        keep = wants_gradient(inputs, h, coefficients, *tensors)
+        mask = None if h_mask is None else h_mask.to(h.dtype)
+        of_operations = keep and coefficients.requires_grad
+        mixture = Mixture(nodes, tensors, mask, self.init_op, self.state_norm, keep, of_operations)
+        if keep:
+            outputs = MixtureSequence.apply(mixture, WeightGradients.apply(mixture, *tensors), inputs, h, coefficients)
+        else:
+            with torch.no_grad():
+                outputs = mixture.run(inputs, h, coefficients)
+        return outputs, outputs[-1].clone()
+
+
+def _coefficients(weights: ArchWeights, like: torch.Tensor) -> torch.Tensor:
+    """What each activation of each edge counts, its weight times its edge's, `(edges, K)`; 0 where it does not run."""
+    path = None if weights.paths is None else weights.paths[CELL]
+    found = like.new_tensor(_running(path))
+    if weights.operations is not None:
+        found = found * weights.operations[CELL]
+    return found if weights.edges is None else found * weights.edges[CELL][:, None]
+
+
+@lru_cache(maxsize=256)
+def _running(path: Path | None) -> tuple[tuple[float, ...], ...]:
+    """1 where an activation that is not `none` runs, `(edges, K)`."""
+    edges = range(len(RELAXATION[CELL].edges))
+    everything = range(len(ACTIVATIONS))
+    return tuple(
+        tuple(float(ACTIVATIONS[k] != "none" and (path is None or k in path[edge])) for k in everything)
+        for edge in edges
+    )
+
+
+@lru_cache(maxsize=256)
+def _genotype(path: Path) -> Genotype:
+    return genotype_of({CELL: path})
+
+
+class FastSupernet(Supernet):
+    """`Supernet` with another forward pass, which can be differentiated once only.
+
+    Where targets are given, it returns no logits.
+    """
+
+    cell_type = FastSuperCell  # type: ignore[assignment]
+
+    def forward(  # type: ignore[override]
+        self,
+        tokens: torch.Tensor,
+        hidden: list[torch.Tensor],
+        weights: ArchWeights,
+        masks: DropoutMasks | None = None,
+        targets: torch.Tensor | None = None,
+    ) -> Output:
+        """See `Supernet.forward`."""
+        embedded, shared = SharedEmbedding.apply(tokens, self.embedding)
+        states, last = self.unroll(embedded, tokens, hidden, masks, weights)
+        mask = None if masks is None else masks.output
+        dropped = apply(states, mask)
+        if targets is None:
+            return Output(F.linear(dropped, shared, self.decoder_bias), last, states, dropped)
+        loss = decoded_loss(states, dropped, mask, shared, self.decoder_bias, targets)
+        return Output(None, last, states, dropped, loss)
