@@ -13,6 +13,7 @@ T is time, B the batch's columns, R some rows of both, H the hidden size, V the 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -85,6 +86,62 @@ class DecodedLoss(torch.autograd.Function):
         return hidden, None, embedding, bias, None
 
 
+@dataclass
+class LossInputs:
+    """What a loss is computed from, see `DecodedLoss`; `grad` is that of the loss, once there is one."""
+
+    hidden: torch.Tensor
+    mask: torch.Tensor | None
+    embedding: torch.Tensor
+    bias: torch.Tensor
+    targets: torch.Tensor
+    grad: torch.Tensor | None = None
+
+    def loss(self, grads: Grads) -> torch.Tensor:
+        """See `summed_loss`."""
+        return summed_loss(self.hidden, self.mask, self.embedding, self.bias, self.targets, grads)
+
+
+class DecoderGradients(torch.autograd.Function):
+    """A number that stands for embedding and bias, so that autograd comes here only if their gradients are asked for."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: LossInputs, embedding: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        ctx.inputs = inputs
+        return bias.new_zeros(())
+
+    @staticmethod
+    @once_only
+    def backward(ctx: Any, _: torch.Tensor) -> tuple[None, torch.Tensor, torch.Tensor]:
+        inputs, ctx.inputs = ctx.inputs, None
+        grads = Grads(inputs.hidden, inputs.embedding, inputs.bias, of_hidden=False)
+        inputs.loss(grads)
+        _, embedding, bias = grads.times(inputs.grad)
+        return None, embedding, bias
+
+
+class StatesLoss(torch.autograd.Function):
+    """`DecodedLoss`, whose backward pass gives the gradient of the hidden states alone, see `DecoderGradients`."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: LossInputs, stands_for: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+        grads = Grads(hidden, inputs.embedding, inputs.bias, of_weights=False)
+        total = inputs.loss(grads)
+        ctx.save_for_backward(hidden, *grads.memory())
+        ctx.inputs, ctx.grads = inputs, grads
+        return total
+
+    @staticmethod
+    @once_only
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[None, torch.Tensor, torch.Tensor]:
+        grads, ctx.grads = ctx.grads, None
+        if grads is None:
+            raise RuntimeError(ONCE)
+        ctx.inputs.grad = grad
+        hidden, _, _ = grads.times(grad)
+        return None, torch.zeros_like(grad), hidden
+
+
 def decoded_loss(
     states: torch.Tensor,
     dropped: torch.Tensor,
@@ -92,12 +149,21 @@ def decoded_loss(
     embedding: torch.Tensor,
     bias: torch.Tensor,
     targets: torch.Tensor,
+    weights_later: bool = False,
 ) -> torch.Tensor:
-    """`DecodedLoss` of `dropped`, which is `states * mask`, in the way that is less work."""
+    """`DecodedLoss` of `dropped`, which is `states * mask`, in the way that is less work.
+
+    With `weights_later`, gradients of embedding and bias are computed if they are asked for, and not before: a third of the
+    work less if they are not, a third more if they are.
+    """
     if mask is None or not gathering_pays(mask, len(states), len(embedding)):
         states, mask = dropped, None
     if not wants_gradient(states, embedding, bias):
         return summed_loss(states, mask, embedding, bias, targets)
+    if weights_later:
+        inputs = LossInputs(states.detach(), mask, embedding.detach(), bias.detach(), targets)
+        later: torch.Tensor = StatesLoss.apply(inputs, DecoderGradients.apply(inputs, embedding, bias), states)
+        return later
     loss: torch.Tensor = DecodedLoss.apply(states, mask, embedding, bias, targets)
     return loss
 
@@ -168,12 +234,24 @@ def parts_by_column(
 
 
 class Grads:
-    """Gradients of the summed loss, part by part. Products are written the way in which CPU libraries are fastest."""
+    """Gradients of the summed loss, part by part. Products are written the way in which CPU libraries are fastest.
 
-    def __init__(self, hidden: torch.Tensor, embedding: torch.Tensor, bias: torch.Tensor) -> None:
-        self._like = embedding
-        self._hidden, self._bias = hidden.new_zeros(hidden.shape), torch.zeros_like(bias)
-        self._embedding = embedding.new_zeros(embedding.shape[::-1])  # transposed
+    Args:
+        of_hidden, of_weights: which of them; the others are empty.
+    """
+
+    def __init__(
+        self,
+        hidden: torch.Tensor,
+        embedding: torch.Tensor,
+        bias: torch.Tensor,
+        of_hidden: bool = True,
+        of_weights: bool = True,
+    ) -> None:
+        self._like, self._of_hidden, self._of_weights = embedding, of_hidden, of_weights
+        self._hidden = hidden.new_zeros(hidden.shape if of_hidden else (0,))
+        self._bias = bias.new_zeros(bias.shape if of_weights else (0,))
+        self._embedding = embedding.new_zeros(embedding.shape[::-1] if of_weights else (0, 0))  # transposed
 
     def memory(self) -> tuple[torch.Tensor, ...]:
         """All of it."""
@@ -186,18 +264,24 @@ class Grads:
             logits: the gradients of its logits `(R, V)`.
             counts: `(R, 1)`, 0 where a row does not count and 1 elsewhere.
         """
-        hidden, states = (part.weight @ logits.t()).t(), (part.states * counts).t()
-        if part.active is None:
-            torch.mul(hidden, counts, out=self._hidden.flatten(0, 1)[part.steps])
-            self._embedding.addmm_(states, logits)
-        else:
-            (active, scale), rows = part.active, self._hidden[part.steps, part.column]
-            rows.index_copy_(1, active, (hidden * counts * scale)[: len(rows)])
-            products = torch.mm(states, logits, out=part.weight)  # which has served
-            self._embedding.index_add_(0, active, products)
-        self._bias.addmv_(logits.t(), counts[:, 0])
+        if self._of_hidden:
+            hidden = (part.weight @ logits.t()).t()
+            if part.active is None:
+                torch.mul(hidden, counts, out=self._hidden.flatten(0, 1)[part.steps])
+            else:
+                (active, scale), rows = part.active, self._hidden[part.steps, part.column]
+                rows.index_copy_(1, active, (hidden * counts * scale)[: len(rows)])
+        if self._of_weights:
+            states = (part.states * counts).t()
+            if part.active is None:
+                self._embedding.addmm_(states, logits)
+            else:
+                products = torch.mm(states, logits, out=part.weight)  # which has served
+                self._embedding.index_add_(0, part.active[0], products)
+            self._bias.addmv_(logits.t(), counts[:, 0])
 
     def times(self, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Of hidden, embedding and bias, times the gradient of the loss."""
-        embedding = torch.mul(self._embedding.t(), grad, out=torch.empty_like(self._like))
+        like = self._like if self._of_weights else self._embedding
+        embedding = torch.mul(self._embedding.t(), grad, out=torch.empty_like(like))
         return self._hidden.mul_(grad), embedding, self._bias.mul_(grad)

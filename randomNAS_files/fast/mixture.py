@@ -8,7 +8,7 @@ with q the weight of an operation times that of its edge; and the backward pass 
 the bracket, and the slope sum_f q_f f'(g), over which the gradients of c and g are written. The weights' gradients are a
 third of the work; they are computed where they are asked for, which the gradient of an architecture does not.
 
-T is time, B the batch's columns, H the hidden size, S the states (9), R the edges on which something runs, K the activations.
+T is time, B the batch's columns, H the hidden size, K the activations.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from collections.abc import Sequence
 import torch
 
 from randomNAS_files.architecture import ACTIVATIONS
-from randomNAS_files.fast.blocks import Block
+from randomNAS_files.fast.blocks import Block, Constants, Part, constants_of, some
 from randomNAS_files.fast.once import ONCE
 from randomNAS_files.fast.sequence import activate, differentiate
 from randomNAS_files.relaxation import CELL, RELAXATION
 from randomNAS_files.supernet import NORM_EPS
 
 _ATEN = torch.ops.aten
-_RISING = ("tanh", "identity")  # with a slope of 1 at 0, which is a constant of the sum
 
 
 class Mixture:
@@ -66,7 +65,10 @@ class Mixture:
             coefficients: what each activation of each edge counts, 0 where it does not run, `(edges, K)`.
         """
         self._allocate(len(inputs), h)
-        self._read_coefficients(coefficients.to(h.dtype))
+        coefficients = coefficients.detach().to(h.dtype)
+        self._constants = [
+            constants_of(block, coefficients, self.weights[block.node + 1], self._scratch) for block in self.blocks
+        ]
         self.outputs[0] = h
         for t, gates in enumerate(inputs.unbind(0)):
             place = t if self.keep else 0
@@ -90,8 +92,21 @@ class Mixture:
         self.slope = like.new_empty(kept if self.keep else 0, rows, *each)
         names = ("g", "tanh", "sigmoid") if self.keep and self.of_operations else ()
         self.values = {name: like.new_empty(kept, rows, *each) for name in names}  # of all activations
-        widest = max(map(len, self.blocks), default=0)
-        self._scratch = [like.new_empty(widest, *each) for _ in range(3)]
+        self._scratch = like.new_empty(3, max(map(len, self.blocks)), *each).unbind(0)
+        self._parts = [self._parts_of(place) for place in range(kept)]
+
+    def _parts_of(self, place: int) -> list[Part]:
+        """The views of each block in one time step."""
+        sizes = [len(block) for block in self.blocks]
+        every_edge = [self.c, self.mixed, *([self.slope] if self.keep else []), *self.values.values()]
+        split = zip(*(buffer[place].split(sizes) for buffer in every_edge), strict=True)
+        parts, state, read = [], self.states[place], self.read[place]
+        for block, (c, mixed, *rest) in zip(self.blocks, split, strict=True):
+            slope = rest.pop(0) if self.keep else None
+            entering = slice(block.first, block.last)
+            values = dict(zip(self.values, rest, strict=True))
+            parts.append(Part(state[entering], read[entering].flatten(0, 1), c, mixed, slope, values))
+        return parts
 
     def memory(self) -> list[torch.Tensor]:
         """All that is kept for the backward pass."""
@@ -99,16 +114,6 @@ class Mixture:
         normalised = [self.totals] if self.state_norm else []
         every_edge = [self.c, self.mixed, self.slope, *self.values.values()]
         return [self.outputs, self.first, self.states, *masked, *normalised, *every_edge]
-
-    def _read_coefficients(self, coefficients: torch.Tensor) -> None:
-        """Bring what an edge's activations count into the shape in which whole states are multiplied by it."""
-        rising = coefficients[:, [ACTIVATIONS.index(name) for name in _RISING]].sum(1)
-        self._constants: list[tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor, torch.Tensor]] = []
-        for block in self.blocks:
-            edges = slice(block.edge, block.edge + len(block))
-            each = {name: coefficients[edges, k].view(-1, 1, 1) for k, name in enumerate(ACTIVATIONS)}
-            total = coefficients[edges].sum(1).view(-1, 1, 1)
-            self._constants.append((each, total, -total, rising[edges].view(-1, 1, 1)))
 
     def _normalise(self, place: int, state: int) -> None:
         total, own = self.totals[place, state], self.states[place, state]
@@ -132,51 +137,27 @@ class Mixture:
 
     def _add_block(self, place: int, block: Block) -> None:
         """Add to a node's state what the edges of a block add."""
-        each, total, minus_total, rising = self._constants[block.number]
-        rows = slice(block.row, block.row + len(block))
-        state, read = self.states[place, block.first : block.last], self.read[place, block.first : block.last]
-        c, mixed = self.c[place, rows], self.mixed[place, rows]
-        g = self.values["g"][place, rows] if self.values else self._scratch[0][: len(block)]
-        size = state.size(-1)
-        weight = self.weights[block.node + 1]
-        torch.mm(read.flatten(0, 1), weight[:, :size], out=c.view(-1, size))
-        torch.mm(read.flatten(0, 1), weight[:, size:], out=g.view(-1, size))
-        c.sigmoid_()
-        torch.mul(state, minus_total, out=mixed)
-        slope = self.slope[place, rows] if self.keep else None
+        part, same = self._parts[place][block.number], self._constants[block.number]
+        size, slope = part.state.size(-1), part.slope
+        g = part.values.get("g", same.scratch[0])
+        torch.mm(part.read, same.c_weight, out=part.c.view(-1, size))
+        torch.mm(part.read, same.g_weight, out=g.view(-1, size))
+        part.c.sigmoid_()
+        torch.mul(part.state, same.minus_total, out=part.mixed)
         if slope is not None:
-            slope.copy_(rising.expand_as(slope))
-        for name, a, b in block.runs:
-            value = self._value(name, g[a:b], place, block.row + a)
-            mixed[a:b].addcmul_(value, each[name][a:b])
+            slope.copy_(same.rising.expand_as(slope))
+        for name, weight, edges in same.runs:
+            out = part.values.get(name, same.scratch[1])
+            value = _activate(name, some(g, edges), some(out, edges))
+            some(part.mixed, edges).addcmul_(value, weight)
             if slope is not None:
-                self._add_slope(name, value, each[name][a:b], slope[a:b])
-        added = torch.mul(c, mixed, out=self._scratch[1][: len(block)]).addcmul_(state, total)
+                _add_slope(name, value, weight, some(slope, edges), some(same.scratch[2], edges))
+        added = torch.mul(part.c, part.mixed, out=same.scratch[1]).addcmul_(part.state, same.total)
         own = self.totals[place, block.node + 1]
         if block.opens:
             torch.sum(added, 0, out=own)
         else:
             own.add_(added.sum(0))
-
-    def _value(self, name: str, g: torch.Tensor, place: int, row: int) -> torch.Tensor:
-        """An activation of g, `(edges, B, H)`, which starts at that row."""
-        if name == "identity":
-            return g
-        own = self.values.get(name)
-        out = self._scratch[1][: len(g)] if own is None else own[place, row : row + len(g)]
-        if name == "relu":
-            return torch.clamp_min(g, 0, out=out)
-        return torch.tanh(g, out=out) if name == "tanh" else torch.sigmoid(g, out=out)
-
-    def _add_slope(self, name: str, value: torch.Tensor, weight: torch.Tensor, slope: torch.Tensor) -> None:
-        """Add q f'(g), of f(g); what is constant of it is there already."""
-        out = self._scratch[2][: len(value)]
-        if name == "tanh":
-            slope.addcmul_(torch.mul(value, value, out=out), weight, value=-1)
-        elif name == "sigmoid":
-            slope.addcmul_(torch.addcmul(value, value, value, value=-1, out=out), weight)
-        elif name == "relu":
-            slope.addcmul_(torch.sign(value, out=out), weight)
 
     def backward(self, grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """From the gradients of the outputs `(T, B, H)` to those of inputs, h and coefficients."""
@@ -209,37 +190,36 @@ class Mixture:
 
     def _block_backward(self, t: int, block: Block, grad: torch.Tensor) -> None:
         """From the gradient of a node's state to that of the states that enter it; those of c and g take their places."""
-        rows = slice(block.row, block.row + len(block))
-        c, mixed, slope = self.c[t, rows], self.mixed[t, rows], self.slope[t, rows]
-        own = self._of_states[block.first : block.last]
-        through, past, product = (each[: len(block)] for each in self._scratch)
-        torch.mul(c, grad, out=through)
+        part, same = self._parts[t][block.number], self._constants[block.number]
+        own, mixed, slope = self._of_states[block.first : block.last], part.mixed, part.slope
+        assert slope is not None
+        through, past, product = same.scratch
+        torch.mul(part.c, grad, out=through)
         torch.sub(grad, through, out=past)
         if self.of_operations:
-            self._operations_backward(t, block, through, past)
+            self._operations_backward(block, part, same)
         mixed.mul_(grad)
-        _ATEN.sigmoid_backward.grad_input(mixed, c, grad_input=mixed)
+        _ATEN.sigmoid_backward.grad_input(mixed, part.c, grad_input=mixed)
         slope.mul_(through)
-        own.addcmul_(past, self._constants[block.number][1])
-        size, weight = own.size(-1), self.weights[block.node + 1]
-        torch.mm(mixed.view(-1, size), weight[:, :size].t(), out=product.view(-1, size))
-        product.view(-1, size).addmm_(slope.view(-1, size), weight[:, size:].t())
+        own.addcmul_(past, same.total)
+        size = own.size(-1)
+        torch.mm(mixed.view(-1, size), same.c_weight.t(), out=product.view(-1, size))
+        product.view(-1, size).addmm_(slope.view(-1, size), same.g_weight.t())
         if self.mask is None:
             own.add_(product)
         else:
             own.addcmul_(product, self.mask)
 
-    def _operations_backward(self, t: int, block: Block, through: torch.Tensor, past: torch.Tensor) -> None:
+    def _operations_backward(self, block: Block, part: Part, same: Constants) -> None:
         """Add the gradients of what the activations of a block count."""
-        product, g = self._scratch[2], self.values["g"][t, block.row : block.row + len(block)]
-        of_state = torch.mul(past, self.states[t, block.first : block.last], out=product[: len(block)]).sum((1, 2))
-        for name, a, b in block.runs:
-            if name in self.values:
-                value = self.values[name][t, block.row + a : block.row + b]
-            else:
-                value = g[a:b] if name == "identity" else torch.clamp_min(g[a:b], 0, out=product[: b - a])
-            found = torch.mul(through[a:b], value, out=product[: b - a]).sum((1, 2)).add_(of_state[a:b])
-            self._of_coefficients[block.edge + a : block.edge + b, ACTIVATIONS.index(name)] += found
+        through, past, product = same.scratch
+        of_state = torch.mul(past, part.state, out=product).sum((1, 2))
+        for name, _, edges in same.runs:
+            out, value = some(product, edges), some(part.values.get(name, part.values["g"]), edges)
+            value = torch.clamp_min(value, 0, out=out) if name == "relu" else value
+            found = torch.mul(some(through, edges), value, out=out).sum((1, 2)).add_(some(of_state, edges))
+            of_block = self._of_coefficients[block.edge : block.edge + len(block), ACTIVATIONS.index(name)]
+            some(of_block, edges).add_(found)
 
     def _first_backward(self, t: int, grad: torch.Tensor) -> torch.Tensor:
         """From the gradient of the initial state to that of h; those of its gates take their place."""
@@ -261,9 +241,32 @@ class Mixture:
             grad = found[block.node + 1]
             if grad is None:
                 grad = found[block.node + 1] = torch.zeros_like(self.weights[block.node + 1])
-            size, rows = len(self.weights[block.node + 1]), slice(block.row, block.row + len(block))
-            for read, of_c, of_g in zip(self.read, self.mixed, self.slope, strict=True):
-                turned = read[block.first : block.last].flatten(0, 1).t()
-                grad[:, :size].addmm_(turned, of_c[rows].view(-1, size))
-                grad[:, size:].addmm_(turned, of_g[rows].view(-1, size))
+            size = len(self.weights[block.node + 1])
+            of_c, of_g = grad.split(size, dim=1)
+            for parts in self._parts:
+                part = parts[block.number]
+                assert part.slope is not None
+                of_c.addmm_(part.read.t(), part.mixed.view(-1, size))
+                of_g.addmm_(part.read.t(), part.slope.view(-1, size))
         return found
+
+
+def _activate(name: str, g: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    """An activation of g; `out` is memory for it."""
+    if name == "identity":
+        return g
+    if name == "relu":
+        return torch.clamp_min(g, 0, out=out)
+    return torch.tanh(g, out=out) if name == "tanh" else torch.sigmoid(g, out=out)
+
+
+def _add_slope(
+    name: str, value: torch.Tensor, weight: torch.Tensor, slope: torch.Tensor, scratch: torch.Tensor
+) -> None:
+    """Add q f'(g), of f(g), to what is constant of it: q of those that rise by 1 at 0."""
+    if name == "tanh":
+        slope.addcmul_(torch.mul(value, value, out=scratch), weight, value=-1)
+    elif name == "sigmoid":
+        slope.addcmul_(torch.addcmul(value, value, value, value=-1, out=scratch), weight)
+    elif name == "relu":
+        slope.addcmul_(torch.sign(value, out=scratch), weight)

@@ -160,5 +160,6 @@ class FastSupernet(Supernet):
         dropped = apply(states, mask)
         if targets is None:
             return Output(F.linear(dropped, shared, self.decoder_bias), last, states, dropped)
-        loss = decoded_loss(states, dropped, mask, shared, self.decoder_bias, targets)
+        of_architecture = any(tensor.requires_grad for tensor in weights.tensors())
+        loss = decoded_loss(states, dropped, mask, shared, self.decoder_bias, targets, weights_later=of_architecture)
         return Output(None, last, states, dropped, loss)
