@@ -24,10 +24,11 @@ from nas.core.errors import ConfigError, ErrorCollector
 from nas.core.fields import read
 from nas.core.identity import DataPart
 from nas.core.memory import MemoryEstimate
+from nas.core.metrics import perplexity
 from nas.core.seeds import torch_generator
 from nas.core.space import Size
 from nas.trial import DataFacts, RunConfig, ShardedBatchLoader, Trial, WeightedMeans, main
-from nas.trial.base import perplexity, to_cpu
+from nas.trial.base import to_cpu
 from nas.trial.callbacks import SwapAveragedWeights
 from nas.trial.metrics import replace_nonfinite
 from randomNAS_files import architecture, scoring

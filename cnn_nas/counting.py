@@ -10,10 +10,13 @@ MACs are those of convolutions and linear layers, for one image; batch norm, poo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
-from cnn_nas.architecture import ALL_OPERATIONS, Genotype
+from cnn_nas.architecture import ALL_OPERATIONS, NODES, Genotype
+from cnn_nas.relaxation import RELAXATION
 from nas.core.space import Size
 
 Shape = tuple[int, int]
@@ -68,6 +71,31 @@ def count_size(genotype: Genotype, size: NetworkSize, auxiliary: bool = False) -
     costs += [table.reduce[operation, pred < 2] for operation, pred in genotype.reduce]
     parameters, macs = sum(cost.parameters for cost in costs), sum(cost.macs for cost in costs)
     return Size(table.rest.parameters + parameters, table.rest.macs + macs)
+
+
+def operation_costs(settings: Mapping[str, Any]) -> dict[str, list[list[float]]]:
+    """What each operation of each edge of a supernet costs when it is chosen: MACs over all cells of its kind.
+
+    In shares of what the edges of an average architecture cost together, so that a mixture of equal parts costs about 1.
+
+    Args:
+        settings: those of `count` but for the auxiliary tower.
+    """
+    size = NetworkSize(**settings)
+    table = _table(size, False, NODES, NODES)
+    costs = {
+        cell: [
+            [
+                float((table.reduce[name, state < 2] if cell == "reduce" else table.normal[name]).macs)
+                for name in shape.operations
+            ]
+            for _, state in shape.edges
+        ]
+        for cell, shape in RELAXATION.items()
+    }
+    kept = {cell: shape.kept * shape.nodes / len(shape.edges) for cell, shape in RELAXATION.items()}
+    mean = sum(kept[cell] * sum(map(sum, rows)) / len(rows[0]) for cell, rows in costs.items())
+    return {cell: [[value / (mean or 1.0) for value in row] for row in rows] for cell, rows in costs.items()}
 
 
 @dataclass(frozen=True)

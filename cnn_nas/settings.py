@@ -58,7 +58,7 @@ def read_settings(hparams: Mapping[str, Any], data: Mapping[str, Any], processes
     sources = problems.catch(read, data, DataConfig, section="data")
     constraints = problems.catch(Constraints.from_mapping, rules) if rules is not None else None
     if groups:
-        problems.found += _fits_processes(groups[2], processes)
+        problems.found += fits_processes(groups[2], processes)
     if sources:
         problems.found += data_checks.split_problems(sources[0])
     if groups and sources:
@@ -79,7 +79,8 @@ def sized(model: ModelConfig, outputs: int, shape: tuple[int, int, int]) -> Netw
     return NetworkSize(model.init_channels, model.layers, outputs, shape)
 
 
-def _fits_processes(config: OptimizerConfig, processes: int) -> list[str]:
+def fits_processes(config: OptimizerConfig, processes: int) -> list[str]:
+    """What is wrong with the batch for so many processes, each of which takes its part of it."""
     size = config.global_batch_size
     if size % processes or size < 2 * processes:
         rule = f"a multiple of the {processes} processes, with at least 2 images for each"

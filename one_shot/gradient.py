@@ -134,9 +134,13 @@ class GradientStrategy(Strategy):
             parameter.grad = gradient
         return reported
 
+    def mixture(self) -> ArchWeights:
+        """The weights without noise, differentiable by the parameters."""
+        return ArchWeights(self._means(), self._edge_weights())
+
     @torch.no_grad()
     def expected(self) -> ArchWeights:
-        weights = ArchWeights(self._means(), self._edge_weights())
+        weights = self.mixture()
         return weights.with_tensors([tensor.detach().clone() for tensor in weights.tensors()])
 
     def derive(self) -> Paths:

@@ -54,7 +54,7 @@ class RandomSearch(Strategy):
             self.register_buffer(
                 f"best_{kind}", torch.zeros(len(shape.edges), len(shape.operations), dtype=torch.int64)
             )
-        self.register_buffer("best_score", torch.tensor(math.nan, dtype=torch.float64))
+        self.register_buffer("best_score", torch.tensor(math.inf, dtype=torch.float64))
         self.register_buffer("told", torch.zeros((), dtype=torch.int64))  # scores of this round
         self.register_buffer("not_finite", torch.zeros((), dtype=torch.int64))  # of them, over the whole search
 
@@ -70,7 +70,7 @@ class RandomSearch(Strategy):
     def new_round(self) -> None:
         """Forget the best: scores of other weights, or on other data, do not compare with those that follow."""
         self.told.zero_()
-        self.best_score.fill_(math.nan)
+        self.best_score.fill_(math.inf)
 
     def tell(self, paths: Paths, score: float) -> None:
         """The score of an architecture, lower is better.

@@ -21,11 +21,13 @@ class Entry:
 
     Attributes:
         config: dataclass of its hyperparameters, for `nas.core.fields.read`.
+        learns: see `Strategy.learns`.
         build: makes it of a search space, a `config`, a generator on the CPU for what starts at random, and the cost of each
             operation, or None where no costs are known. It raises ConfigError for what does not fit the space.
     """
 
     config: type
+    learns: bool
     build: Callable[[Relaxation, Any, torch.Generator, Costs | None], Strategy]
 
 
@@ -36,6 +38,6 @@ def _random(
 
 
 STRATEGIES = {
-    "gradient": Entry(GradientConfig, GradientStrategy),
-    "random": Entry(RandomConfig, _random),
+    "gradient": Entry(GradientConfig, GradientStrategy.learns, GradientStrategy),
+    "random": Entry(RandomConfig, RandomSearch.learns, _random),
 }

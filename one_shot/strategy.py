@@ -121,6 +121,10 @@ class Strategy(nn.Module, ABC):
         """The architecture weights without noise, as constants, to score the mixture with; None if there is no mixture."""
         return None
 
+    def probabilities(self) -> dict[str, torch.Tensor]:
+        """What derived architectures are ranked by, `(edges, operations)` for each kind of cell; {} if it does not learn."""
+        return {}
+
     @abstractmethod
     def derive(self) -> Paths | None:
         """The architecture that it would choose now; None if that takes scoring, as for random search."""

@@ -9,8 +9,8 @@ from nas.core.fields import field
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
-    """How the language model is trained and evaluated."""
+class StreamConfig:
+    """How a language model goes through its texts, and by what steps."""
 
     learning_rate: float = field(gt=0)  # for a slice of bptt words; scaled by slice length / bptt
     global_batch_size: int = field(ge=1)  # columns of the training stream, over all processes
@@ -21,10 +21,16 @@ class OptimizerConfig:
     clip_gradients_l2_norm: float = field(gt=0)
     alpha: float = field(ge=0)  # activation regularisation
     beta: float = field(ge=0)  # temporal activation regularisation
+
+
+@dataclass(frozen=True)
+class OptimizerConfig(StreamConfig):
+    """How the language model is trained and evaluated."""
+
     nonmono: int = field(ge=0)  # validations without improvement until weights are averaged
 
 
-def fits_processes(config: OptimizerConfig, processes: int) -> list[str]:
+def fits_processes(config: StreamConfig, processes: int) -> list[str]:
     """What is wrong with the batch sizes for so many processes, each of which owns a part of every batch."""
     problems = []
     if config.global_batch_size % processes:
@@ -36,7 +42,7 @@ def fits_processes(config: OptimizerConfig, processes: int) -> list[str]:
     return [f"hyperparameters.{problem}" for problem in problems]
 
 
-def fits_text(config: OptimizerConfig, tokens: Mapping[str, int], evaluate_test: bool, *, exact: bool) -> list[str]:
+def fits_text(config: StreamConfig, tokens: Mapping[str, int], evaluate_test: bool, *, exact: bool) -> list[str]:
     """What is wrong with batches and slices for texts of so many tokens, by split; of one left out nothing is known.
 
     Args:

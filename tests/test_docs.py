@@ -16,9 +16,13 @@ from nas.trial.entry import build_parser as trial_parser
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))
-YAMLS = {path.relative_to(ROOT).as_posix() for place in (ROOT, ROOT / "cnn_nas") for path in place.glob("*.yaml")}
+YAMLS = {
+    path.relative_to(ROOT).as_posix()
+    for place in (ROOT, ROOT / "cnn_nas", ROOT / "one_shot")
+    for path in place.glob("*.yaml")
+}
 MADE_BY_USERS = {"my_experiment.yaml", "my_trial.py", "best.yaml", "config.yaml", "X.yaml", "CONFIG.yaml"}
-PACKAGES = "nas|cnn_nas|randomNAS_files|benchmarks|tests|docs"
+PACKAGES = "nas|cnn_nas|one_shot|randomNAS_files|benchmarks|tests|docs"
 CODE = re.compile(r"^```.*?^```|^(?: {4}.*\n?)+|(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.MULTILINE | re.DOTALL)
 
 
@@ -103,7 +107,7 @@ def test_every_file_that_is_named_is_there(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_module_that_is_named_is_there(page: Path) -> None:
     for code in code_of(page):
-        for name in re.findall(r"(?<![\w./])(?:nas|cnn_nas|randomNAS_files|benchmarks)(?:\.\w+)+", code):
+        for name in re.findall(r"(?<![\w./])(?:nas|cnn_nas|one_shot|randomNAS_files|benchmarks)(?:\.\w+)+", code):
             if not name.endswith((".NAME", ".py")):
                 assert found(name), f"{page.name}: {name}"
 

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 from support.kirigami import sheets, strain
-from support.runs import IMAGES, RECURRENT, ROOT, Kind, Laptop, read_config
+from support.runs import IMAGES, RECURRENT, ROOT, TINY, Kind, Laptop, read_config
+from support.search import SEARCH_IMAGES, SEARCH_TEXT
 
 from cnn_nas.images import kirigami
 from nas.config import load as configs
@@ -23,14 +24,18 @@ from nas.config.search_space import trial_sampler
 from nas.core.errors import CANNOT_WORK
 
 YAMLS = sorted(
-    path.relative_to(ROOT).as_posix() for folder in (ROOT, ROOT / "cnn_nas") for path in folder.glob("*.yaml")
+    path.relative_to(ROOT).as_posix()
+    for folder in (ROOT, ROOT / "cnn_nas", ROOT / "one_shot")
+    for path in folder.glob("*.yaml")
 )
 KINDS = {"model_def.py": RECURRENT, "cnn_nas.trial": IMAGES}  # by what an entrypoint runs
+SEARCHES = {"convolutional": SEARCH_IMAGES, "recurrent": SEARCH_TEXT}  # by space
 # One cell, with batches of 4, whatever the config asks for; the constraints about size are for its own network.
 SHRUNK_IMAGES: dict[str, Any] = {
     **{"init_channels": 2, "layers": 2, "global_batch_size": 4, "eval_batch_size": 50},
     "channels_last": False,  # see `TINY_IMAGES`
 }
+SHRUNK_SEARCH = {"score_archs": 2, "rescore": 1, "epoch_archs": 1, "select_batches": 1, "score_batches": 1}
 LAUNCHER = "python3 -m determined.launch.torch_distributed"
 # What a master of Determined 0.38.1 takes at the top level, without what is deprecated or does nothing.
 KEYS = {
@@ -76,7 +81,7 @@ def test_a_master_knows_every_key(name: str) -> None:
     config = read_config(name)
     searcher = config["searcher"]
     assert set(config) <= KEYS
-    assert config["name"] in (Path(name).stem, f"cnn_{Path(name).stem}")
+    assert config["name"] in (Path(name).stem, f"cnn_{Path(name).stem}", f"one_shot_{Path(name).stem}")
     allowed = {"name", "metric", "smaller_is_better", "source_trial_id", "source_checkpoint_uuid"}
     assert set(searcher) <= allowed | SEARCHER_KEYS[searcher["name"]]
     assert {"name", "metric"} <= set(searcher)
@@ -90,8 +95,9 @@ def test_names_are_unique() -> None:
 
 def kind_of(name: str) -> Kind:
     """The trial that a config's entrypoint runs."""
-    words = shlex.split(read_config(name)["entrypoint"].removeprefix(LAUNCHER))
-    return KINDS[words[-1]]
+    config = read_config(name)
+    words = shlex.split(config["entrypoint"].removeprefix(LAUNCHER))
+    return SEARCHES[config["hyperparameters"]["space"]] if words[-1] == "one_shot.trial" else KINDS[words[-1]]
 
 
 @pytest.mark.parametrize("name", YAMLS)
@@ -147,7 +153,7 @@ def test_one_batch_trains_and_validates(name: str, laptop: Laptop, pictures: Pat
     if kind is RECURRENT:
         run = laptop.train(*one_batch, config=name, **candidates_of(config))
     else:
-        shrunk = {f"hyperparameters.{key}": value for key, value in SHRUNK_IMAGES.items()}
+        shrunk = {f"hyperparameters.{key}": value for key, value in shrunk_hparams(config, kind).items()}
         shrunk |= {"hyperparameters.constraints.parameters": None} if "constraints" in config["hyperparameters"] else {}
         shrunk |= {f"data.{key}": value for key, value in data_of(config, pictures, sheets_of_graphene).items()}
         small = [f"{key}={json.dumps(value)}" for key, value in shrunk.items()]
@@ -162,12 +168,23 @@ def test_one_batch_trains_and_validates(name: str, laptop: Laptop, pictures: Pat
     assert bool(run.metrics("test")) == config["hyperparameters"].get("evaluate_test", False)
 
 
+def shrunk_hparams(config: dict[str, Any], kind: Kind) -> dict[str, Any]:
+    """Hyperparameters of a small image trial or search."""
+    hparams = config["hyperparameters"]
+    fewer = {name: value for name, value in SHRUNK_SEARCH.items() if name in hparams}
+    if kind is SEARCH_TEXT:
+        return {**TINY, **fewer, "train_epochs": None}
+    return {**SHRUNK_IMAGES, **fewer, "init_channels": 2 * hparams.get("partial", 1)}
+
+
 def candidates_of(config: dict[str, Any]) -> dict[str, Any]:
     return {"num_archs_to_eval": 2} if "num_archs_to_eval" in config["hyperparameters"] else {}
 
 
 def data_of(config: dict[str, Any], pictures: Path, graphene: Path) -> dict[str, Any]:
     """What to read instead of a download."""
+    if "corpus" in config["data"]:
+        return {"corpus": "pydoc"}
     if config["data"]["dataset"] == "kirigami":
         return {"data_dir": str(graphene)}
     if config["data"]["dataset"] == "digits":

@@ -23,9 +23,9 @@ class ShuffledBatches(Sampler[list[torch.Tensor]]):
         ConfigError: if there are fewer images than a batch takes.
     """
 
-    def __init__(self, images: int, batch_size: int, seed: int) -> None:
+    def __init__(self, images: int, batch_size: int, seed: int, use: str = "to train on") -> None:
         if images < batch_size:
-            least = f"at most {images}, the number of images to train on"
+            least = f"at most {images}, the number of images {use}"
             raise ConfigError([f"hyperparameters.global_batch_size must be {least}, got {batch_size}"])
         self.images, self.batch_size, self.seed = images, batch_size, seed
 
@@ -58,3 +58,9 @@ class ProcessImages(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 def in_order(first: int, last: int, batch_size: int) -> list[torch.Tensor]:
     """The indices from `first` up to but without `last` as batches, the last one perhaps smaller; for evaluation."""
     return list(torch.arange(first, last).split(batch_size))
+
+
+def evenly(first: int, last: int, batch_size: int) -> list[torch.Tensor]:
+    """The same in as few batches that differ by one image at most, for networks that normalise by the batch they see."""
+    batches = -(-(last - first) // batch_size)
+    return list(torch.arange(first, last).tensor_split(batches))

@@ -44,6 +44,18 @@ def fused_sgd(parameters: Iterable[torch.nn.Parameter], *arguments: Any, **named
     return SGD(weights, *arguments, fused=True if all(map(has_fused_sgd, devices)) else None, **named)
 
 
+def with_momenta(sgd: torch.optim.SGD) -> torch.optim.SGD:
+    """The optimiser with a momentum of zero for each weight, from which the first step comes out as without one.
+
+    The fused operation cannot step weights that have a momentum together with some that have none yet, which is what there is
+    where not all weights get a gradient in each step.
+    """
+    for group in sgd.param_groups:
+        for weight in group["params"] if group["momentum"] else ():
+            sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
+    return sgd
+
+
 @functools.cache
 def has_fused_sgd(device: str) -> bool:
     """Whether this torch has the fused operation for a device, such as `cpu`: found out by taking one step.

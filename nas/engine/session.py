@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from nas.config.entrypoint import Entrypoint, processes_of
 from nas.core.errors import ConfigError
+from nas.core.host import free_memory
 from nas.engine.console import ConsoleReporter
 from nas.engine.engine import Engine
 from nas.engine.placement import Placement, placements
@@ -64,18 +64,7 @@ def _memory(findings: Findings, at_once: int) -> str:
     if findings.memory is None:
         return ""
     text = f", about {findings.memory * at_once / 1e6:,.0f} MB together for training"
-    free = _free_memory()
+    free = free_memory()
     if findings.device == "cpu" and free is not None and findings.memory * at_once > free:
         text += f" (WARNING: {free / 1e6:,.0f} MB are free; fewer --workers or a smaller global_batch_size)"
     return text
-
-
-def _free_memory() -> int | None:
-    """Bytes that processes can still have, where the system says so."""
-    try:
-        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    except (OSError, ValueError):
-        pass
-    return None

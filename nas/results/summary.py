@@ -22,6 +22,8 @@ from nas.results.leaderboard import leaderboard, table
 from nas.runs.ranking import is_measurement
 from nas.runs.run_folder import RunFolder
 
+RETRAINING = "retrain.yaml"
+"""What a trial leaves whose result is to be trained by another one."""
 SHOWN = 5
 """Trials of the leaderboard."""
 
@@ -45,8 +47,9 @@ def print_summary(console: Console, experiment: ExperimentResult) -> None:
     if leaders and draw_curves(experiment, folder / "curves.png"):
         say(f"{'curves':<12} {folder / 'curves.png'}")
     say(f"{'trials':<12} {folder / 'trials'}")
-    if leaders and experiment.config["searcher"]["name"] != "single":
-        write_atomically(folder / "best.yaml", dump(retraining(experiment, best)).encode())
+    config = retraining(experiment, best) if leaders else None
+    if config is not None:
+        write_atomically(folder / "best.yaml", config.encode())
         say(f"{'retrain':<12} nas run {shlex.quote(str(folder / 'best.yaml'))}")
     say(f"{'dashboard':<12} optuna-dashboard {shlex.quote(experiment.storage)}")
 
@@ -106,7 +109,15 @@ def _score(value: float) -> str:
     return f"{value:.6g}" if is_measurement(value) else "not finite"
 
 
-def retraining(experiment: ExperimentResult, trial: TrialResult) -> dict[str, Any]:
+def retraining(experiment: ExperimentResult, trial: TrialResult) -> str | None:
+    """The YAML that trains what was found: what the trial itself left, or its own settings after a search; None otherwise."""
+    left = Path(trial.folder) / RETRAINING
+    if left.is_file():
+        return left.read_text(encoding="utf-8")
+    return None if experiment.config["searcher"]["name"] == "single" else dump(once_more(experiment, trial))
+
+
+def once_more(experiment: ExperimentResult, trial: TrialResult) -> dict[str, Any]:
     """A config that trains the trial's architecture once more at full length, and scores it on the test split.
 
     A program that does not follow the contract of trials may not know `evaluate_test`; it is not asked for it.

@@ -107,9 +107,9 @@ class RunFolder:
         self.run.update(changes)
         write_atomically(self.path / "run.json", (json.dumps(self.run, indent=1) + "\n").encode())
 
-    def write_json(self, name: str, content: Any) -> None:
-        """A JSON file in the folder, atomically."""
-        write_atomically(self.path / name, (json.dumps(content, indent=1) + "\n").encode())
+    def write_file(self, name: str, content: Any) -> None:
+        """A file in the folder, atomically; see `as_text`."""
+        write_atomically(self.path / name, as_text(name, content).encode())
 
     def record(self, group: str, batches: int, metrics: dict[str, Any]) -> None:
         """Append one line to the metrics."""
@@ -183,6 +183,11 @@ def _record(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) and {"group", "step"} <= record.keys() else None
+
+
+def as_text(name: str, content: Any) -> str:
+    """Plain data as the text of a file: YAML if the name ends so, JSON otherwise."""
+    return dump(content) if name.endswith(".yaml") else json.dumps(content, indent=1) + "\n"
 
 
 def begun_trials(trials: Path) -> Iterator[dict[str, Any]]:

@@ -8,11 +8,10 @@ names the state that a resumed run needs. What is done for it (checkpoints, NaN,
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -67,8 +66,10 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
     Class methods answer before any data is read, and for whoever asks: `nas check`, the local engine, the report.
     """
 
-    space: ClassVar[str] = ""
-    """Package of the search space, see `nas.core.space.load_space`; empty if the trial trains no architecture of one."""
+    space: str = ""
+    """Package of the search space, see `nas.core.space.load_space`; empty if the trial trains no architecture of one. A trial
+    for several spaces sets it when it is made.
+    """
 
     validates = True
     """False if nothing is held out to validate on: the trial then reports no validation metrics."""
@@ -84,6 +85,7 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         prepare(context.device)
         self.diverged = False  # a validation was not finite, and training stopped for it; or the test score is not
         self.validated_at = -1  # batches trained when it was last validated
+        self.publish: Callable[[], None] = lambda: None  # puts `describe` where the run's metadata are shown
 
     @classmethod
     def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Any:
@@ -200,11 +202,14 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         return {**self.summary(), **({"space": self.space} if self.space else {})}
 
     def files(self) -> dict[str, Any]:
-        """JSON to be written beside the weights of every checkpoint, by file name."""
+        """Plain data to be written beside the weights of every checkpoint, by file name: JSON, or YAML if it ends so.
+
+        A `retrain.yaml` is the config that trains what this trial found; `nas run` then offers it.
+        """
         raise NotImplementedError
 
     def facts(self) -> dict[str, Any]:
-        """All JSON that is written beside the weights: `files`, and what the weights belong to."""
+        """All that is written beside the weights: `files`, and what the weights belong to."""
         return {**self.files(), "identity.json": self.identity.to_json()}
 
     def rank_state(self) -> Any:
@@ -282,11 +287,6 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
             private.train_context(self.context).report_metrics(
                 group, self.batches_trained if step is None else step, counted
             )
-
-
-def perplexity(loss: float) -> float:
-    """exp(loss); infinity where that is more than a float holds."""
-    return math.exp(loss) if loss < math.log(1e300) or math.isnan(loss) else math.inf
 
 
 def to_cpu(tensors: list[torch.Tensor]) -> list[torch.Tensor]:

@@ -5,7 +5,6 @@ beside the weights.
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import random
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from determined import pytorch
 from nas.config import load as configs
 from nas.core.identity import Identity, MismatchError, check_processes, check_resume, check_shapes, check_warm_start
 from nas.runs.ranking import NONFINITE_PLACEHOLDER
+from nas.runs.run_folder import as_text
 from nas.trial import determined_private as private
 from nas.trial.metrics import replace_nonfinite, told_of
 
@@ -111,7 +111,7 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
 
     def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
         for name, content in self._trial.facts().items():
-            Path(checkpoint_dir, name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            Path(checkpoint_dir, name).write_text(as_text(name, content), encoding="utf-8")
 
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
         bad = replace_nonfinite(metrics, self._worst())

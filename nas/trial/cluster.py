@@ -73,7 +73,8 @@ def _fit_on_cluster(
     if trial.rank == 0:
         for name, value in trial.describe().items():
             logger.info("%-12s %s", name, value)
-        _describe_run(context, trial)
+        trial.publish = partial(_describe_run, context, trial)
+        trial.publish()
     if can_stop(private.experiment_config(context)):
         question = partial(private.ask_about_trial, context, TIMEOUT)
         private.leave_as_well_when(context, SearcherStop(trial, question))

@@ -125,7 +125,7 @@ class CheckpointRecorder(pytorch.PyTorchCallback):  # type: ignore[misc]
         """Also called at the end of a run: a validation can follow the last checkpoint, if a stop came between them."""
         trial = self._trial
         for name, content in trial.files().items():
-            self._folder.write_json(name, content)
+            self._folder.write_file(name, content)
         config = trial.context.get_experiment_config()
         searcher = config.get("searcher") or {}
         validation = self._train.validation
@@ -221,7 +221,8 @@ def train(
             folder.rewind()
             belongs = trial.identity.to_json(only=("architecture", "data", "space", "versions"))
             folder.save(status="running", identity=belongs)
-            core_context.train.set_metadata(trial.describe())
+            trial.publish = lambda: core_context.train.set_metadata(trial.describe())
+            trial.publish()
         recorder = CheckpointRecorder(folder, trial, train_context) if chief else None
         try:
             _fit(trial, context, recorder, progress, stop, latest, batches)

@@ -87,7 +87,7 @@ def test_saving_updates_what_is_on_disk(folder: RunFolder) -> None:
 
 def test_no_temporary_file_stays_behind(folder: RunFolder) -> None:
     folder.save(status="running")
-    folder.write_json("genotype.json", {"recurrent": [["relu", 0]]})
+    folder.write_file("genotype.json", {"recurrent": [["relu", 0]]})
     assert {path.name for path in folder.path.iterdir()} == {"run.json", "config.yaml", "genotype.json"}
     assert json.loads((folder.path / "genotype.json").read_text()) == {"recurrent": [["relu", 0]]}
 

@@ -1,0 +1,332 @@
+"""Search on images, in the convolutional space.
+
+DARTS (Liu et al. 2019, arXiv 1806.09055, section 3.1.1) trains the weights on one half of the training images and the
+architecture on the other, which also validates. `arch_data: part` keeps the validation part for validation alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from cnn_nas import data_checks
+from cnn_nas.counting import operation_costs
+from cnn_nas.images.arrays import Images, held_out
+from cnn_nas.images.augmentation import Augmentation
+from cnn_nas.images.batches import ProcessImages, ShuffledBatches, evenly
+from cnn_nas.images.data import DataConfig, expected, known, load
+from cnn_nas.images.metrics import Classification, Regression
+from cnn_nas.settings import OptimizerConfig, fits_processes
+from cnn_nas.space import SPACE
+from cnn_nas.supernet import Supernet, SupernetConfig, draw_skip_masks
+from nas.core.arch_weights import ArchWeights
+from nas.core.errors import ConfigError
+from nas.core.fields import field
+from nas.core.identity import DataPart
+from nas.core.memory import MemoryEstimate
+from nas.core.optimizers import fused_sgd, with_momenta
+from nas.core.seeds import derive, numpy_generator, torch_generator
+from nas.core.space import Size
+from one_shot.gradient import Costs
+from one_shot.strategy import Objective, Progress
+from one_shot.task import Place, Step, Sums, Task, Trained
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class ImageSearchConfig(OptimizerConfig):
+    """How the supernet's weights are trained and evaluated."""
+
+    learning_rate_end: float = field(0.0, ge=0)  # the cosine ends there
+    op_drop: float = field(0.0, ge=0, lt=1)  # rate at which skip connections are dropped at first; falls linearly to 0
+
+
+class PairedImages(Dataset[tuple[Batch, Batch | tuple[()]]]):
+    """Indexed by the indices of a batch for the weights and, perhaps, of one for the architecture; else it is empty."""
+
+    def __init__(self, weights: ProcessImages, architecture: ProcessImages | None) -> None:
+        self.weights, self.architecture = weights, architecture
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __getitem__(self, indices: tuple[torch.Tensor, torch.Tensor | None]) -> tuple[Batch, Batch | tuple[()]]:
+        first, second = indices
+        other = () if self.architecture is None or second is None else self.architecture[second]
+        return self.weights[first], other
+
+
+class PairedBatches(Sampler[list[tuple[torch.Tensor, torch.Tensor | None]]]):
+    """Two endless samplers side by side; an epoch is one of the first."""
+
+    def __init__(self, weights: ShuffledBatches, architecture: ShuffledBatches | None) -> None:
+        self.weights, self.architecture = weights, architecture
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __iter__(self) -> Iterator[list[tuple[torch.Tensor, torch.Tensor | None]]]:
+        second = iter(self.architecture) if self.architecture else None
+        for (batch,) in self.weights:
+            yield [(batch, None if second is None else next(second)[0])]
+
+
+class ImageTask(Task):
+    """Images of one data set.
+
+    Args:
+        settings: see `one_shot.settings.Settings`.
+    """
+
+    package = SPACE.package
+    groups = (SupernetConfig, ImageSearchConfig)
+    data_group = DataConfig
+    shown = ("loss", "top1_accuracy", "r2")
+    net: Supernet
+
+    def __init__(self, settings: Any, place: Place) -> None:
+        self.settings, self.place = settings, place
+        self.model, self.config = settings.groups[SupernetConfig], settings.groups[ImageSearchConfig]
+        self.data = load(settings.data)
+        if wrong := data_checks.problems(self.config, self.data.known):
+            raise ConfigError(wrong)
+        assert self.data.valid is not None  # `problems` refuses a search without validation
+        self.train, self.architecture = self._parts()
+        total = self.config.global_batch_size
+        self.shard = slice(total * place.rank // place.processes, total * (place.rank + 1) // place.processes)
+        targets = self.train.targets.float()
+        regression = Regression(targets.mean().item(), targets.std(correction=0).item())
+        self.scores: Classification | Regression = regression if self.data.classes is None else Classification()
+        self.names = self.scores.names
+        self.augmentation = Augmentation(
+            self.data.mean, self.data.std, self.config.crop_padding, self.config.flip, self.config.cutout_length
+        )
+        self._build()
+
+    def _parts(self) -> tuple[Images, Images | None]:
+        """The images that the weights and the architecture are trained on."""
+        train, search = self.data.train, self.settings.search
+        if not self.settings.learns:
+            return train, None
+        if search.arch_data == "validation":
+            return train, self.data.valid
+        count = round(search.arch_fraction * len(train))
+        kept, out = held_out(train.targets, count, numpy_generator(self.settings.data.split_seed, "architecture part"))
+        return train.subset(kept), train.subset(out)
+
+    def _build(self) -> None:
+        device, weights = self.place.device, torch_generator("cpu", self.place.seed, "weights")
+        net = Supernet(self.model, self.data.outputs, self.data.train.shape[0], weights)
+        last = self.config.channels_last if self.config.channels_last is not None else device.type != "mps"
+        self.memory_format = torch.channels_last if last else torch.contiguous_format
+        self.net = net.to(memory_format=self.memory_format)
+        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        self.mixed = self.config.mixed_precision if self.config.mixed_precision is not None else able
+
+    @classmethod
+    def problems(cls, settings: Any, processes: int) -> list[str]:
+        config, facts = settings.groups[ImageSearchConfig], known(settings.data)
+        found = fits_processes(config, processes) + data_checks.split_problems(settings.data)
+        found += data_checks.problems(config, facts)
+        if not settings.data.validation_fraction:
+            found.append("data.validation_fraction must be above 0, as a search is judged by images held out, got 0")
+        if config.learning_rate_end > config.learning_rate:
+            rule = f"hyperparameters.learning_rate_end must be at most learning_rate {config.learning_rate:g}"
+            found.append(f"{rule}, got {config.learning_rate_end:g}")
+        if settings.learns and facts.images is not None and facts.total is not None:
+            found += cls._fits_halves(settings, facts.images, facts.total - facts.images)
+        return found
+
+    @staticmethod
+    def _fits_halves(settings: Any, train: int, valid: int) -> list[str]:
+        size, search = settings.groups[ImageSearchConfig].global_batch_size, settings.search
+        part = round(search.arch_fraction * train)
+        counts = {"architecture": valid} if search.arch_data == "validation" else {"architecture": part}
+        counts["weights"] = train if search.arch_data == "validation" else train - part
+        return [
+            f"hyperparameters.global_batch_size must be at most {count:,}, the images for the {what}, got {size}"
+            for what, count in counts.items()
+            if size > count
+        ]
+
+    @classmethod
+    def warnings(cls, settings: Any) -> list[str]:
+        config, model = settings.groups[ImageSearchConfig], settings.groups[SupernetConfig]
+        told = data_checks.warnings(config, model, known(settings.data)) + data_checks.split_warnings(settings.data)
+        if config.eval_batch_size < 64:
+            what = "hyperparameters.eval_batch_size: a supernet normalises by the batch it sees"
+            told.append(f"{what}, of {config.eval_batch_size} images; 64 or more give steadier scores")
+        return told
+
+    @classmethod
+    def supernet_json(cls, settings: Any) -> dict[str, Any]:
+        outputs, shape = expected(settings.data)
+        model = settings.groups[SupernetConfig]
+        fixed = {"init_channels": model.init_channels, "layers": model.layers, "partial": model.partial}
+        return {**fixed, "auxiliary_skip": model.auxiliary_skip, "outputs": outputs, "channels": shape[0]}
+
+    @classmethod
+    def supernet_size(cls, settings: Any) -> Size:
+        outputs, shape = expected(settings.data)
+        with torch.device("meta"):
+            net = Supernet(settings.groups[SupernetConfig], outputs, shape[0], torch_generator("cpu", 0))
+        return Size(sum(parameter.numel() for parameter in net.parameters()))
+
+    @classmethod
+    def size_settings(cls, settings: Any) -> dict[str, Any]:
+        outputs, shape = expected(settings.data)
+        model = settings.groups[SupernetConfig]
+        fixed = {"init_channels": model.init_channels, "layers": model.layers}
+        return {**fixed, "classes": outputs, "input_size": shape}
+
+    @classmethod
+    def costs(cls, settings: Any) -> Costs:
+        """Multiply-accumulates of the discrete operation, over all cells of its kind."""
+        return operation_costs(cls.size_settings(settings))
+
+    @classmethod
+    def directions(cls, settings: Any | None) -> dict[str, str]:
+        accuracies = {"top1_accuracy": "maximize", "top5_accuracy": "maximize"}
+        if settings is None:
+            return {"loss": "minimize", **accuracies, "r2": "maximize"}
+        outputs, _ = expected(settings.data)
+        return {"loss": "minimize", **({"r2": "maximize"} if outputs == 1 else accuracies)}
+
+    @classmethod
+    def data_facts(cls, settings: Any) -> tuple[str, int | None, str, int | None]:
+        outputs, shape = expected(settings.data)
+        kind = "regression" if outputs == 1 else f"{outputs} classes"
+        text = f"{settings.data.dataset} ({kind}, images of {' x '.join(map(str, shape))})"
+        images = known(settings.data).images
+        if images is not None and settings.learns and settings.search.arch_data == "part":
+            images -= round(settings.search.arch_fraction * images)
+        return text, images, "images", None if outputs == 1 else outputs
+
+    @classmethod
+    def memory(cls, settings: Any, batch: int, device: str) -> MemoryEstimate | None:
+        return None
+
+    @classmethod
+    def global_batch_size(cls, settings: Any) -> int:
+        return cast(int, settings.groups[ImageSearchConfig].global_batch_size)
+
+    def data_parts(self) -> dict[str, DataPart]:
+        return self.data.parts(self.settings.data.data_dir or "")
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        config, sgd = self.config, fused_sgd if self.place.fast else torch.optim.SGD
+        rate, decay = config.learning_rate, config.weight_decay
+        return with_momenta(sgd(self.net.parameters(), rate, config.momentum, weight_decay=decay))
+
+    def training_batches(self) -> tuple[Dataset[Any], Any]:
+        size, seed, near = self.config.global_batch_size, self.place.seed, self.place.device
+        weights = ShuffledBatches(len(self.train), size, seed, "to train the weights on")
+        first = ProcessImages(self.train.near(near), self.shard)
+        if self.architecture is None:
+            return PairedImages(first, None), PairedBatches(weights, None)
+        other = derive(seed, "architecture data")
+        architecture = ShuffledBatches(len(self.architecture), size, other, "to train the architecture on")
+        second = ProcessImages(self.architecture.near(near), self.shard)
+        return PairedImages(first, second), PairedBatches(weights, architecture)
+
+    def validation_batches(self) -> tuple[Dataset[Any], Any]:
+        """Batches of one size, to within an image, as the supernet normalises by them."""
+        assert self.data.valid is not None
+        images, (rank, processes) = self.data.valid.near(self.place.device), (self.place.rank, self.place.processes)
+        first, last = (len(images) * part // processes for part in (rank, rank + 1))
+        if last - first < 2:
+            rule = f"at least {2 * processes} images, two for each process"
+            raise ConfigError([f"data.validation_fraction must hold out {rule} (batch norm), got {len(images)}"])
+        batches = evenly(first, last, max(self.config.eval_batch_size, 2))
+        return ProcessImages(images, slice(None)), [[batch] for batch in batches]
+
+    def validation_stream(self) -> Iterator[Batch]:
+        assert self.data.valid is not None
+        images = self.data.valid
+        for indices in evenly(0, len(images), max(self.config.eval_batch_size, 2)):
+            yield images.batch(indices, self.place.device)
+
+    def begin(self, batch: Any, progress: Progress) -> Step:
+        (images, targets), other = batch
+        config = self.config
+        span = config.learning_rate - config.learning_rate_end
+        rate = config.learning_rate_end + 0.5 * span * (1 + math.cos(math.pi * progress.fraction))
+        inputs = self._augmented(images, "augmentation", progress.step)
+        generator = torch_generator(self.place.device, self.place.seed, "op drop", progress.step)
+        kind = torch.bfloat16 if self.mixed else torch.float32
+        chance = config.op_drop * (1 - progress.fraction)
+        masks = draw_skip_masks(generator, self.model.layers, config.global_batch_size, self.shard, chance, kind)
+
+        def outputs(weights: ArchWeights, x: torch.Tensor) -> torch.Tensor:
+            with self._precision():
+                logits: torch.Tensor = self.net(x, weights, masks).logits
+            return logits
+
+        def train(weights: ArchWeights) -> Trained:
+            logits = outputs(weights, inputs)
+            sums = self.scores.sums(logits.detach(), targets)
+            return Trained(self.scores.objective(logits, targets), len(targets), sums)
+
+        def train_loss(weights: ArchWeights) -> torch.Tensor:
+            return self.scores.objective(outputs(weights, inputs), targets)
+
+        if not other:
+            return Step(rate, train, train_loss, None)
+        arch_inputs = self._augmented(other[0], "augmentation of the architecture's batch", progress.step)
+
+        def valid_loss(weights: ArchWeights) -> torch.Tensor:
+            return self.scores.objective(outputs(weights, arch_inputs), other[1])
+
+        return Step(rate, train, train_loss, valid_loss)
+
+    def _augmented(self, images: torch.Tensor, purpose: str, step: int) -> torch.Tensor:
+        generator = torch_generator(self.place.device, self.place.seed, purpose, step)
+        draws = self.augmentation.draw(
+            generator, self.config.global_batch_size, self.shard, (images.size(2), images.size(3))
+        )
+        return self.augmentation.apply(images, draws).contiguous(memory_format=self.memory_format)
+
+    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+        device = self.place.device.type
+        return torch.autocast(device, torch.bfloat16) if self.mixed else contextlib.nullcontext()
+
+    @torch.no_grad()
+    def score(self, entrants: Sequence[ArchWeights], batch: Any, first: bool) -> tuple[int, list[Sums]]:
+        images, targets = batch
+        inputs = self.augmentation.normalise(images).contiguous(memory_format=self.memory_format)
+        found = []
+        for weights in entrants:
+            with self._precision():
+                logits = self.net(inputs, weights).logits
+            found.append(self.scores.sums(logits, targets))
+        return len(targets), found
+
+    def objective_on(self, batch: Any) -> Objective:
+        images, targets = batch
+        inputs = self.augmentation.normalise(images).contiguous(memory_format=self.memory_format)
+
+        def loss(weights: ArchWeights) -> torch.Tensor:
+            with self._precision():
+                logits: torch.Tensor = self.net(inputs, weights).logits
+            return self.scores.objective(logits, targets)
+
+        return loss
+
+    def end(self) -> None:
+        """Nothing is carried from step to step."""
+
+    def rank_state(self) -> None:
+        """See `end`."""
+
+    def load_rank_states(self, states: list[Any]) -> None:
+        """See `end`."""
+
+    def report(self, means: dict[str, float], training: bool = False) -> dict[str, float]:
+        return self.scores.training_report(means) if training else self.scores.report(means)

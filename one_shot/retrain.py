@@ -1,0 +1,54 @@
+"""The config that trains the winner of a search on its own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nas.config.load import load
+from nas.core.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+_PROGRAMS = {"cnn_nas": "cnn_nas.trial", "randomNAS_files": "model_def.py"}
+_ARCHITECTURE = re.compile(
+    r"arch_to_use|arch_seed|distinct_predecessors|constraints|node\d+_\w+|(normal|reduce)_node\w+"
+)
+_SHARED = ("data_dir", "download_dir", "image_size", "vocabulary_size", "split_seed")
+"""Where data lies and what it is are taken from the search; how much validates is not."""
+
+
+def retraining_template(name: str, package: str) -> dict[str, Any]:
+    """A YAML of this repository that trains one architecture of a space, without the architecture.
+
+    Raises:
+        ConfigError: there is no such file, or it is of another space.
+    """
+    path = ROOT / name
+    if not path.is_file():
+        rule = "a YAML of this repository, by its path from the root"
+        raise ConfigError([f"hyperparameters.retrain must be {rule}, such as cnn_nas/digits.yaml, got {name!r}"])
+    config = load(path)
+    if _PROGRAMS[package] not in str(config.get("entrypoint")):
+        raise ConfigError([f"hyperparameters.retrain must train one architecture of {package}, {name} does not"])
+    hparams = {key: value for key, value in config["hyperparameters"].items() if not _ARCHITECTURE.fullmatch(key)}
+    return {**config, "hyperparameters": hparams}
+
+
+def retraining_config(
+    template: Mapping[str, Any], genotype: Mapping[str, Any], data: Mapping[str, Any], name: str
+) -> dict[str, Any]:
+    """The template with an architecture, and with the search's data where both use the same.
+
+    Args:
+        genotype: the hyperparameters that spell it out.
+        data: the section of the search.
+        name: of the experiment.
+    """
+    own = dict(template.get("data") or {})
+    which = "dataset" if "dataset" in own else "corpus"
+    if own.get(which) == data.get(which):
+        own.update({key: data[key] for key in _SHARED if key in data})
+    hparams = {**genotype, **template["hyperparameters"], "evaluate_test": True}
+    return {**template, "name": name, "hyperparameters": hparams, "data": own}

@@ -1,0 +1,189 @@
+"""Everything a search reads from its config, and the rules over several fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from nas.core.errors import ConfigError, ErrorCollector, unknown
+from nas.core.fields import field, read
+from nas.core.run_config import RunConfig
+from nas.core.space import Space, load_space
+from one_shot.images import ImageTask
+from one_shot.retrain import retraining_template
+from one_shot.strategies import STRATEGIES
+from one_shot.task import Task
+from one_shot.text import TextTask
+
+if TYPE_CHECKING:
+    import torch
+
+TASKS: dict[str, type[Task]] = {"convolutional": ImageTask, "recurrent": TextTask}
+"""By the hyperparameter `space`."""
+
+ARCH_DATA = ("validation", "part")
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Hyperparameters that every search has."""
+
+    space: str = field(choices=tuple(TASKS))
+    strategy: str = field(choices=tuple(STRATEGIES))
+    arch_data: str = field(
+        "validation", choices=ARCH_DATA
+    )  # what trains the architecture: as in DARTS, or a part of train
+    arch_fraction: float = field(0.5, gt=0, lt=1)  # of the training data, where arch_data is `part`
+    retrain: str | None = None  # a YAML of this repository whose settings the winner is to be retrained with
+    select: str = field("argmax", choices=("argmax", "perturbation"))  # how the last architecture is chosen (DARTS-PT)
+    select_batches: int | None = field(
+        None, ge=1
+    )  # validation batches that decide where select is perturbation; null: all
+    stop_skip_connections: int | None = field(None, ge=1)  # DARTS+: stop when a normal cell derives so many
+    eigenvalue_epochs: int = field(0, ge=0)  # compute the Hessian's largest eigenvalue every so many epochs; 0: never
+    stop_eigenvalue_ratio: float | None = field(None, gt=0, lt=1)  # RobustDARTS: stop when it grows quicker; 0.75 there
+    stop_eigenvalue_window: int = field(5, ge=1)  # eigenvalues in each of the two means that are compared
+
+    def problems(self) -> list[str]:
+        """Rules over several fields."""
+        if self.stop_eigenvalue_ratio is not None and not self.eigenvalue_epochs:
+            return ["eigenvalue_epochs must be at least 1 for stop_eigenvalue_ratio to see anything, got 0"]
+        return []
+
+
+@dataclass(frozen=True)
+class Everything:
+    """In place of a genotype: all of them.
+
+    Attributes:
+        space: package of the search space.
+        supernet: what fixes the weights and their meaning, as sorted pairs.
+    """
+
+    space: str
+    supernet: tuple[tuple[str, Any], ...]
+
+    def __str__(self) -> str:
+        cells = load_space(self.space).relaxation
+        parts = [f"{name} {len(cell.edges)} edges x {len(cell.operations)} operations" for name, cell in cells.items()]
+        return "all of the supernet: " + "; ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Ready for `json.dump`."""
+        return {"supernet": self.space, **dict(self.supernet)}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a search reads from its config.
+
+    Attributes:
+        groups: the task's groups of hyperparameters, by class.
+        strategy: the strategy's own.
+        data: the config's section `data`.
+    """
+
+    run: RunConfig
+    search: SearchConfig
+    groups: Mapping[type, Any]
+    strategy: Any
+    data: Any
+
+    @property
+    def task(self) -> type[Task]:
+        """What is searched on."""
+        return TASKS[self.search.space]
+
+    @property
+    def space(self) -> Space[Any]:
+        """The search space."""
+        return load_space(self.task.package)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the architecture is trained on data of its own."""
+        return STRATEGIES[self.search.strategy].learns
+
+    def fast_on(self, device: torch.device) -> bool:
+        """Whether to compute in the fast form, which can be differentiated once only."""
+        return self.run.fast_on(device) and getattr(self.strategy, "bilevel", "first") != "exact"
+
+    @property
+    def genotype(self) -> Everything:
+        """What is trained."""
+        return Everything(self.task.package, tuple(sorted(self.task.supernet_json(self).items())))
+
+
+def read_settings(hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
+    """The settings that a config means. Reads no data; raises ConfigError with every problem."""
+    if not isinstance(hparams, Mapping):
+        read(hparams, RunConfig)  # which says what it should be
+    problems = ErrorCollector()
+    task = problems.catch(_choose, TASKS, hparams, "space")
+    kind = problems.catch(_choose, STRATEGIES, hparams, "strategy")
+    problems.raise_any()
+    groups = problems.catch(read, hparams, RunConfig, SearchConfig, kind.config, *task.groups)
+    source = problems.catch(read, data, task.data_group, section="data")
+    if not groups or not source:
+        problems.raise_any()
+    run, search, strategy, *own = groups
+    settings = Settings(run, search, dict(zip(task.groups, own, strict=True)), strategy, source[0])
+    problems.found += _problems(settings) + _strategy_problems(settings)
+    problems.found += task.problems(settings, processes)
+    problems.raise_any()
+    return settings
+
+
+def _choose(options: Mapping[str, Any], hparams: Mapping[str, Any], name: str) -> Any:
+    given = hparams.get(name)
+    if given is None:
+        raise ConfigError([f"hyperparameters.{name} is missing; it must be one of {', '.join(options)}"])
+    if given not in options:
+        says = f"is not one of {', '.join(options)}"
+        raise ConfigError([unknown(f"hyperparameters.{name} {given!r}", str(given), options, says)])
+    return options[given]
+
+
+def _strategy_problems(settings: Settings) -> list[str]:
+    """What of the strategy does not go with the rest."""
+    found, strategy, epochs = [], settings.strategy, settings.run.train_epochs
+    skips = any(getattr(group, "auxiliary_skip", False) for group in settings.groups.values())
+    if settings.search.strategy != "gradient":
+        return ["hyperparameters.auxiliary_skip is for strategy gradient, leave it out"] if skips else []
+    if (strategy.auxiliary_weight > 0) != skips:
+        both = "auxiliary_weight above 0 and auxiliary_skip true go together, in the convolutional space"
+        found.append(f"hyperparameters: {both}; got {strategy.auxiliary_weight:g} and {str(skips).lower()}")
+    if strategy.cost_weight and settings.task.costs(settings) is None:
+        rule = f"must be 0 in the {settings.search.space} space, all of whose operations cost the same"
+        found.append(f"hyperparameters.cost_weight {rule}, got {strategy.cost_weight:g}")
+    if epochs is not None and strategy.arch_warmup_epochs >= epochs:
+        rule = f"must be below train_epochs {epochs}, or the architecture is never trained"
+        found.append(f"hyperparameters.arch_warmup_epochs {rule}, got {strategy.arch_warmup_epochs}")
+    if strategy.bilevel == "exact" and settings.run.fast:
+        rule = "must not be true with bilevel exact, as the fast form has no second derivatives"
+        found.append(f"hyperparameters.fast {rule}; leave it out")
+    return found
+
+
+def _problems(settings: Settings) -> list[str]:
+    found, search, run = [], settings.search, settings.run
+    if run.evaluate_test:
+        found.append(
+            "hyperparameters.evaluate_test must be false, got true: a search never sees a test set; "
+            "retrain its winner, which is tested once"
+        )
+    if search.retrain is not None:
+        problems = ErrorCollector()
+        problems.catch(retraining_template, search.retrain, settings.task.package)
+        found += problems.found
+    if not settings.learns:
+        learned = ("select", "stop_skip_connections", "stop_eigenvalue_ratio", "eigenvalue_epochs", "arch_data")
+        defaults = {each.name: each.default for each in fields(SearchConfig)}
+        found += [
+            f"hyperparameters.{name} is for strategies that learn, {search.strategy} does not, got "
+            f"{getattr(search, name)!r}; leave it out"
+            for name in learned
+            if getattr(search, name) != defaults[name]
+        ]
+    return found

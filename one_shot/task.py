@@ -1,0 +1,205 @@
+"""The contract of what a search is made on: data, and the losses of a supernet on it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+from nas.core.arch_weights import ArchWeights
+from nas.core.identity import DataPart
+from nas.core.memory import MemoryEstimate
+from nas.core.space import Size
+from one_shot.gradient import Costs
+from one_shot.strategy import Objective, Progress
+
+Sums = dict[str, torch.Tensor]
+"""Of a batch, by name: see `Task.names`."""
+
+
+class Trained(NamedTuple):
+    """A forward pass that the weights are trained with."""
+
+    objective: torch.Tensor  # what is minimised, a mean over the batch
+    samples: int | torch.Tensor
+    sums: Sums
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training step, with its batches, dropout masks and starting states.
+
+    Attributes:
+        learning_rate: of the weights.
+        train: the forward pass for the weights.
+        train_loss: what it minimises.
+        valid_loss: the loss on a batch of the architecture's data; None if the search has none.
+    """
+
+    learning_rate: float
+    train: Callable[[ArchWeights], Trained]
+    train_loss: Objective
+    valid_loss: Objective | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process trains.
+
+    Attributes:
+        rank, processes: which of how many.
+        fast: whether in the fast form.
+    """
+
+    device: torch.device
+    seed: int
+    rank: int
+    processes: int
+    fast: bool
+
+
+class Task(ABC):
+    """One kind of data with the supernet for it. A subclass is one file, and an entry in `one_shot/settings.py`.
+
+    Class methods answer before any data is read.
+    """
+
+    package: ClassVar[str]
+    """Of the search space."""
+
+    groups: ClassVar[tuple[type, ...]]
+    """Dataclasses of its hyperparameters."""
+
+    data_group: ClassVar[type]
+    """Dataclass of the config's section `data`."""
+
+    names: tuple[str, ...]
+    """What is summed over a batch."""
+
+    shown: ClassVar[tuple[str, ...]]
+    """The metrics that are reported of derived architectures too, those of them that there are."""
+
+    net: nn.Module
+
+    @abstractmethod
+    def __init__(self, settings: Any, place: Place) -> None:
+        """Read the data and make the supernet."""
+
+    @classmethod
+    @abstractmethod
+    def problems(cls, settings: Any, processes: int) -> list[str]:
+        """What is wrong with settings that are right one by one."""
+
+    @classmethod
+    def warnings(cls, settings: Any) -> list[str]:
+        """What these settings allow and a user hardly means."""
+        return []
+
+    @classmethod
+    @abstractmethod
+    def supernet_json(cls, settings: Any) -> dict[str, Any]:
+        """What fixes the supernet's weights and their meaning."""
+
+    @classmethod
+    @abstractmethod
+    def supernet_size(cls, settings: Any) -> Size:
+        """Parameters of the supernet; MACs of a mixture for one input."""
+
+    @classmethod
+    @abstractmethod
+    def size_settings(cls, settings: Any) -> dict[str, Any]:
+        """For `Space.size`: a network of one architecture as wide and deep as the supernet."""
+
+    @classmethod
+    def costs(cls, settings: Any) -> Costs | None:
+        """What each operation of each edge costs, as its share of the costs of a mean architecture; None if nobody knows."""
+        return None
+
+    @classmethod
+    @abstractmethod
+    def directions(cls, settings: Any | None) -> dict[str, str]:
+        """The metrics of a validation and whether to "minimize" or "maximize" them; for None all there may be."""
+
+    @classmethod
+    @abstractmethod
+    def data_facts(cls, settings: Any) -> tuple[str, int | None, str, int | None]:
+        """See `nas.trial.DataFacts`."""
+
+    @classmethod
+    @abstractmethod
+    def memory(cls, settings: Any, batch: int, device: str) -> MemoryEstimate | None:
+        """What one process needs for `batch` samples."""
+
+    @classmethod
+    @abstractmethod
+    def global_batch_size(cls, settings: Any) -> int:
+        """Of the settings."""
+
+    @abstractmethod
+    def data_parts(self) -> dict[str, DataPart]:
+        """Digests of what is read."""
+
+    @abstractmethod
+    def optimizer(self) -> torch.optim.Optimizer:
+        """A new optimiser of the supernet's weights."""
+
+    @abstractmethod
+    def training_batches(self) -> tuple[Dataset[Any], Any]:
+        """A dataset and an endless batch sampler for it, see `nas.trial.ShardedBatchLoader`."""
+
+    @abstractmethod
+    def validation_batches(self) -> tuple[Dataset[Any], Any]:
+        """The same for one pass over the validation data."""
+
+    @abstractmethod
+    def begin(self, batch: Any, progress: Progress) -> Step:
+        """Prepare a training step."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Called after the step."""
+
+    @abstractmethod
+    def score(self, entrants: Sequence[ArchWeights], batch: Any, first: bool) -> tuple[torch.Tensor | int, list[Sums]]:
+        """The number of samples in a validation batch, and sums over it for each of the entrants, in evaluation mode.
+
+        Batches come in order; `first` if this is the first one of a pass.
+        """
+
+    @abstractmethod
+    def objective_on(self, batch: Any) -> Objective:
+        """The mean loss on a validation batch, in evaluation mode, from the state that a pass begins with."""
+
+    @abstractmethod
+    def validation_stream(self) -> Iterator[Any]:
+        """All validation batches, on this process alone."""
+
+    def score_all(self, entrants: Sequence[ArchWeights], batches: int | None = None) -> list[dict[str, float]]:
+        """The metrics of each entrant on the first validation batches, or all, computed by this process alone."""
+        totals = torch.zeros(len(entrants), len(self.names), dtype=torch.float64)
+        samples = 0.0
+        for index, batch in enumerate(islice(self.validation_stream(), batches)):
+            count, sums = self.score(entrants, batch, index == 0)
+            samples += float(count)
+            values = torch.stack([each[name].detach().float() for each in sums for name in self.names])
+            totals += values.view(len(entrants), -1).cpu()
+        means = (totals / samples).tolist()
+        return [self.report(dict(zip(self.names, row, strict=True))) for row in means]
+
+    @abstractmethod
+    def report(self, means: dict[str, float], training: bool = False) -> dict[str, float]:
+        """The metrics of the means of what was summed."""
+
+    @abstractmethod
+    def rank_state(self) -> Any:
+        """What only this process knows and a resumed run needs, as plain types and CPU tensors."""
+
+    @abstractmethod
+    def load_rank_states(self, states: list[Any]) -> None:
+        """Restore from the states of all processes."""

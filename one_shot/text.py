@@ -1,0 +1,281 @@
+"""Search on text, in the recurrent space.
+
+Weights are trained on the text's training split; the architecture, as in DARTS (Liu et al. 2019, arXiv 1806.09055, appendix
+A.1.2), on its validation split, or with `arch_data: part` on the end of the training split. Both streams are read in slices,
+side by side, and each carries its own hidden state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from data import PTB_TOKENS, SPLITS, DataConfig, known_vocabulary, load_corpus, most_tokens
+from nas.core.arch_weights import ArchWeights
+from nas.core.errors import ConfigError
+from nas.core.identity import DataPart
+from nas.core.memory import MemoryEstimate
+from nas.core.metrics import perplexity
+from nas.core.optimizers import fused_sgd
+from nas.core.seeds import torch_generator
+from nas.core.space import Size
+from one_shot.strategy import Objective, Progress
+from one_shot.task import Place, Step, Sums, Task, Trained
+from randomNAS_files.fast.supernet import FastSupernet
+from randomNAS_files.model import ModelConfig, Output, activation_penalty
+from randomNAS_files.settings import StreamConfig, fits_processes, fits_text
+from randomNAS_files.slices import IGNORED, Columns, RandomSlices, Slice, fixed_slices, shard_columns
+from randomNAS_files.space import SPACE
+from randomNAS_files.supernet import Supernet, SupernetConfig
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+SEARCH_EVAL_COLUMNS = 64
+
+
+@dataclass(frozen=True)
+class TextSearchConfig(StreamConfig):
+    """How the supernet's weights are trained and evaluated."""
+
+
+class PairedColumns(Dataset[tuple[Batch, Batch | tuple[()]]]):
+    """Indexed by a slice for the weights, and gives beside it one for the architecture; else that is empty."""
+
+    def __init__(self, weights: Columns, architecture: Columns | None) -> None:
+        self.weights, self.architecture = weights, architecture
+
+    def __len__(self) -> int:
+        return len(self.weights)
+
+    def __getitem__(self, rows: Slice) -> tuple[Batch, Batch | tuple[()]]:
+        start, length = rows
+        if self.architecture is None:
+            return self.weights[rows], ()
+        length = min(length, len(self.architecture))
+        return self.weights[rows], self.architecture[start % (len(self.architecture) - length + 1), length]
+
+
+class TextTask(Task):
+    """One corpus.
+
+    Args:
+        settings: see `one_shot.settings.Settings`.
+    """
+
+    package = SPACE.package
+    groups = (ModelConfig, SupernetConfig, TextSearchConfig)
+    data_group = DataConfig
+    shown = ("loss", "perplexity")
+    names = ("loss",)
+    net: Supernet
+
+    def __init__(self, settings: Any, place: Place) -> None:
+        self.settings, self.place = settings, place
+        self.model, self.config = settings.groups[ModelConfig], settings.groups[TextSearchConfig]
+        self.corpus = load_corpus(settings.data)
+        lengths = {split: len(getattr(self.corpus, split)) for split in SPLITS}
+        if wrong := fits_text(self.config, lengths, False, exact=True):
+            raise ConfigError(wrong)
+        self.shard = shard_columns(self.config.global_batch_size, place.rank, place.processes)
+        train, architecture = self._streams()
+        size, name = self.config.global_batch_size, "hyperparameters.global_batch_size"
+        self.train = Columns(train, size, self.shard, pad=False, name=name)
+        self.architecture = None
+        if architecture is not None:
+            self.architecture = Columns(architecture, size, self.shard, pad=False, name=name)
+        eval_shard = shard_columns(self.config.eval_batch_size, place.rank, place.processes)
+        self.valid = Columns(self.corpus.valid, self.config.eval_batch_size, eval_shard, pad=True)
+        weights = torch_generator("cpu", place.seed, "weights")
+        kind = FastSupernet if place.fast else Supernet
+        self.net = kind(self.model, len(self.corpus.vocabulary), weights, settings.groups[SupernetConfig])
+        columns = self.shard.stop - self.shard.start
+        self.hidden, self.arch_hidden = self.net.initial_state(columns), self.net.initial_state(columns)
+        self._next: list[list[torch.Tensor] | None] = [None, None]
+        self._eval_hidden: list[list[torch.Tensor]] = []
+
+    def _streams(self) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The tokens that the weights and the architecture are trained on."""
+        train, search = self.corpus.train, self.settings.search
+        if not self.settings.learns:
+            return train, None
+        if search.arch_data == "validation":
+            return train, self.corpus.valid
+        kept = len(train) - round(search.arch_fraction * len(train))
+        return train[:kept], train[kept:]
+
+    @classmethod
+    def problems(cls, settings: Any, processes: int) -> list[str]:
+        config, exact = settings.groups[TextSearchConfig], settings.data.corpus != "text"
+        found = fits_processes(config, processes)
+        tokens = most_tokens(settings.data)
+        if settings.learns and "train" in tokens and settings.search.arch_data == "part":
+            tokens = {**tokens, "train": tokens["train"] - round(settings.search.arch_fraction * tokens["train"])}
+        found += fits_text(config, tokens, False, exact=exact)
+        arch = {"validation": tokens.get("valid"), "part": None}[settings.search.arch_data]
+        if settings.learns and arch is not None and config.global_batch_size > arch - 1:
+            rule = f"must be at most {arch - 1:,}, the words to predict for the architecture"
+            found.append(f"hyperparameters.global_batch_size {rule}, got {config.global_batch_size}")
+        norm = settings.groups[SupernetConfig].state_norm
+        least = min(config.global_batch_size, config.eval_batch_size) // processes
+        if norm and least < 2:
+            rule = "with state_norm global_batch_size and eval_batch_size must be at least 2 a process (batch norm)"
+            found.append(f"hyperparameters: {rule}, got {config.global_batch_size} and {config.eval_batch_size}")
+        return found
+
+    @classmethod
+    def warnings(cls, settings: Any) -> list[str]:
+        columns = settings.groups[TextSearchConfig].eval_batch_size
+        if not settings.groups[SupernetConfig].state_norm or columns >= SEARCH_EVAL_COLUMNS:
+            return []
+        what = f"hyperparameters.eval_batch_size: states are normalised by the batch, of {columns} columns"
+        return [f"{what}; {SEARCH_EVAL_COLUMNS} or more give steadier scores"]
+
+    @classmethod
+    def supernet_json(cls, settings: Any) -> dict[str, Any]:
+        model = settings.groups[ModelConfig]
+        words, _ = known_vocabulary(settings.data)
+        norm = settings.groups[SupernetConfig].state_norm
+        return {"nhid": model.nhid, "depth": model.depth, "init_op": model.init_op, "state_norm": norm, "words": words}
+
+    @classmethod
+    def supernet_size(cls, settings: Any) -> Size:
+        words, _ = known_vocabulary(settings.data)
+        model, beside = settings.groups[ModelConfig], settings.groups[SupernetConfig]
+        with torch.device("meta"):
+            net = Supernet(model, words, torch_generator("cpu", 0), beside)
+        return Size(sum(parameter.numel() for parameter in net.parameters()))
+
+    @classmethod
+    def size_settings(cls, settings: Any) -> dict[str, Any]:
+        model, (words, _) = settings.groups[ModelConfig], known_vocabulary(settings.data)
+        return {"hidden": model.nhid, "depth": model.depth, "vocabulary": words}
+
+    @classmethod
+    def directions(cls, settings: Any | None) -> dict[str, str]:
+        return {"loss": "minimize", "perplexity": "minimize"}
+
+    @classmethod
+    def data_facts(cls, settings: Any) -> tuple[str, int | None, str, int | None]:
+        words, known = known_vocabulary(settings.data)
+        tokens = PTB_TOKENS["train"] if settings.data.corpus == "ptb" else None
+        if tokens is not None and settings.learns and settings.search.arch_data == "part":
+            tokens -= round(settings.search.arch_fraction * tokens)
+        return f"{settings.data.corpus} ({words:,} {known})", tokens, "words", None
+
+    @classmethod
+    def memory(cls, settings: Any, batch: int, device: str) -> MemoryEstimate | None:
+        return None
+
+    @classmethod
+    def global_batch_size(cls, settings: Any) -> int:
+        return cast(int, settings.groups[TextSearchConfig].global_batch_size)
+
+    def data_parts(self) -> dict[str, DataPart]:
+        return self.corpus.parts(("train", "valid"))
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        sgd = fused_sgd if self.place.fast else torch.optim.SGD
+        return sgd(self.net.parameters(), self.config.learning_rate, weight_decay=self.config.wdecay)
+
+    def training_batches(self) -> tuple[Dataset[Any], Sampler[list[Slice]]]:
+        config = self.config
+        slices = RandomSlices(len(self.train), config.bptt, config.max_seq_length_delta, self.place.seed)
+        return PairedColumns(self.train, self.architecture), slices
+
+    def validation_batches(self) -> tuple[Dataset[Any], list[list[Slice]]]:
+        return self.valid, [[piece] for piece in fixed_slices(len(self.valid), self.config.bptt)]
+
+    def validation_stream(self) -> Iterator[Batch]:
+        size, device = self.config.eval_batch_size, self.place.device
+        columns = Columns(self.corpus.valid, size, slice(None), pad=True)
+        for piece in fixed_slices(len(columns), self.config.bptt):
+            inputs, targets = columns[piece]
+            yield inputs.to(device), targets.to(device)
+
+    def begin(self, batch: Any, progress: Progress) -> Step:
+        (inputs, targets), other = batch
+        config, place = self.config, self.place
+        if progress.step % progress.epoch_length == 0:
+            self.hidden = self.net.initial_state(inputs.size(1))
+            self.arch_hidden = self.net.initial_state(inputs.size(1))
+        rate = config.learning_rate * len(inputs) / config.bptt
+
+        def run(which: int, x: torch.Tensor, y: torch.Tensor, weights: ArchWeights) -> Output:
+            output: Output = self.net(x, (self.hidden, self.arch_hidden)[which], weights, masks[which], y)
+            self._next[which] = [h.detach() for h in output.hidden]
+            return output
+
+        purposes = ("dropout", "dropout of the architecture's batch")
+        generators = [torch_generator(place.device, place.seed, purpose, progress.step) for purpose in purposes]
+        masks = [self.net.draw_masks(each, config.global_batch_size, self.shard) for each in generators]
+
+        def train(weights: ArchWeights) -> Trained:
+            output = run(0, inputs, targets, weights)
+            assert output.loss is not None
+            objective = output.loss / targets.numel() + activation_penalty(output, config.alpha, config.beta)
+            return Trained(objective, targets.numel(), {"loss": output.loss.detach()})
+
+        def train_loss(weights: ArchWeights) -> torch.Tensor:
+            return train(weights).objective
+
+        if not other:
+            return Step(rate, train, train_loss, None)
+
+        def valid_loss(weights: ArchWeights) -> torch.Tensor:
+            output = run(1, other[0], other[1], weights)
+            assert output.loss is not None
+            loss: torch.Tensor = output.loss / other[1].numel()
+            return loss
+
+        return Step(rate, train, train_loss, valid_loss)
+
+    def end(self) -> None:
+        """Carry the states that the step ended with."""
+        after, arch_after = self._next
+        self.hidden, self.arch_hidden = after or self.hidden, arch_after or self.arch_hidden
+        self._next = [None, None]
+
+    @torch.no_grad()
+    def score(self, entrants: Sequence[ArchWeights], batch: Any, first: bool) -> tuple[torch.Tensor, list[Sums]]:
+        inputs, targets = batch
+        if first:
+            self._eval_hidden = [self.net.initial_state(inputs.size(1)) for _ in entrants]
+        found = []
+        for k, weights in enumerate(entrants):
+            output = self.net(inputs, self._eval_hidden[k], weights, None, targets)
+            self._eval_hidden[k] = output.hidden
+            found.append({"loss": output.loss})
+        return (targets != IGNORED).sum(), found
+
+    def objective_on(self, batch: Any) -> Objective:
+        inputs, targets = batch
+        words = (targets != IGNORED).sum()
+
+        def loss(weights: ArchWeights) -> torch.Tensor:
+            output: Output = self.net(inputs, self.net.initial_state(inputs.size(1)), weights, None, targets)
+            assert output.loss is not None
+            total: torch.Tensor = output.loss / words
+            return total
+
+        return loss
+
+    def report(self, means: dict[str, float], training: bool = False) -> dict[str, float]:
+        return {"loss": means["loss"], "perplexity": perplexity(means["loss"])}
+
+    def rank_state(self) -> Any:
+        return [[h.detach().cpu() for h in state] for state in (self.hidden, self.arch_hidden)]
+
+    def load_rank_states(self, states: list[Any]) -> None:
+        """Join the columns of all processes that there were and take the own ones."""
+        if not states:
+            return
+        device = self.place.device
+
+        def joined(which: int) -> list[torch.Tensor]:
+            layers = zip(*(state[which] for state in states), strict=True)
+            return [torch.cat(parts)[self.shard].to(device) for parts in layers]
+
+        self.hidden, self.arch_hidden = joined(0), joined(1)

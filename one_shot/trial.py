@@ -1,0 +1,437 @@
+"""Search for an architecture in one training run: a supernet shares weights among all of them, a strategy chooses.
+
+    python3 -m one_shot.trial --config one_shot/digits_darts.yaml       this machine
+    det experiment create one_shot/digits_darts.yaml .                  a Determined cluster
+
+After every epoch the architecture that the strategy would choose is scored with the shared weights and written down;
+`genotype.json` is the last one, `search.json` has all of them, and `retrain.yaml` trains it on its own. No test set is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from determined import pytorch
+
+from nas.core.arch_weights import ArchWeights, one_path
+from nas.core.errors import ConfigError
+from nas.core.identity import DataPart, code_digest
+from nas.core.memory import MemoryEstimate
+from nas.core.relaxation import Paths
+from nas.core.seeds import torch_generator
+from nas.core.space import Size, load_space
+from nas.trial import DataFacts, ShardedBatchLoader, Trial, WeightedMeans, main
+from nas.trial.fitting import check_fits
+from nas.trial.metrics import replace_nonfinite
+from one_shot.averaging import average_over_processes
+from one_shot.choosing import Chooser, eigenvalue
+from one_shot.collapse import grown_too_quickly
+from one_shot.gradient import GradientStrategy
+from one_shot.random_search import ranked
+from one_shot.retrain import retraining_config, retraining_template
+from one_shot.settings import TASKS, Settings, read_settings
+from one_shot.strategies import STRATEGIES
+from one_shot.strategy import Problem, Progress, WeightStep
+from one_shot.task import Place, Step, Task
+
+logger = logging.getLogger(__name__)
+_Value = TypeVar("_Value")
+
+DERIVED = "derived_"
+"""Before the metrics of the architecture that would be chosen, with the shared weights."""
+REPORTED = ("arch_entropy", "largest_probability", "skip_connections")
+"""Of what a strategy says of itself."""
+
+
+class SearchTrial(Trial):
+    """One search with shared weights."""
+
+    def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
+        super().__init__(context)
+        config = context.get_experiment_config()
+        self.settings = self.check(context.get_hparams(), config.get("data") or {}, self.processes)
+        self.space = self.settings.task.package
+        self.search_space = load_space(self.space)
+        check_fits(type(self), self.settings, self.processes, context.device, self._sharing())
+        fast = self.settings.fast_on(context.device)
+        self.task = self.settings.task(self.settings, Place(context.device, self.seed, self.rank, self.processes, fast))
+        build, generator = (
+            STRATEGIES[self.settings.search.strategy].build,
+            torch_generator("cpu", self.seed, "strategy"),
+        )
+        costs = self.settings.task.costs(self.settings)
+        self.strategy = build(self.search_space.relaxation, self.settings.strategy, generator, costs)
+        self.strategy.to(context.device)
+        self.arch_optimizer = self.strategy.optimizer()
+        gather = context.distributed.allgather
+        self.chooser = Chooser(self.settings, self.task, self.strategy, self.seed, gather, self.rank, self.processes)
+        context.wrap_model(self.task.net)  # to be saved; gradients of several processes are averaged here
+        self.parameters = list(self.task.net.parameters())
+        self.lr = 0.0
+        self.sgd = context.wrap_optimizer(self.task.optimizer())
+        self.trace: list[dict[str, Any]] = []  # what was chosen after each epoch, and at the end
+        self.chosen: Paths | None = None
+        self.others: list[dict[str, Any]] = []  # of random search, the best architectures scored again
+        self.random_summary: dict[str, float] = {}
+        self.eigenvalues: list[float] = []
+        self.stopped = ""  # why, if a rule stopped the search
+        self._entrants: list[ArchWeights] = []
+        self._scores: list[dict[str, float]] = []
+        self._wrap_means()
+
+    def _sharing(self) -> int:
+        """How many processes of this trial use this device."""
+        return 1 if self.context.device.type == "cuda" else int(self.context.distributed.local_size)
+
+    def _wrap_means(self) -> None:
+        device, names = self.context.device, self.task.names
+        self.train_means = self.context.wrap_reducer(
+            WeightedMeans(device, names, self._training_report, over_epoch=True),
+            for_validation=False,
+        )
+        self.arch_means = self.context.wrap_reducer(
+            WeightedMeans(device, ("arch_loss",), lambda means: dict(means), over_epoch=True), for_validation=False
+        )
+        entrants = [f"{k} {name}" for k in range(self._entrant_count) for name in names]
+        self.valid_means = self.context.wrap_reducer(
+            WeightedMeans(device, tuple(entrants), self._report), for_training=False
+        )
+
+    @property
+    def _entrant_count(self) -> int:
+        """How many architectures a validation scores: the mixture and the derived one, or random ones."""
+        return 2 if self.settings.learns else int(self.settings.strategy.epoch_archs)
+
+    @classmethod
+    def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
+        return read_settings(hparams, data, processes)
+
+    @classmethod
+    def metric_directions(cls, settings: Settings | None) -> dict[str, str]:
+        if settings is None:
+            return {name: way for task in TASKS.values() for name, way in _with_derived(task, None).items()}
+        return _with_derived(settings.task, settings)
+
+    @classmethod
+    def data_facts(cls, settings: Settings) -> DataFacts:
+        return DataFacts(*settings.task.data_facts(settings))
+
+    @classmethod
+    def network_size(cls, settings: Settings) -> Size:
+        """Of the supernet."""
+        return settings.task.supernet_size(settings)
+
+    @classmethod
+    def describe_size(cls, settings: Settings) -> str:
+        return f"{cls.network_size(settings).parameters:,} parameters in the supernet"
+
+    @classmethod
+    def memory(
+        cls, settings: Settings, processes: int, global_batch_size: int | None = None, device: str = "meta"
+    ) -> MemoryEstimate | None:
+        batch = (global_batch_size or settings.task.global_batch_size(settings)) // processes
+        return settings.task.memory(settings, batch, device)
+
+    @classmethod
+    def warnings(cls, settings: Settings) -> list[str]:
+        return settings.task.warnings(settings)
+
+    @classmethod
+    def global_batch_size(cls, settings: Settings) -> int:
+        return settings.task.global_batch_size(settings)
+
+    @classmethod
+    def architecture(cls, settings: Settings) -> Any:
+        """What fixes the supernet, and the strategy whose state a checkpoint holds."""
+        return {**settings.genotype.to_json(), "strategy": settings.search.strategy}
+
+    @classmethod
+    def versions(cls) -> dict[str, str]:
+        packages = [task.package for task in TASKS.values()]
+        return {**super().versions(), "code": code_digest(["nas", "one_shot", "data", *packages])}
+
+    def data_parts(self) -> dict[str, DataPart]:
+        return self.task.data_parts()
+
+    def build_training_data_loader(self) -> pytorch.DataLoader:
+        """For each step a batch for the weights and, if the strategy learns, one for the architecture."""
+        return ShardedBatchLoader(*self.task.training_batches())
+
+    def build_validation_data_loader(self) -> pytorch.DataLoader:
+        """This process's part of the validation data."""
+        return ShardedBatchLoader(*self.task.validation_batches())
+
+    def progress(self, step: int) -> Progress:
+        """How far the search is before that step."""
+        unit, count = self.length
+        return Progress(step, count * self.epoch_length if unit == "epochs" else count, self.epoch_length)
+
+    def train_step(self, batch: Any, epoch: int, index: int) -> dict[str, float]:
+        """Update the architecture, if the strategy learns, then the weights with what it samples."""
+        progress = self.progress(index)
+        if index % self.epoch_length == 0:
+            self.train_means.start()
+            self.arch_means.start()
+        step = self.task.begin(batch, progress)
+        self.lr = step.learning_rate
+        for group in self.sgd.param_groups:
+            group["lr"] = self.lr
+        self._update_architecture(step, progress)
+        generator = torch_generator("cpu", self.seed, "architecture", index)
+        weights = self.strategy.sample(generator, progress, step.train_loss)
+        trained = step.train(weights)
+        self.context.backward(trained.objective)
+        average_over_processes([each.grad for each in self.parameters if each.grad is not None])
+        self.context.step_optimizer(self.sgd, clip_grads=self._clip)
+        self.task.end()
+        self.train_means.update(trained.samples, **trained.sums)
+        return {"lr": self.lr}
+
+    def _training_report(self, means: dict[str, float]) -> dict[str, float]:
+        """The learning rate is that of the last batch: a mean over the batches since a report would depend on stops."""
+        return {**self.task.report(means, training=True), "lr": self.lr}
+
+    def _update_architecture(self, step: Step, progress: Progress) -> None:
+        if self.arch_optimizer is None or step.valid_loss is None:
+            return
+        problem = Problem(
+            step.train_loss, step.valid_loss, self.parameters, self._weight_step(step), average_over_processes
+        )
+        generator = torch_generator("cpu", self.seed, "architecture update", progress.step)
+        found = self.strategy.update(problem, generator, progress)
+        self.arch_optimizer.step()
+        self.arch_optimizer.zero_grad()
+        if "arch_loss" in found:
+            self.arch_means.update(1, arch_loss=found["arch_loss"])
+
+    def _weight_step(self, step: Step) -> WeightStep:
+        group, config = self.sgd.param_groups[0], self.context.get_hparams()
+        momenta = [self.sgd.state[each].get("momentum_buffer") for each in self.parameters]
+        norm = float(config["clip_gradients_l2_norm"])
+        return WeightStep(step.learning_rate, group["momentum"], group["weight_decay"], norm, momenta)
+
+    def _clip(self, parameters: Any) -> None:
+        torch.nn.utils.clip_grad_norm_(parameters, float(self.context.get_hparams()["clip_gradients_l2_norm"]))
+
+    def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
+        """Some of the validation data for all entrants; `valid_means` has the result."""
+        if batch_idx == 0:
+            self._paths = self.chooser.entrants(self.batches_trained)
+            mixture = [weights for weights in [self.strategy.expected()] if weights is not None]
+            self._entrants = [*mixture, *map(one_path, self._paths)]
+            self._measure_eigenvalue(batch)
+        count, scores = self.task.score(self._entrants, batch, batch_idx == 0)
+        sums = {f"{k} {name}": value for k, each in enumerate(scores) for name, value in each.items()}
+        self.valid_means.update(count, **sums)
+        return {}
+
+    def _measure_eigenvalue(self, batch: Any) -> None:
+        """On the first validation batch, every so many epochs."""
+        every, epochs = self.settings.search.eigenvalue_epochs, self.batches_trained // (self.epoch_length or 1)
+        if every and epochs % every == 0 and isinstance(self.strategy, GradientStrategy):
+            generator = torch_generator("cpu", self.seed, "eigenvalue", self.batches_trained)
+            found = torch.tensor(eigenvalue(self.strategy, self.task.objective_on(batch), generator))
+            average_over_processes([found])
+            self.eigenvalues.append(float(found))
+
+    def _report(self, means: dict[str, float]) -> dict[str, float]:
+        """The metrics of a validation."""
+        names, count = self.task.names, self._entrant_count
+        self._scores = [self.task.report({name: means[f"{k} {name}"] for name in names}) for k in range(count)]
+        if self.settings.learns:
+            mixture, derived = self._scores
+            extra = {name: value for name, value in self.strategy.report().items() if name in REPORTED}
+        else:
+            mixture, derived, extra = _summary_of_random(self._scores)
+        if self.eigenvalues and self.settings.search.eigenvalue_epochs == 1:
+            extra = {**extra, "eigenvalue": self.eigenvalues[-1]}
+        return {**mixture, **self._shown(derived), **extra}
+
+    def _shown(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """What is reported of the scores of a derived architecture."""
+        return _derived({name: value for name, value in scores.items() if name in self.task.shown})
+
+    def on_validation(self, metrics: dict[str, Any]) -> None:
+        """Write down the architecture that the strategy would choose now; at the end choose."""
+        self._check_same_everywhere()
+        which = 0 if self.settings.learns else best_of(self._scores)
+        self._choose(self._paths[which], {name: metrics[name] for name in metrics if name.startswith(DERIVED)})
+        if (reason := self._should_stop()) and not self.complete:
+            self.stopped = reason
+            if self.rank == 0:
+                logger.warning("%s, so the search stops here", reason)
+            self.context.set_stop_requested(True)
+        if self.complete:
+            self._finish()
+        self.publish()
+
+    def _choose(self, paths: Paths, scores: Mapping[str, float]) -> None:
+        """Take an architecture for the result so far, and write it down."""
+        self.chosen = paths
+        genotype = self.search_space.genotype_of(paths)
+        size = self.search_space.size(genotype, **self.settings.task.size_settings(self.settings))
+        weights = {name: _rounded(table.tolist()) for name, table in self.strategy.probabilities().items()}
+        entry = {
+            **{"epochs": self.batches_trained / (self.epoch_length or 1), "batches": self.batches_trained},
+            **{
+                "genotype": genotype.to_json(),
+                "scores": dict(scores),
+                "parameters": size.parameters,
+                "macs": size.macs,
+            },
+        }
+        self.trace.append({**entry, "weights": weights})
+
+    def _should_stop(self) -> str:
+        """Why the search should stop before its end; "" if it should not."""
+        search = self.settings.search
+        if search.stop_skip_connections is not None and isinstance(self.strategy, GradientStrategy):
+            kind = next(iter(self.strategy.relaxation))
+            skips = int(self.strategy.report()[f"skip_connections_{kind}"])
+            if skips >= search.stop_skip_connections:
+                return f"{kind} derives {skips} skip connections (stop_skip_connections)"
+        window, ratio = search.stop_eigenvalue_window, search.stop_eigenvalue_ratio
+        if ratio is not None and grown_too_quickly(self.eigenvalues, window, ratio):
+            before = self.trace[-1 - min(window * search.eigenvalue_epochs, len(self.trace) - 1)]
+            self._choose(self._paths_of(before["genotype"]), before["scores"])
+            return f"the eigenvalue grows too quickly (stop_eigenvalue_ratio); back to epoch {before['epochs']:g}"
+        return ""
+
+    def _finish(self) -> None:
+        """Choose the architecture that the search ends with."""
+        choice = None if self.stopped else self.chooser.final()
+        if choice is None:
+            return
+        scores = self._shown(choice.scores or {})
+        replace_nonfinite(scores)
+        self._choose(choice.paths, scores)
+        self.others = [
+            {"genotype": self.search_space.genotype_of(paths).to_json(), **each} for paths, each in choice.others
+        ]
+        self.random_summary = choice.summary
+        reported = {**scores, **{f"random_{name}": value for name, value in choice.summary.items()}}
+        self.report("search", reported)
+        if self.rank == 0:
+            told = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
+            logger.info("chosen: %s\n%s", told, self.genotype.to_text())
+
+    def _check_same_everywhere(self) -> None:
+        """Raises ConfigError if the processes do not have the same architecture weights."""
+        if self.processes == 1:
+            return
+        digest = hashlib.sha256()
+        for value in self.strategy.state_dict().values():
+            digest.update(value.detach().cpu().numpy().tobytes())
+        if len(set(self.context.distributed.allgather(digest.hexdigest()))) > 1:
+            what = "the processes have different architecture weights"
+            raise ConfigError([f"{what}; use equal devices and versions of PyTorch in all of them"])
+
+    @property
+    def complete(self) -> bool:
+        """Whether it has trained as long as it should, or a rule stopped it."""
+        return bool(self.stopped) or super().complete
+
+    def _paths_of(self, genotype: Mapping[str, Any]) -> Paths:
+        return self.search_space.paths_of(self.search_space.from_json(genotype))
+
+    @property
+    def genotype(self) -> Any:
+        """The architecture chosen so far; None before the first validation."""
+        return None if self.chosen is None else self.search_space.genotype_of(self.chosen)
+
+    def summary(self) -> dict[str, str | int | float]:
+        genotype = self.genotype
+        size = self.network_size(self.settings)
+        chosen = {} if genotype is None else {"architecture": str(genotype), "genotype": genotype.to_text()}
+        return {"supernet": str(self.settings.genotype), **chosen, "parameters": size.parameters}
+
+    def files(self) -> dict[str, Any]:
+        """The chosen architecture, all that were chosen after each epoch, and how to retrain it."""
+        if self.genotype is None:
+            return {}
+        found: dict[str, Any] = {"genotype.json": self.genotype.to_json(), "search.json": self.trace}
+        if self.others:
+            found["architectures.json"] = {"summary": self.random_summary, "best": self.others}
+        name = self.settings.search.retrain
+        if name is not None:
+            config = self.context.get_experiment_config()
+            found["retrain.yaml"] = retraining_config(
+                retraining_template(name, self.space),
+                self.genotype.to_hparams(),
+                config.get("data") or {},
+                f"{config.get('name', 'search')}-best",
+            )
+        return found
+
+    def rank_state(self) -> dict[str, Any]:
+        return {
+            "task": self.task.rank_state(),
+            "train": self.train_means.totals(),
+            "architecture": self.arch_means.totals(),
+        }
+
+    def load_rank_states(self, states: list[dict[str, Any]]) -> None:
+        """The first process takes over all sums."""
+        self.task.load_rank_states([state["task"] for state in states])
+        for name, means in (("train", self.train_means), ("architecture", self.arch_means)):
+            means.start()
+            for state in states if self.rank == 0 else []:
+                means.add(state[name])
+
+    def shared_state(self) -> dict[str, Any]:
+        """The strategy and its optimiser, and what it chose."""
+        optimizer = None if self.arch_optimizer is None else self.arch_optimizer.state_dict()
+        strategy = {name: value.detach().cpu() for name, value in self.strategy.state_dict().items()}
+        chosen = (
+            None if self.chosen is None else {name: [list(each) for each in path] for name, path in self.chosen.items()}
+        )
+        chosen_so_far = {"trace": self.trace, "chosen": chosen, "others": self.others, "summary": self.random_summary}
+        seen = {"eigenvalues": self.eigenvalues, "stopped": self.stopped}
+        return {"strategy": strategy, "optimizer": optimizer, **chosen_so_far, **seen}
+
+    def load_shared_state(self, state: dict[str, Any]) -> None:
+        """The inverse of `shared_state`."""
+        self.strategy.load_state_dict(state["strategy"])
+        if self.arch_optimizer is not None:
+            self.arch_optimizer.load_state_dict(state["optimizer"])
+        self.others, self.random_summary = list(state["others"]), dict(state["summary"])
+        self.eigenvalues, self.stopped = list(state["eigenvalues"]), str(state["stopped"])
+        self.trace, chosen = list(state["trace"]), state["chosen"]
+        self.chosen = None if chosen is None else {name: tuple(map(tuple, path)) for name, path in chosen.items()}
+
+
+def _with_derived(task: type[Task], settings: Settings | None) -> dict[str, str]:
+    directions = task.directions(settings)
+    return {**directions, **_derived({name: way for name, way in directions.items() if name in task.shown})}
+
+
+def _derived(scores: Mapping[str, _Value]) -> dict[str, _Value]:
+    return {f"{DERIVED}{name}": value for name, value in scores.items()}
+
+
+def best_of(scores: Sequence[Mapping[str, float]]) -> int:
+    """The number of the smallest loss, the first of equal ones; what is no number is the largest."""
+    return ranked([score["loss"] for score in scores])[0]
+
+
+def _summary_of_random(
+    reports: Sequence[dict[str, float]],
+) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
+    """Means over the random architectures whose loss is a number, the best of them, and how many exploded."""
+    sane = [report for report in reports if math.isfinite(report["loss"])] or list(reports)
+    means = {name: sum(report[name] for report in sane) / len(sane) for name in reports[0]}
+    return means, reports[best_of(reports)], {"exploded": float(len(reports) - len(sane))}
+
+
+def _rounded(rows: list[list[float]]) -> list[list[float]]:
+    return [[round(value, 6) for value in row] for row in rows]
+
+
+if __name__ == "__main__":
+    sys.exit(main("one_shot.trial:SearchTrial"))

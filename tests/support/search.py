@@ -1,0 +1,83 @@
+"""Searches with shared weights at tiny size, on images and on text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nas.config.yaml_text import dump
+from support.runs import IMAGES, RECURRENT, TINY, Kind, Laptop, Run, read_config
+
+TRIAL = "one_shot.trial:SearchTrial"
+SCRIPT = ("-m", "one_shot.trial")
+SHARED: dict[str, Any] = {"train_epochs": 2, "retrain": None}
+SEARCH_IMAGES = Kind(
+    TRIAL,
+    "one_shot/cnn_folder.yaml",
+    SCRIPT,
+    {
+        **{"init_channels": 2, "layers": 2, "global_batch_size": 8, "eval_batch_size": 64, "crop_padding": 1},
+        **{"arch_learning_rate": 0.1, "channels_last": False, **SHARED},
+    },
+    {**IMAGES.data, "validation_fraction": 0.5},
+)
+SEARCH_TEXT = Kind(
+    TRIAL,
+    "one_shot/rnn_darts.yaml",
+    SCRIPT,
+    {**TINY, "global_batch_size": 4, "eval_batch_size": 6, "arch_learning_rate": 0.1, **SHARED},
+    RECURRENT.data,
+)
+KINDS = {"images": SEARCH_IMAGES, "text": SEARCH_TEXT}
+
+_NO_GRADIENT = dict.fromkeys(("sampler", "arch_learning_rate", "arch_weight_decay", "arch_beta1"))
+RANDOM: dict[str, Any] = {"strategy": "random", "score_archs": 6, "rescore": 3, "epoch_archs": 2, "score_batches": 1}
+METHODS: dict[str, dict[str, Any]] = {
+    "DARTS, first order": {},
+    "DARTS, second order": {"bilevel": "unrolled"},
+    "DARTS, exact": {"bilevel": "exact"},
+    "GAEA": {"sampler": "simplex", "arch_weight_decay": 0, "edge_norm": True},
+    "GDAS": {"sampler": "gumbel_st", "temperature": 10, "temperature_end": 0.1, "temperature_schedule": "linear"},
+    "SNAS": {"sampler": "gumbel_soft", "bilevel": "unrolled"},
+    "DrNAS": {"sampler": "dirichlet", "anchor_weight": 0.001},
+    "SmoothDARTS": {"perturb": "adversarial", "perturb_size": 0.1, "perturb_steps": 2},
+    "DARTS-PT": {"select": "perturbation", "select_batches": 1},
+    "warm-up": {"arch_warmup_epochs": 1, "edge_norm": True},
+    "part": {"arch_data": "part"},
+    "random": RANDOM,
+}
+IMAGES_ONLY: dict[str, dict[str, Any]] = {
+    "PC-DARTS": {"partial": 2, "init_channels": 4, "edge_norm": True},
+    "DARTS-": {"auxiliary_skip": True, "auxiliary_weight": 1.0, "op_drop": 0.3},
+}
+CASES = [(space, method) for method in METHODS for space in KINDS] + [("images", method) for method in IMAGES_ONLY]
+
+
+def search_config(space: str, method: str, data: Path, **hparams: Any) -> dict[str, Any]:
+    """The config of a tiny search; a hyperparameter that is None is left out."""
+    kind, chosen = KINDS[space], {**METHODS, **IMAGES_ONLY}[method]
+    config = read_config(kind.config)
+    values = {**config["hyperparameters"], **kind.tiny, **chosen, **hparams}
+    if chosen.get("strategy") == "random":
+        values.update(_NO_GRADIENT)
+    elif chosen.get("sampler") == "simplex":
+        values.update(arch_beta1=None, arch_weight_decay=None)
+    elif chosen.get("sampler") == "dirichlet":
+        values.update(arch_weight_decay=None)
+    config["hyperparameters"] = {name: value for name, value in values.items() if value is not None}
+    config["data"] = {**kind.data, "data_dir": str(data)}
+    return config
+
+
+def search(experiments: Path, config: dict[str, Any], *arguments: str) -> Run:
+    """Run it as the command line would, in this process."""
+    experiments.parent.mkdir(parents=True, exist_ok=True)
+    path = experiments.parent / f"{experiments.name}.yaml"
+    path.write_text(dump(config), encoding="utf-8")
+    laptop = Laptop(experiments, Path(config["data"]["data_dir"]), SEARCH_IMAGES)
+    return laptop.main(["--config", str(path), "--experiments", str(experiments), "--seed", "3", *arguments])
+
+
+def go_on(run: Run) -> Run:
+    """Resume it."""
+    return Laptop(run.path.parent, run.path, SEARCH_IMAGES).resume(run.path)
