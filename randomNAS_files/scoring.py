@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
+from typing import Protocol, runtime_checkable
 
 import torch
 
+from nas.core.arch_weights import ArchWeights, one_path
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.model import LanguageModel
+from randomNAS_files.relaxation import genotype_of, paths_of
 from randomNAS_files.slices import IGNORED, Columns, fixed_slices
+from randomNAS_files.supernet import Supernet, is_one_cell
+
+
+@runtime_checkable
+class ManyCells(Protocol):
+    """What a supernet has beside that can score many cells at once, unless it normalises its states."""
+
+    state_norm: bool
+
+    def score_cells(self, columns: Columns, bptt: int, cells: Sequence[Genotype]) -> list[float]:
+        """See `score_cells` of this module."""
 
 
 def score_slice(
@@ -49,8 +64,50 @@ def score_stream(net: LanguageModel, columns: Columns, bptt: int, genotype: Geno
 
 
 def score_cells(net: LanguageModel, columns: Columns, bptt: int, cells: Sequence[Genotype]) -> list[float]:
-    """The mean loss of each cell over a whole stream with the weights of `net`: `score_stream`, one after another."""
+    """The mean loss of each cell over a whole stream with the weights of `net`: `score_stream`, one after another.
+
+    A supernet scores the cells of its space, which are those of 8 nodes that average all of them.
+    """
+    if isinstance(net, Supernet):
+        return score_paths(net, columns, bptt, [one_path(paths_of(cell)) for cell in cells])
     return [score_stream(net, columns, bptt, cell) for cell in cells]
+
+
+@torch.no_grad()
+def score_paths(
+    net: Supernet, columns: Columns, bptt: int, architectures: Sequence[ArchWeights], rows: int | None = None
+) -> list[float]:
+    """The mean loss of each architecture, or mixture, with the weights of a supernet, in nats a word, in evaluation mode.
+
+    The fast form scores cells without normalised states all at once.
+
+    Args:
+        columns: the stream; where states are normalised, over these columns, which should then be many (64 or more).
+        bptt: words at a time; the result does not depend on it but for rounding.
+        rows: only the first so many; None: the whole stream.
+    """
+    chosen = columns if rows is None else _first_rows(columns, rows)
+    cells = [genotype_of(each.paths or {}) for each in architectures if is_one_cell(each)]
+    if isinstance(net, ManyCells) and not net.state_norm and len(cells) == len(architectures):
+        return net.score_cells(chosen, bptt, cells)
+    net.eval()
+    return [_score_path(net, chosen, bptt, each) for each in architectures]
+
+
+def _first_rows(columns: Columns, rows: int) -> Columns:
+    first = copy(columns)
+    first.inputs, first.targets = columns.inputs[:rows], columns.targets[:rows]
+    return first
+
+
+def _score_path(net: Supernet, columns: Columns, bptt: int, architecture: ArchWeights) -> float:
+    device = net.embedding.device
+    hidden, total = net.initial_state(columns.inputs.size(1)), zero_sums(device)
+    for piece in fixed_slices(len(columns), bptt):
+        inputs, targets = (part.to(device) for part in columns[piece])
+        output = net(inputs, hidden, architecture, targets=targets)
+        hidden, total = output.hidden, total + output.loss
+    return float(total) / count_words(columns)
 
 
 def zero_sums(device: torch.device, *shape: int) -> torch.Tensor:

@@ -107,13 +107,14 @@ class DecoderGradients(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: LossInputs, embedding: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(embedding, bias)  # those that were changed since are refused
         ctx.inputs = inputs
         return bias.new_zeros(())
 
     @staticmethod
     @once_only
     def backward(ctx: Any, _: torch.Tensor) -> tuple[None, torch.Tensor, torch.Tensor]:
-        inputs, ctx.inputs = ctx.inputs, None
+        _, (inputs, ctx.inputs) = ctx.saved_tensors, (ctx.inputs, None)
         grads = Grads(inputs.hidden, inputs.embedding, inputs.bias, of_hidden=False)
         inputs.loss(grads)
         _, embedding, bias = grads.times(inputs.grad)
@@ -127,7 +128,7 @@ class StatesLoss(torch.autograd.Function):
     def forward(ctx: Any, inputs: LossInputs, stands_for: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         grads = Grads(hidden, inputs.embedding, inputs.bias, of_weights=False)
         total = inputs.loss(grads)
-        ctx.save_for_backward(hidden, *grads.memory())
+        ctx.save_for_backward(hidden, *grads.memory())  # so that saved-tensor hooks, which measure memory, see it
         ctx.inputs, ctx.grads = inputs, grads
         return total
 
@@ -137,7 +138,7 @@ class StatesLoss(torch.autograd.Function):
         grads, ctx.grads = ctx.grads, None
         if grads is None:
             raise RuntimeError(ONCE)
-        ctx.inputs.grad = grad
+        _, ctx.inputs.grad = ctx.saved_tensors, grad
         hidden, _, _ = grads.times(grad)
         return None, torch.zeros_like(grad), hidden
 

@@ -19,7 +19,6 @@ import torch
 
 from randomNAS_files.architecture import ACTIVATIONS
 from randomNAS_files.fast.blocks import Block, Constants, Part, constants_of, some
-from randomNAS_files.fast.once import ONCE
 from randomNAS_files.fast.sequence import activate, differentiate
 from randomNAS_files.relaxation import CELL, RELAXATION
 from randomNAS_files.supernet import NORM_EPS
@@ -160,9 +159,7 @@ class Mixture:
             own.add_(added.sum(0))
 
     def backward(self, grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """From the gradients of the outputs `(T, B, H)` to those of inputs, h and coefficients."""
-        if self.done:
-            raise RuntimeError(ONCE)
+        """From the gradients of the outputs `(T, B, H)` to those of inputs, h and coefficients; once."""
         self.done = True
         self._of_coefficients = grads.new_zeros(len(RELAXATION[CELL].edges), len(ACTIVATIONS))
         self._of_states = torch.empty_like(self.states[0])

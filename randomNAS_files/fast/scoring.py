@@ -27,7 +27,13 @@ ROWS = 1024  # of a product, about: enough for full speed
 
 @torch.no_grad()
 def score_cells(net: LanguageModel, columns: Columns, bptt: int, cells: Sequence[Genotype]) -> list[float]:
-    """The mean loss of each cell over a whole stream, in nats a word, in evaluation mode; see `scoring.score_cells`."""
+    """The mean loss of each cell over a whole stream, in nats a word, in evaluation mode; see `scoring.score_cells`.
+
+    Raises:
+        ValueError: for a supernet that normalises its states, which `scoring.score_paths` scores.
+    """
+    if any(getattr(cell, "state_norm", False) for cell in net.cells):
+        raise ValueError("cells of a supernet with state_norm can not be scored at once; score_paths scores them")
     net.eval()
     width = columns.inputs.size(1)
     at_once = max(1, ROWS // width)

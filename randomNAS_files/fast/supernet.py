@@ -6,6 +6,7 @@ computed without holding the logits of all words.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -16,15 +17,17 @@ from nas.core.arch_weights import ArchWeights
 from nas.core.relaxation import Path
 from randomNAS_files.architecture import ACTIVATIONS, Genotype
 from randomNAS_files.dropout import DropoutMasks, apply
+from randomNAS_files.fast import scoring
 from randomNAS_files.fast.blocks import blocks_of
 from randomNAS_files.fast.column_sparse import masked_product
 from randomNAS_files.fast.decoder import SharedEmbedding, decoded_loss
 from randomNAS_files.fast.mixture import Mixture
 from randomNAS_files.fast.model import FastRecurrentCell
-from randomNAS_files.fast.once import once_only, wants_gradient
-from randomNAS_files.model import Output
+from randomNAS_files.fast.once import ONCE, once_only, wants_gradient
+from randomNAS_files.model import ModelConfig, Output
 from randomNAS_files.relaxation import CELL, RELAXATION, genotype_of
-from randomNAS_files.supernet import Supernet, is_one_cell
+from randomNAS_files.slices import Columns
+from randomNAS_files.supernet import Supernet, SupernetConfig, is_one_cell
 
 
 class WeightGradients(torch.autograd.Function):
@@ -63,13 +66,17 @@ class MixtureSequence(torch.autograd.Function):
         coefficients: torch.Tensor,
     ) -> torch.Tensor:
         outputs = mixture.run(inputs, h, coefficients)
-        ctx.save_for_backward(*mixture.memory())  # so that saved-tensor hooks, which measure memory, see it
+        # So that saved-tensor hooks, which measure memory, see it, and weights that were changed since are refused.
+        ctx.save_for_backward(*mixture.weights, *mixture.memory())
         ctx.mixture = mixture
         return outputs
 
     @staticmethod
     @once_only
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        if ctx.mixture.done:
+            raise RuntimeError(ONCE)
+        _ = ctx.saved_tensors
         inputs, h, coefficients = ctx.mixture.backward(grad)
         return None, grad.new_zeros(()), inputs, h, coefficients
 
@@ -145,6 +152,12 @@ class FastSupernet(Supernet):
 
     cell_type = FastSuperCell  # type: ignore[assignment]
 
+    def __init__(
+        self, config: ModelConfig, vocabulary: int, generator: torch.Generator, supernet: SupernetConfig
+    ) -> None:
+        super().__init__(config, vocabulary, generator, supernet)
+        self.state_norm = supernet.state_norm
+
     def forward(  # type: ignore[override]
         self,
         tokens: torch.Tensor,
@@ -163,3 +176,7 @@ class FastSupernet(Supernet):
         of_architecture = any(tensor.requires_grad for tensor in weights.tensors())
         loss = decoded_loss(states, dropped, mask, shared, self.decoder_bias, targets, weights_later=of_architecture)
         return Output(None, last, states, dropped, loss)
+
+    def score_cells(self, columns: Columns, bptt: int, cells: Sequence[Genotype]) -> list[float]:
+        """The mean loss of each cell over a whole stream, of all at once; see `fast/scoring.py`."""
+        return scoring.score_cells(self, columns, bptt, cells)

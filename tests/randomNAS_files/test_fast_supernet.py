@@ -10,8 +10,10 @@ import torch
 
 from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.relaxation import Path
+from randomNAS_files import scoring
 from randomNAS_files.architecture import NODES, Genotype, sample
 from randomNAS_files.fast import column_sparse, decoder
+from randomNAS_files.fast import scoring as fast_scoring
 from randomNAS_files.fast.blocks import blocks_of, stretches
 from randomNAS_files.fast.mixture import Mixture
 from randomNAS_files.fast.once import ONCE
@@ -19,7 +21,7 @@ from randomNAS_files.fast.supernet import FastSupernet
 from randomNAS_files.genotypes import DARTS_V2
 from randomNAS_files.model import ModelConfig, Output, activation_penalty
 from randomNAS_files.relaxation import CELL, RELAXATION, paths_of
-from randomNAS_files.slices import IGNORED
+from randomNAS_files.slices import IGNORED, Columns
 from randomNAS_files.supernet import Supernet, SupernetConfig
 
 WORDS, COLUMNS, LENGTH, HIDDEN = 11, 5, 4, 6
@@ -296,6 +298,94 @@ def test_one_column_can_not_be_normalised() -> None:
 def test_the_state_dict_is_that_of_the_plain_form() -> None:
     plain, fast = both(False)
     assert list(plain.state_dict()) == list(fast.state_dict())
+
+
+def test_weights_changed_before_the_backward_pass_are_refused() -> None:
+    for name in ("mixture", "constants"):
+        passes = Passes(both(True)[1], cases()[name])
+        loss = passes.run().loss
+        with torch.no_grad():
+            passes.net.cells[0].nodes[2].mul_(2)
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            loss.backward()
+
+
+def test_half_precision_products_are_near() -> None:
+    passes = Passes(both(True)[1].float(), cases()["mixture"])
+    exact = passes.run()
+    passes.count = 0
+    with torch.autocast("cpu", torch.bfloat16):
+        found = passes.run()
+    found.loss.backward()
+    assert found.states.dtype == torch.float32
+    torch.testing.assert_close(found.loss, exact.loss, rtol=0.1, atol=0.0)
+
+
+# --- scores
+
+
+def columns(count: int = COLUMNS) -> Columns:
+    stream = torch.randint(WORDS, (count * 9 - 1,), generator=torch.Generator().manual_seed(7))
+    return Columns(stream, count, slice(None), pad=True)
+
+
+def loss_of_the_stream(net: Supernet, text: Columns, weights: ArchWeights) -> float:
+    """In one piece, from the logits."""
+    with torch.no_grad():
+        logits = net(text.inputs, net.initial_state(text.inputs.size(1)), weights).logits
+    counts = text.targets != IGNORED
+    chosen = logits.log_softmax(-1).gather(2, text.targets.clamp(min=0)[..., None])[..., 0]
+    return float(-chosen[counts].mean())
+
+
+@pytest.mark.parametrize("score", [scoring.score_cells, fast_scoring.score_cells])
+def test_cells_are_scored_as_paths_of_the_supernet(score: Callable[..., list[float]]) -> None:
+    cells = [*(sample(seed) for seed in range(6)), DARTS_V2, WITH_NONE]
+    plain, fast = both(False)
+    expected = [loss_of_the_stream(plain, columns(), one_path(paths_of(cell))) for cell in cells]
+    assert len({round(each, 6) for each in expected}) > 4
+    for net in (plain, fast):
+        assert score(net, columns(), 3, cells) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("state_norm", [False, True])
+def test_every_architecture_is_scored(state_norm: bool) -> None:
+    nets, architectures = both(state_norm), list(cases().values())
+    expected = [loss_of_the_stream(nets[0], columns(), each) for each in architectures]
+    for net in nets:
+        assert scoring.score_paths(net, columns(), 4, architectures) == pytest.approx(expected, rel=1e-9)
+        assert not any(output.requires_grad for output in net.initial_state(2)) and not net.training
+
+
+def test_the_first_rows_alone_are_scored() -> None:
+    text = columns()
+    first = columns()
+    first.inputs, first.targets = text.inputs[:5], text.targets[:5]
+    for net in both(False):
+        for name in ("mixture", "one cell"):
+            expected = loss_of_the_stream(both(False)[0], first, cases()[name])
+            assert scoring.score_paths(net, text, 3, [cases()[name]], rows=5) == pytest.approx([expected], rel=1e-9)
+    assert len(text) == 9
+
+
+def test_single_cells_are_scored_at_once_where_that_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(fast_scoring, "score_cells", lambda net, text, bptt, cells: asked.append(len(cells)) or [0.0])
+    single, mixed = cases()["one cell"], cases()["mixture"].detach()
+    scoring.score_paths(both(False)[1], columns(), 3, [single, single])
+    assert asked == [2]
+    for net, architectures in (
+        (both(True)[1], [single]),
+        (both(False)[1], [single, mixed]),
+        (both(False)[0], [single]),
+    ):
+        scoring.score_paths(net, columns(), 3, architectures)
+    assert asked == [2]
+
+
+def test_normalised_states_are_not_scored_at_once() -> None:
+    with pytest.raises(ValueError, match="score_paths scores them"):
+        fast_scoring.score_cells(both(True)[1], columns(), 3, [DARTS_V2])
 
 
 # --- blocks
