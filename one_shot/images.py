@@ -247,11 +247,16 @@ class ImageTask(Task):
         batches = evenly(first, last, max(self.config.eval_batch_size, 2))
         return ProcessImages(images, slice(None)), [[batch] for batch in batches]
 
-    def validation_stream(self) -> Iterator[Batch]:
+    def score_all(self, entrants: Sequence[ArchWeights], batches: int | None = None) -> list[dict[str, float]]:
         assert self.data.valid is not None
-        images = self.data.valid
-        for indices in evenly(0, len(images), max(self.config.eval_batch_size, 2)):
-            yield images.batch(indices, self.place.device)
+        images, size = self.data.valid, max(self.config.eval_batch_size, 2)
+        totals, samples = torch.zeros(len(entrants), len(self.names), dtype=torch.float64), 0
+        for indices in evenly(0, len(images), size)[:batches]:
+            count, sums = self.score(entrants, images.batch(indices, self.place.device), first=False)
+            samples += count
+            values = torch.stack([each[name].float() for each in sums for name in self.names])
+            totals += values.view(len(entrants), -1).cpu()
+        return [self.report(dict(zip(self.names, row, strict=True))) for row in (totals / samples).tolist()]
 
     def begin(self, batch: Any, progress: Progress) -> Step:
         (images, targets), other = batch

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -177,20 +176,8 @@ class Task(ABC):
         """The mean loss on a validation batch, in evaluation mode, from the state that a pass begins with."""
 
     @abstractmethod
-    def validation_stream(self) -> Iterator[Any]:
-        """All validation batches, on this process alone."""
-
     def score_all(self, entrants: Sequence[ArchWeights], batches: int | None = None) -> list[dict[str, float]]:
         """The metrics of each entrant on the first validation batches, or all, computed by this process alone."""
-        totals = torch.zeros(len(entrants), len(self.names), dtype=torch.float64)
-        samples = 0.0
-        for index, batch in enumerate(islice(self.validation_stream(), batches)):
-            count, sums = self.score(entrants, batch, index == 0)
-            samples += float(count)
-            values = torch.stack([each[name].detach().float() for each in sums for name in self.names])
-            totals += values.view(len(entrants), -1).cpu()
-        means = (totals / samples).tolist()
-        return [self.report(dict(zip(self.names, row, strict=True))) for row in means]
 
     @abstractmethod
     def report(self, means: dict[str, float], training: bool = False) -> dict[str, float]:

@@ -7,7 +7,7 @@ side by side, and each carries its own hidden state.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -27,6 +27,7 @@ from one_shot.strategy import Objective, Progress
 from one_shot.task import Place, Step, Sums, Task, Trained
 from randomNAS_files.fast.supernet import FastSupernet
 from randomNAS_files.model import ModelConfig, Output, activation_penalty
+from randomNAS_files.scoring import score_paths
 from randomNAS_files.settings import StreamConfig, fits_processes, fits_text
 from randomNAS_files.slices import IGNORED, Columns, RandomSlices, Slice, fixed_slices, shard_columns
 from randomNAS_files.space import SPACE
@@ -188,12 +189,11 @@ class TextTask(Task):
     def validation_batches(self) -> tuple[Dataset[Any], list[list[Slice]]]:
         return self.valid, [[piece] for piece in fixed_slices(len(self.valid), self.config.bptt)]
 
-    def validation_stream(self) -> Iterator[Batch]:
-        size, device = self.config.eval_batch_size, self.place.device
-        columns = Columns(self.corpus.valid, size, slice(None), pad=True)
-        for piece in fixed_slices(len(columns), self.config.bptt):
-            inputs, targets = columns[piece]
-            yield inputs.to(device), targets.to(device)
+    def score_all(self, entrants: Sequence[ArchWeights], batches: int | None = None) -> list[dict[str, float]]:
+        columns = Columns(self.corpus.valid, self.config.eval_batch_size, slice(None), pad=True)
+        rows = None if batches is None else batches * self.config.bptt
+        losses = score_paths(self.net, columns, self.config.bptt, entrants, rows)
+        return [self.report({"loss": loss}) for loss in losses]
 
     def begin(self, batch: Any, progress: Progress) -> Step:
         (inputs, targets), other = batch
