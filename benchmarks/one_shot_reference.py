@@ -197,7 +197,7 @@ class Text:
                 self.after[which] = [state.detach() for state in output.hidden]
                 mean = output.loss / targets.numel()
                 if which == 0:
-                    self.plain = float(mean)
+                    self.plain = float(mean.detach())
                 total: torch.Tensor = mean + activation_penalty(output, 0.0, 1e-3) if which == 0 else mean
                 return total
 

@@ -7,6 +7,7 @@ architecture on the other, which also validates. `arch_data: part` keeps the val
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from cnn_nas.counting import operation_costs
 from cnn_nas.images.arrays import Images, held_out
 from cnn_nas.images.augmentation import Augmentation
 from cnn_nas.images.batches import ProcessImages, ShuffledBatches, evenly
-from cnn_nas.images.data import DataConfig, expected, known, load
+from cnn_nas.images.data import DataConfig, Known, expected, known, load
 from cnn_nas.images.metrics import Classification, Regression
 from cnn_nas.settings import OptimizerConfig, fits_processes
 from cnn_nas.space import SPACE
@@ -134,27 +135,25 @@ class ImageTask(Task):
     def problems(cls, settings: Any, processes: int) -> list[str]:
         config, facts = settings.groups[ImageSearchConfig], known(settings.data)
         found = fits_processes(config, processes) + data_checks.split_problems(settings.data)
-        found += data_checks.problems(config, facts)
+        images = facts if facts.images is None or facts.total is None else cls._of_the_smaller_part(settings, facts)
+        found += data_checks.problems(config, images)
         if not settings.data.validation_fraction:
             found.append("data.validation_fraction must be above 0, as a search is judged by images held out, got 0")
         if config.learning_rate_end > config.learning_rate:
             rule = f"hyperparameters.learning_rate_end must be at most learning_rate {config.learning_rate:g}"
             found.append(f"{rule}, got {config.learning_rate_end:g}")
-        if settings.learns and facts.images is not None and facts.total is not None:
-            found += cls._fits_halves(settings, facts.images, facts.total - facts.images)
         return found
 
     @staticmethod
-    def _fits_halves(settings: Any, train: int, valid: int) -> list[str]:
-        size, search = settings.groups[ImageSearchConfig].global_batch_size, settings.search
-        part = round(search.arch_fraction * train)
-        counts = {"architecture": valid} if search.arch_data == "validation" else {"architecture": part}
-        counts["weights"] = train if search.arch_data == "validation" else train - part
-        return [
-            f"hyperparameters.global_batch_size must be at most {count:,}, the images for the {what}, got {size}"
-            for what, count in counts.items()
-            if size > count
-        ]
+    def _of_the_smaller_part(settings: Any, facts: Known) -> Known:
+        """With as many images as the smaller of the two parts that batches are taken from."""
+        assert facts.images is not None and facts.total is not None
+        if not settings.learns:
+            return facts
+        part = round(settings.search.arch_fraction * facts.images)
+        validates = settings.search.arch_data == "validation"
+        parts = (facts.images, facts.total - facts.images) if validates else (facts.images - part, part)
+        return dataclasses.replace(facts, images=min(parts))
 
     @classmethod
     def warnings(cls, settings: Any) -> list[str]:

@@ -105,6 +105,13 @@ class Settings:
         """Whether the architecture is trained on data of its own."""
         return STRATEGIES[self.search.strategy].learns
 
+    @property
+    def method(self) -> dict[str, Any]:
+        """What fixes the meaning of the strategy's parameters."""
+        names = ("sampler", "edge_norm")
+        own = {name: getattr(self.strategy, name) for name in names if hasattr(self.strategy, name)}
+        return {"strategy": self.search.strategy, **own}
+
     def fast_on(self, device: torch.device) -> bool:
         """Whether to compute in the fast form, which can be differentiated once only."""
         return self.run.fast_on(device) and getattr(self.strategy, "bilevel", "first") != "exact"

@@ -21,7 +21,7 @@ from determined import pytorch
 
 from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.errors import ConfigError
-from nas.core.identity import DataPart, code_digest
+from nas.core.identity import DataPart, MismatchError, code_digest
 from nas.core.memory import MemoryEstimate
 from nas.core.relaxation import Paths
 from nas.core.seeds import torch_generator
@@ -145,11 +145,6 @@ class SearchTrial(Trial):
     @classmethod
     def global_batch_size(cls, settings: Settings) -> int:
         return settings.task.global_batch_size(settings)
-
-    @classmethod
-    def architecture(cls, settings: Settings) -> Any:
-        """What fixes the supernet, and the strategy whose state a checkpoint holds."""
-        return {**settings.genotype.to_json(), "strategy": settings.search.strategy}
 
     @classmethod
     def versions(cls) -> dict[str, str]:
@@ -392,11 +387,19 @@ class SearchTrial(Trial):
             None if self.chosen is None else {name: [list(each) for each in path] for name, path in self.chosen.items()}
         )
         chosen_so_far = {"trace": self.trace, "chosen": chosen, "others": self.others, "summary": self.random_summary}
-        seen = {"eigenvalues": self.eigenvalues, "stopped": self.stopped}
+        seen = {"method": self.settings.method, "eigenvalues": self.eigenvalues, "stopped": self.stopped}
         return {"strategy": strategy, "optimizer": optimizer, **chosen_so_far, **seen}
 
     def load_shared_state(self, state: dict[str, Any]) -> None:
-        """The inverse of `shared_state`."""
+        """The inverse of `shared_state`. Raises MismatchError if it is of another strategy."""
+        then, now = state["method"], self.settings.method
+        if then != now:
+            names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
+            changed = [f"{name}: {then.get(name)} then, {now.get(name)} now" for name in names]
+            what = "the checkpoint is of another strategy"
+            raise MismatchError(
+                [f"{what}: {'; '.join(changed)}; put it back, or start a new run, --warm-start keeps weights"]
+            )
         self.strategy.load_state_dict(state["strategy"])
         if self.arch_optimizer is not None:
             self.arch_optimizer.load_state_dict(state["optimizer"])
