@@ -32,6 +32,7 @@ from nas.trial.metrics import replace_nonfinite
 from one_shot.averaging import average_over_processes
 from one_shot.choosing import Chooser, eigenvalue
 from one_shot.collapse import grown_too_quickly
+from one_shot.figure import weights_figure
 from one_shot.gradient import GradientStrategy
 from one_shot.random_search import ranked
 from one_shot.retrain import retraining_config, retraining_template
@@ -282,6 +283,9 @@ class SearchTrial(Trial):
             },
         }
         self.trace.append({**entry, "weights": weights})
+        if weights:
+            title = f"epoch {entry['epochs']:g}, {size.parameters:,} parameters"
+            self.show("architecture", lambda: weights_figure(self.search_space.relaxation, weights, paths, title))
 
     def _should_stop(self) -> str:
         """Why the search should stop before its end; "" if it should not."""

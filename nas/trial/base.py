@@ -7,6 +7,7 @@ names the state that a resumed run needs. What is done for it (checkpoints, NaN,
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -196,6 +197,12 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
     def summary(self) -> dict[str, str | int | float]:
         """The architecture in words, for the log and the reader; `describe` adds the space."""
         raise NotImplementedError
+
+    def show(self, name: str, draw: Callable[[], Any]) -> None:
+        """Put a matplotlib figure into TensorBoard, on a cluster where that is installed; otherwise it is not drawn."""
+        writer = private.tensorboard_writer(self.context) if self.rank == 0 else None
+        if writer is not None and importlib.util.find_spec("matplotlib") is not None:
+            writer.add_figure(name, draw(), self.batches_trained)
 
     def describe(self) -> dict[str, str | int | float]:
         """The summary, and where the architecture belongs: the metadata of a run here. On a cluster see `metadata.py`."""

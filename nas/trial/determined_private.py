@@ -8,6 +8,7 @@ was made before, no folder to write to, and copies the working folder into every
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -87,6 +88,13 @@ def train_context(context: pytorch.PyTorchTrialContext) -> Any:
 def trial_id(context: pytorch.PyTorchTrialContext) -> int:
     """Of the trial on a cluster; 0 on this machine."""
     return int(getattr(context._core.train, "_trial_id", LOCAL_TRIAL))
+
+
+def tensorboard_writer(context: pytorch.PyTorchTrialContext) -> Any:
+    """The writer of TensorBoard files of a trial on a cluster; None on this machine, or where TensorBoard is not installed."""
+    if trial_id(context) == LOCAL_TRIAL or importlib.util.find_spec("tensorboard") is None:
+        return None
+    return context.get_tensorboard_writer()
 
 
 class _PlainUnpickler(pickle.Unpickler):
