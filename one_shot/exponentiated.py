@@ -1,4 +1,4 @@
-"""Exponentiated gradient descent of weights that lie on simplices: GAEA, Li et al. 2021, arXiv 2004.07802, section 3."""
+"""Exponentiated gradient descent of weights that lie on simplices: GAEA, Li et al. 2021, arXiv 2004.07802."""
 
 from __future__ import annotations
 

@@ -50,6 +50,7 @@ class GradientStrategy(Strategy):
 
     Raises:
         ConfigError: if `cost_weight` is above 0 and there are no costs.
+        ValueError: if the costs are not one for each operation of each edge.
     """
 
     def __init__(
@@ -68,8 +69,11 @@ class GradientStrategy(Strategy):
             self.operations[kind] = self._initial((len(shape.edges), len(shape.operations)), generator)
         for kind, shape in relaxation.items() if config.edge_norm else ():
             self.edges[kind] = self._initial((len(shape.edges),), generator, self._entering(kind))
-        for kind, table in (costs or {}).items() if config.cost_weight else ():
-            self.register_buffer(f"cost_{kind}", torch.tensor(table), persistent=False)
+        for kind, rows in (costs or {}).items() if config.cost_weight else ():
+            parameter, table = self.operations[kind], torch.tensor(rows)
+            if table.shape != parameter.shape:
+                raise ValueError(f"costs of {kind!r} must be {tuple(parameter.shape)}, got {tuple(table.shape)}")
+            self.register_buffer(f"cost_{kind}", table, persistent=False)
 
     def _initial(
         self, shape: tuple[int, ...], generator: torch.Generator, groups: Sequence[int] | None = None

@@ -1,6 +1,6 @@
 """SmoothDARTS: train the weights with architecture weights that are off by a little, so that the loss is flat around them.
 
-Chen & Hsieh 2020, arXiv 2002.05283, equations 5 and 6. What is perturbed are the weights of operations, not the logits, and
+Chen & Hsieh 2020, arXiv 2002.05283. What is perturbed are the weights of operations, not the logits, and
 for the step of the supernet's weights only: the parameters of the architecture are not touched. Perturbed weights are
 clamped to [0, 1], and divided by their sum again where they compete, as in the authors' code.
 """
@@ -71,4 +71,5 @@ def valid(table: torch.Tensor, competing: bool) -> torch.Tensor:
 
 
 def _uniform(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    return torch.rand(like.shape, generator=generator, device=generator.device).to(like)
+    noise = torch.rand(like.shape, generator=generator, device=generator.device)
+    return noise.to(like.device, like.dtype, non_blocking=True)

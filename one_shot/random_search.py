@@ -1,6 +1,6 @@
 """Random search with weight sharing: train a random path in every step, then score paths with the shared weights.
 
-Li & Talwalkar 2019, arXiv 1902.07638, section 3. Nothing is learned but the weights of the supernet; the trial scores, the
+Li & Talwalkar 2019, arXiv 1902.07638. Nothing is learned but the weights of the supernet; the trial scores, the
 strategy draws, ranks and remembers.
 """
 

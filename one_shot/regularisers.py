@@ -16,14 +16,14 @@ Tables = Mapping[str, torch.Tensor]
 
 
 def zero_one(weights: Tables) -> torch.Tensor:
-    """-mean((w - 1/2)^2), which drives sigmoids to 0 or 1: FairDARTS, Chu et al. 2020, arXiv 1911.12126, equation 4."""
+    """-mean((w - 1/2)^2), which drives sigmoids to 0 or 1: FairDARTS, Chu et al. 2020, arXiv 1911.12126."""
     return -torch.cat([table.flatten() for table in weights.values()]).sub(0.5).square().mean()
 
 
 def anchor(logits: Tables) -> torch.Tensor:
     """The divergence of each edge's Dirichlet distribution from the uniform one, KL(Dir(beta) || Dir(1)), summed over edges.
 
-    DrNAS, Chen et al. 2021, arXiv 2006.10355, section 3.2: keeps the concentrations near 1, the logits near 0.
+    DrNAS, Chen et al. 2021, arXiv 2006.10355: keeps the concentrations near 1, the logits near 0.
     """
     return torch.stack([_divergences(concentration(table)).sum() for table in logits.values()]).sum()
 

@@ -25,7 +25,7 @@ def softmax(logits: torch.Tensor, temperature: float, generator: torch.Generator
 
 
 def sigmoid(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> torch.Tensor:
-    """FairDARTS, Chu et al. 2020, arXiv 1911.12126, equation 3: operations do not compete. Draws nothing."""
+    """FairDARTS, Chu et al. 2020, arXiv 1911.12126: operations do not compete. Draws nothing."""
     return logits.sigmoid()
 
 
@@ -45,7 +45,7 @@ def dirichlet(logits: torch.Tensor, temperature: float, generator: torch.Generat
 
 
 def gumbel_soft(logits: torch.Tensor, temperature: float, generator: torch.Generator) -> torch.Tensor:
-    """SNAS, Xie et al. 2019, arXiv 1812.09926, equation 5: the concrete relaxation of a sample."""
+    """SNAS, Xie et al. 2019, arXiv 1812.09926: the concrete relaxation of a sample."""
     return ((logits.log_softmax(-1) + gumbel(logits, generator)) / temperature).softmax(-1)
 
 
@@ -97,7 +97,8 @@ def mean(sampler: str, parameters: torch.Tensor) -> torch.Tensor:
 def gumbel(like: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Standard Gumbel noise in the shape of `like`."""
     noise = torch.empty(like.shape, device=generator.device).exponential_(generator=generator)
-    return -noise.clamp_(min=TINY).log_().to(like)
+    # Not waiting is safe: a copy from memory that is not pinned has read it when it returns.
+    return -noise.clamp_(min=TINY).log_().to(like.device, like.dtype, non_blocking=True)
 
 
 def _one_hot(scores: torch.Tensor) -> torch.Tensor:

@@ -67,6 +67,18 @@ def test_gaea_against_its_formula_in_numpy() -> None:
     assert torch.equal(strategy.operations["reduce"], torch.full((14, 8), 1 / 8))  # no gradient, no step
 
 
+def test_logits_are_trained_by_the_adam_of_torch() -> None:
+    strategy = make(edge_norm=True, arch_weight_decay=0.01, arch_beta1=0.4, arch_beta2=0.99)
+    optimizer, other = strategy.optimizer(), [p.detach().clone().requires_grad_() for p in strategy.parameters()]
+    theirs = torch.optim.Adam(other, lr=0.1, betas=(0.4, 0.99), weight_decay=0.01)
+    for step in range(5):
+        for p, q in zip(strategy.parameters(), other, strict=True):
+            p.grad = q.grad = torch.randn(p.shape, generator=seeded(step))
+        optimizer.step()
+        theirs.step()
+    assert all(torch.equal(p, q) for p, q in zip(strategy.parameters(), other, strict=True))
+
+
 def test_a_huge_gradient_leaves_one_weight_and_no_nan() -> None:
     weights = nn.Parameter(torch.full((1, 4), 0.25))
     weights.grad = torch.tensor([[-1e9, 1e9, 0.0, 0.0]])
@@ -81,7 +93,7 @@ def test_how_it_starts(space: str) -> None:
     for kind, shape in relaxation.items():
         assert torch.equal(gaea.operations[kind], torch.full_like(gaea.operations[kind], 1 / len(shape.operations)))
         for edge, (node, _) in enumerate(shape.edges):
-            assert float(gaea.edges[kind][edge]) == pytest.approx(1 / len(shape.entering(node)))
+            assert gaea.edges[kind][edge].item() == pytest.approx(1 / len(shape.entering(node)))
     generator = seeded(0)
     darts = make(relaxation, edge_norm=True)
     for kind, shape in relaxation.items():
@@ -260,11 +272,11 @@ def test_the_adversary_makes_the_loss_worse_than_chance_does() -> None:
     train = objective(SmoothNet(), 1)
     losses = {
         kind: [
-            float(train(perturbed(perturb=kind, perturb_size=0.2)[0].sample(seeded(k), NOW, train))) for k in range(5)
+            train(perturbed(perturb=kind, perturb_size=0.2)[0].sample(seeded(k), NOW, train)).item() for k in range(5)
         ]
         for kind in ("random", "adversarial")
     }
-    clean = float(train(perturbed()[1].sample(seeded(0), NOW)))
+    clean = train(perturbed()[1].sample(seeded(0), NOW)).item()
     assert min(losses["adversarial"]) > max(*losses["random"], clean)
 
 
@@ -332,6 +344,12 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 def test_costs_must_be_known() -> None:
     with pytest.raises(ConfigError, match=r"hyperparameters.cost_weight must be 0, as no costs are known.*got 0.5"):
         STRATEGIES["gradient"].build(TOY, config_of(cost_weight=0.5), seeded(0), None)
+
+
+def test_costs_must_be_one_an_operation() -> None:
+    costs = {kind: [[0.1] * 4] for kind in TOY}
+    with pytest.raises(ValueError, match=r"costs of 'first' must be \(3, 4\), got \(1, 4\)"):
+        STRATEGIES["gradient"].build(TOY, config_of(cost_weight=0.5), seeded(0), costs)
 
 
 def test_costs_move_the_search_to_what_is_cheap() -> None:
