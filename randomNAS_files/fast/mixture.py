@@ -24,6 +24,7 @@ from randomNAS_files.relaxation import CELL, RELAXATION
 from randomNAS_files.supernet import NORM_EPS
 
 _ATEN = torch.ops.aten
+Nodes = tuple[tuple[Block, ...], ...]  # from `blocks_of`
 
 
 class Mixture:
@@ -41,7 +42,7 @@ class Mixture:
 
     def __init__(
         self,
-        nodes: tuple[tuple[Block, ...], ...],
+        nodes: Nodes,
         weights: Sequence[torch.Tensor],
         mask: torch.Tensor | None,
         init_op: str,
@@ -52,7 +53,6 @@ class Mixture:
         self.nodes, self.weights, self.mask = nodes, [weight.detach() for weight in weights], mask
         self.blocks = [block for blocks in nodes for block in blocks]
         self.init_op, self.state_norm, self.keep, self.of_operations = init_op, state_norm, keep, of_operations
-        self.done = False
         self._moments: dict[tuple[int, int], tuple[torch.Tensor, torch.Tensor]] = {}
 
     def run(self, inputs: torch.Tensor, h: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:
@@ -160,7 +160,6 @@ class Mixture:
 
     def backward(self, grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """From the gradients of the outputs `(T, B, H)` to those of inputs, h and coefficients; once."""
-        self.done = True
         self._of_coefficients = grads.new_zeros(len(RELAXATION[CELL].edges), len(ACTIVATIONS))
         self._of_states = torch.empty_like(self.states[0])
         before, nodes = torch.zeros_like(grads[0]), len(self._of_states) - 1
@@ -229,23 +228,36 @@ class Mixture:
         product = self.first[t] @ self.weights[0].t()
         return past.add_(product) if self.mask is None else past.addcmul_(product, self.mask)
 
-    def weight_gradients(self) -> list[torch.Tensor | None]:
-        """After `backward`: of the weights of h and of each node; None of a node that nothing enters."""
-        before = self.outputs[:-1] if self.mask is None else self.outputs[:-1] * self.mask
-        found: list[torch.Tensor | None] = [None] * len(self.weights)
-        found[0] = before.flatten(0, 1).t() @ self.first.flatten(0, 1)
-        for block in self.blocks:
-            grad = found[block.node + 1]
-            if grad is None:
-                grad = found[block.node + 1] = torch.zeros_like(self.weights[block.node + 1])
-            size = len(self.weights[block.node + 1])
-            of_c, of_g = grad.split(size, dim=1)
-            for parts in self._parts:
-                part = parts[block.number]
-                assert part.slope is not None
-                of_c.addmm_(part.read.t(), part.mixed.view(-1, size))
-                of_g.addmm_(part.read.t(), part.slope.view(-1, size))
-        return found
+    def for_weights(self) -> list[torch.Tensor]:
+        """After `backward`: what `weight_gradients` needs of it."""
+        return [self.outputs, self.read, self.first, self.mixed, self.slope]
+
+
+def shapes_for_weights(nodes: Nodes, steps: int, like: torch.Tensor) -> list[tuple[int, ...]]:
+    """Of what `Mixture.for_weights` returns, for h like that."""
+    (columns, size), rows = like.shape, sum(len(block) for blocks in nodes for block in blocks)
+    of_edges, states = (steps, rows, columns, size), (steps, RELAXATION[CELL].nodes + 1, columns, size)
+    return [(steps + 1, columns, size), states, (steps, columns, 2 * size), of_edges, of_edges]
+
+
+def weight_gradients(
+    nodes: Nodes, mask: torch.Tensor | None, found: Sequence[torch.Tensor]
+) -> list[torch.Tensor | None]:
+    """Of the weights of h and of each node, of what `Mixture.for_weights` returned; None of a node that nothing enters."""
+    outputs, read, first, of_c, of_g = found
+    before = outputs[:-1] if mask is None else outputs[:-1] * mask
+    size, weights = outputs.size(-1), RELAXATION[CELL].nodes + 1
+    grads: list[torch.Tensor | None] = [before.flatten(0, 1).t() @ first.flatten(0, 1), *[None] * (weights - 1)]
+    for blocks in nodes:
+        grad = grads[blocks[0].node + 1] = outputs.new_zeros(size, 2 * size)
+        c_grad, g_grad = grad.chunk(2, dim=1)
+        for block in blocks:
+            rows = slice(block.row, block.row + len(block))
+            for entering, c, g in zip(read[:, block.first : block.last], of_c[:, rows], of_g[:, rows], strict=True):
+                turned = entering.flatten(0, 1).t()
+                c_grad.addmm_(turned, c.flatten(0, 1))
+                g_grad.addmm_(turned, g.flatten(0, 1))
+    return grads
 
 
 def _activate(name: str, g: torch.Tensor, out: torch.Tensor) -> torch.Tensor:

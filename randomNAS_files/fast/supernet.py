@@ -21,7 +21,7 @@ from randomNAS_files.fast import scoring
 from randomNAS_files.fast.blocks import blocks_of
 from randomNAS_files.fast.column_sparse import masked_product
 from randomNAS_files.fast.decoder import SharedEmbedding, decoded_loss
-from randomNAS_files.fast.mixture import Mixture
+from randomNAS_files.fast.mixture import Mixture, Nodes, shapes_for_weights, weight_gradients
 from randomNAS_files.fast.model import FastRecurrentCell
 from randomNAS_files.fast.once import ONCE, once_only, wants_gradient
 from randomNAS_files.model import ModelConfig, Output
@@ -31,39 +31,42 @@ from randomNAS_files.supernet import Supernet, SupernetConfig, is_one_cell
 
 
 class WeightGradients(torch.autograd.Function):
-    """A number that stands for the weights of a mixture, so that their gradients are computed only if they are asked for.
+    """Stands for the weights of a mixture, so that their gradients are computed only if they are asked for.
 
-    Autograd runs the backward pass of an operation as a whole, but only of those on the way to what it is asked for.
+    Autograd runs the backward pass of an operation as a whole, but only of those on the way to what it is asked for. The
+    results are nothing but shapes; what arrives as their gradients is what `weight_gradients` needs.
     """
 
     @staticmethod
-    def forward(ctx: Any, mixture: Mixture, *weights: torch.Tensor) -> torch.Tensor:
-        ctx.mixture = mixture
-        return weights[0].new_zeros(())
+    def forward(
+        ctx: Any, nodes: Nodes, mask: torch.Tensor | None, steps: int, h: torch.Tensor, *weights: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        ctx.nodes, ctx.mask = nodes, mask
+        ctx.set_materialize_grads(False)
+        return tuple(h.new_zeros(()).expand(shape) for shape in shapes_for_weights(nodes, steps, h))
 
     @staticmethod
     @once_only
-    def backward(ctx: Any, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        found = ctx.mixture.weight_gradients()
-        wanted = ctx.needs_input_grad[1:]
-        ctx.mixture = None
-        return None, *(grad if needed else None for grad, needed in zip(found, wanted, strict=True))
+    def backward(ctx: Any, *found: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        grads = weight_gradients(ctx.nodes, ctx.mask, found)
+        wanted = ctx.needs_input_grad[4:]
+        return None, None, None, None, *(grad if want else None for grad, want in zip(grads, wanted, strict=True))
 
 
 class MixtureSequence(torch.autograd.Function):
     """A mixture over a whole sequence, with gradients of inputs, h and the operations' weights; see `Mixture.run`.
 
-    `stands_for` is what `WeightGradients` returned.
+    `stand_for` is what `WeightGradients` returned.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
         mixture: Mixture,
-        stands_for: torch.Tensor,
         inputs: torch.Tensor,
         h: torch.Tensor,
         coefficients: torch.Tensor,
+        *stand_for: torch.Tensor,
     ) -> torch.Tensor:
         outputs = mixture.run(inputs, h, coefficients)
         # So that saved-tensor hooks, which measure memory, see it, and weights that were changed since are refused.
@@ -74,11 +77,12 @@ class MixtureSequence(torch.autograd.Function):
     @staticmethod
     @once_only
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        if ctx.mixture.done:
+        mixture, ctx.mixture = ctx.mixture, None  # whose memory is freed, though others may still hold the graph
+        if mixture is None:
             raise RuntimeError(ONCE)
         _ = ctx.saved_tensors
-        inputs, h, coefficients = ctx.mixture.backward(grad)
-        return None, grad.new_zeros(()), inputs, h, coefficients
+        inputs, h, coefficients = mixture.backward(grad)
+        return None, inputs.clone(), h, coefficients, *mixture.for_weights()
 
 
 class FastSuperCell(FastRecurrentCell):
@@ -112,7 +116,8 @@ class FastSuperCell(FastRecurrentCell):
         of_operations = keep and coefficients.requires_grad
         mixture = Mixture(nodes, tensors, mask, self.init_op, self.state_norm, keep, of_operations)
         if keep:
-            outputs = MixtureSequence.apply(mixture, WeightGradients.apply(mixture, *tensors), inputs, h, coefficients)
+            stand_for = WeightGradients.apply(nodes, mask, len(x), h.detach(), *tensors)
+            outputs = MixtureSequence.apply(mixture, inputs, h, coefficients, *stand_for)
         else:
             with torch.no_grad():
                 outputs = mixture.run(inputs, h, coefficients)

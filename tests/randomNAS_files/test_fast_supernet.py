@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +13,7 @@ from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.relaxation import Path
 from randomNAS_files import scoring
 from randomNAS_files.architecture import NODES, Genotype, sample
-from randomNAS_files.fast import column_sparse, decoder
+from randomNAS_files.fast import column_sparse, decoder, supernet
 from randomNAS_files.fast import scoring as fast_scoring
 from randomNAS_files.fast.blocks import blocks_of, stretches
 from randomNAS_files.fast.mixture import Mixture
@@ -256,12 +257,33 @@ def test_what_does_not_run_gets_no_gradient_at_all() -> None:
 def test_architecture_gradients_compute_none_of_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     passes = Passes(both(True)[1], cases()["mixture"])
     asked: list[str] = []
-    own = Mixture.weight_gradients
-    monkeypatch.setattr(Mixture, "weight_gradients", lambda self: asked.append("weights") or own(self))
+    own = supernet.weight_gradients
+    monkeypatch.setattr(supernet, "weight_gradients", lambda *args: asked.append("weights") or own(*args))
     torch.autograd.grad(passes.run().loss, passes.weights.tensors())
     assert not asked
     passes.run().loss.backward()
     assert asked == ["weights"]
+
+
+@pytest.mark.parametrize("of_architecture", [True, False])
+def test_a_state_that_is_carried_on_holds_no_memory_of_the_pass(
+    of_architecture: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[Mixture]] = []
+
+    class Recorded(Mixture):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            made.append(weakref.ref(self))
+
+    monkeypatch.setattr(supernet, "Mixture", Recorded)
+    passes = Passes(both(True)[1], cases()["mixture"])
+    output = passes.run()
+    assert [each() is not None for each in made] == [True]
+    leaves = passes.weights.tensors() if of_architecture else passes.leaves()
+    torch.autograd.grad(output.loss, leaves)
+    assert output.hidden[0].grad_fn is not None
+    assert made[0]() is None
 
 
 def test_frozen_weights() -> None:
