@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 
+from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.memory import MemoryEstimate, estimate_memory, saved_bytes
 from nas.core.seeds import torch_generator
-from randomNAS_files.architecture import Genotype
+from randomNAS_files.architecture import NODES, Genotype
 from randomNAS_files.fast.decoder import CHUNK
 from randomNAS_files.fast.model import FastLanguageModel
-from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
+from randomNAS_files.fast.supernet import FastSupernet
+from randomNAS_files.model import LanguageModel, ModelConfig, Output, activation_penalty
+from randomNAS_files.relaxation import CELL, RELAXATION, paths_of
+from randomNAS_files.supernet import Supernet, SupernetConfig
+
+_CHAIN = Genotype(tuple(("tanh", i) for i in range(NODES)))  # of all cells the one that takes most, as no node shares
+_MEASURED = (2, 3)  # words a column; of more, each takes what the third one does
 
 
 def estimate(
@@ -39,13 +49,131 @@ def estimate(
 
         def forward() -> list[torch.Tensor]:
             output = net(tokens, net.initial_state(columns), masks, targets=tokens)
-            kept = [] if output.logits is None else [output.logits]
-            penalty = activation_penalty(output, alpha, beta)
-            return [*kept, output.states, output.dropped, *output.hidden, output.loss + penalty]
+            return _kept(output, activation_penalty(output, alpha, beta))
 
         activations = saved_bytes(forward, net.parameters())
-    logits = min(CHUNK, length * columns) * words * net.embedding.element_size()
-    working = logits + net.embedding.nbytes if fast else None  # some rows' logits, and the gradient of shared weights
+    working = _decoding(net, length * columns) if fast else None
     return estimate_memory(
         net, activations, 1, 2 * tokens.nbytes, working=working, assumes=f"batch of {columns}, longest slices"
     )
+
+
+def estimate_supernet(
+    model: ModelConfig,
+    supernet: SupernetConfig,
+    words: int,
+    columns: int,
+    length: int,
+    *,
+    fast: bool,
+    alpha: float,
+    beta: float,
+    order: str | None,
+    mixture: bool = True,
+    device: str = "meta",
+) -> MemoryEstimate:
+    """The estimate for a search with a supernet: of the step of the weights or that of the architecture, which takes more.
+
+    Args:
+        words: of the vocabulary.
+        alpha, beta: of the activation penalties, in the step of the weights.
+        order: of the architecture's step: "first"; "unrolled", which keeps the looked-ahead weights, the gradient there
+            and the weights moved along it; "exact", which keeps the graph of a gradient; None: there is no such step.
+        mixture: whether weights are trained with a mixture of all cells; otherwise with one cell at a time.
+        device: where the steps run; the tests run them on real ones.
+
+    Raises:
+        ValueError: for the exact order with the fast form, which can be differentiated once only.
+    """
+    if fast and order == "exact":
+        raise ValueError("an exact second order needs the plain form: fast must be false, got true")
+    with torch.device(device):
+        kind = FastSupernet if fast else Supernet
+        net = kind(model, words, torch_generator("cpu", 0), supernet)
+        steps = _SearchSteps(net, columns, alpha, beta, mixture)
+        kept = steps.keep(length, None)
+        if order is not None:
+            kept = max(kept, steps.keep(length, order))
+    logits = length * columns * words * net.embedding.element_size()
+    working = _decoding(net, length * columns) if fast else 2 * logits  # gradients of log-softmax and of logits
+    copies = 3 * sum(parameter.nbytes for parameter in net.parameters()) if order == "unrolled" else 0
+    batches = 2 if order is None else 4  # inputs and targets, of the architecture's batch too
+    return estimate_memory(
+        net,
+        [kept],
+        1,
+        batches * 8 * columns * length,
+        working=working + copies,
+        assumes=f"batch of {columns}, longest slices",
+    )
+
+
+@dataclass(frozen=True)
+class _SearchSteps:
+    """The forward passes of a search."""
+
+    net: Supernet
+    columns: int
+    alpha: float
+    beta: float
+    mixture: bool
+
+    def keep(self, length: int, order: str | None) -> int:
+        """Bytes that a step of the architecture of this order keeps, or of the weights (None).
+
+        In proportion to the length beyond a few words, as a whole slice of a mixture takes seconds without contents too.
+        """
+        first, second = _MEASURED
+        if length <= second:
+            return self._measured(length, order)
+        less, more = self._measured(first, order), self._measured(second, order)
+        return less + (length - first) * (more - less) // (second - first)
+
+    def _measured(self, length: int, order: str | None) -> int:
+        forward = {None: self._of_weights, "exact": self._look_ahead}.get(order, self._of_architecture)
+        return sum(saved_bytes(lambda: forward(length), self.net.parameters()))
+
+    def _of_weights(self, length: int) -> list[torch.Tensor]:
+        weights = ArchWeights(self._probabilities()) if self.mixture else one_path(paths_of(_CHAIN))
+        output = self._run(length, weights)
+        return _kept(output, activation_penalty(output, self.alpha, self.beta))
+
+    def _of_architecture(self, length: int) -> list[torch.Tensor]:
+        return _kept(self._run(length, self._learnt()))
+
+    def _look_ahead(self, length: int) -> list[torch.Tensor]:
+        """The validation loss at the weights after a step, as a function of the architecture."""
+        weights = self._learnt()
+        train = self._run(length, weights)
+        assert train.loss is not None
+        own = dict(self.net.named_parameters())
+        grads = torch.autograd.grad(train.loss, list(own.values()), create_graph=True)
+        moved = {name: weight - 0.1 * grad for (name, weight), grad in zip(own.items(), grads, strict=True)}
+        return [*_kept(train), *moved.values(), *_kept(self._run(length, weights, moved))]
+
+    def _run(self, length: int, weights: ArchWeights, parameters: Mapping[str, torch.Tensor] | None = None) -> Output:
+        masks = self.net.draw_masks(torch_generator("cpu", 0), self.columns, slice(None))
+        tokens = torch.zeros(length, self.columns, dtype=torch.int64)
+        inputs = (tokens, self.net.initial_state(self.columns), weights, masks, tokens)
+        output: Output = torch.func.functional_call(self.net, dict(parameters or {}), inputs)
+        return output
+
+    def _learnt(self) -> ArchWeights:
+        return ArchWeights({name: p.requires_grad_() for name, p in self._probabilities().items()})
+
+    def _probabilities(self) -> dict[str, torch.Tensor]:
+        shape = RELAXATION[CELL]
+        return {CELL: torch.full((len(shape.edges), len(shape.operations)), 1 / len(shape.operations))}
+
+
+def _kept(output: Output, penalty: torch.Tensor | float = 0.0) -> list[torch.Tensor]:
+    """What a trial holds of an output until the backward pass."""
+    assert output.loss is not None
+    logits = [] if output.logits is None else [output.logits]
+    return [*logits, output.states, output.dropped, *output.hidden, output.loss + penalty]
+
+
+def _decoding(net: LanguageModel, rows: int) -> int:
+    """What the fast form's decoder works with: the logits of some rows, and the gradient of the weights that it shares."""
+    logits = min(CHUNK, rows) * net.embedding.size(0) * net.embedding.element_size()
+    return logits + net.embedding.nbytes
