@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch.autograd.function import once_differentiable
 
 COLUMNS = 3
 """Of weights whose gradient is fast."""
@@ -32,7 +31,10 @@ def depthwise(x: torch.Tensor, weight: torch.Tensor, stride: Pair, padding: Pair
 
 
 class _Depthwise(torch.autograd.Function):
-    """torch's convolution forward; backward without dilation, and a few columns of the weights at a time."""
+    """torch's convolution forward; backward without dilation, and a few columns of the weights at a time.
+
+    The backward pass is made of operations of torch, so that it can be differentiated again where a graph of it is wanted.
+    """
 
     @staticmethod
     def forward(
@@ -44,7 +46,6 @@ class _Depthwise(torch.autograd.Function):
         return F.conv2d(x, weight, None, stride, padding, dilation, len(weight))
 
     @staticmethod
-    @once_differentiable  # type: ignore[misc]
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None, None, None, None]:
         """Gradients of x and of the weights, where they are wanted."""
         x, weight = (saved.to(grad.dtype) for saved in ctx.saved_tensors)  # which autocast has lowered

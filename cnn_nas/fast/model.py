@@ -43,6 +43,11 @@ class State:
         return self._value
 
     @property
+    def either(self) -> torch.Tensor:
+        """The map or its positive part, where only the shape and the type count."""
+        return self.positive if self._value is None else self._value
+
+    @property
     def positive(self) -> torch.Tensor:
         """The map after a ReLU."""
         if self._positive is None:
@@ -76,7 +81,7 @@ def _cell(cell: Cell, input0: State, input1: State, masks: torch.Tensor | None, 
     plain = {state for name, state in cell.edges if name in _NO_RELU} | (set(cell.concat) if final else set())
     states: list[State] = []
     for i, (fit, given) in enumerate(((cell.preprocess0, input0), (cell.preprocess1, input1))):
-        states.append(State(_run(fit, given)) if i in plain else State(None, _run(fit, given, positive=True)))
+        states.append(State(run(fit, given)) if i in plain else State(None, run(fit, given, positive=True)))
     edge_masks = cell.edge_masks(masks)
     for k in range(0, len(cell.edges), 2):
         x = _node(cell, k, states, edge_masks)
@@ -92,7 +97,7 @@ _NO_RELU = ("none", "skip_connect", "max_pool_3x3", "avg_pool_3x3")
 
 def _node(cell: Cell, k: int, states: list[State], masks: Sequence[torch.Tensor | None]) -> torch.Tensor:
     """The sum of edges k and k + 1, in memory of its own."""
-    x, y = (_run(cell.operations[edge], states[cell.edges[edge][1]]) for edge in (k, k + 1))
+    x, y = (run(cell.operations[edge], states[cell.edges[edge][1]]) for edge in (k, k + 1))
     mask_x, mask_y = masks[k : k + 2]
     if mask_x is not None and mask_y is not None:
         return (x * mask_x).addcmul_(y, mask_y)
@@ -101,7 +106,7 @@ def _node(cell: Cell, k: int, states: list[State], masks: Sequence[torch.Tensor 
     return x + y if mask_y is None else torch.addcmul(x, y, mask_y)
 
 
-def _run(module: nn.Module, state: State, positive: bool = False) -> torch.Tensor:
+def run(module: nn.Module, state: State, positive: bool = False) -> torch.Tensor:
     """What an operation makes of a state; an identity returns the state's own memory."""
     if isinstance(module, nn.Identity):
         return state.value
@@ -118,14 +123,14 @@ def _run(module: nn.Module, state: State, positive: bool = False) -> torch.Tenso
 def _sequence(layers: nn.Sequential, state: State, positive: bool) -> torch.Tensor:
     """A sequence of layers that begins with a ReLU, or one of such sequences."""
     first, *rest = [layer for part in layers for layer in (part if isinstance(part, nn.Sequential) else [part])]
-    x = state.positive if isinstance(first, nn.ReLU) else _run(first, state)
+    x = state.positive if isinstance(first, nn.ReLU) else run(first, state)
     for layer, following in zip(rest, [*rest[1:], None], strict=True):
         if isinstance(layer, nn.BatchNorm2d):
-            x = _norm(layer, x, positive or isinstance(following, nn.ReLU))
+            x = norm(layer, x, positive or isinstance(following, nn.ReLU))
         elif isinstance(layer, nn.Conv2d):
             x = _convolve(layer, x)
         elif not isinstance(layer, nn.ReLU):
-            x = _run(layer, State(x))
+            x = run(layer, State(x))
     return x
 
 
@@ -140,11 +145,12 @@ def _factorised(module: FactorizedReduce, x: torch.Tensor, positive: bool) -> to
     """`FactorizedReduce` after its ReLU."""
     x = even(x)
     halves = [_convolve(module.conv1, every_second(x, 0)), _convolve(module.conv2, every_second(x, 1))]
-    return _norm(module.norm, torch.cat(halves, dim=1), positive)
+    return norm(module.norm, torch.cat(halves, dim=1), positive)
 
 
-def _norm(layer: nn.BatchNorm2d, x: torch.Tensor, positive: bool) -> torch.Tensor:
+def norm(layer: nn.BatchNorm2d, x: torch.Tensor, positive: bool) -> torch.Tensor:
     """Batch norm that counts no batches; `positive` if a ReLU follows."""
     mean, var, momentum = layer.running_mean, layer.running_var, cast(float, layer.momentum)
-    y = F.batch_norm(x, mean, var, layer.weight, layer.bias, layer.training, momentum, layer.eps)
+    of_batch = layer.training or mean is None
+    y = F.batch_norm(x, mean, var, layer.weight, layer.bias, of_batch, momentum, layer.eps)
     return torch.relu_(y) if positive else y  # in place: batch norm's backward needs its input only

@@ -26,7 +26,7 @@ from benchmarks.plain_cnn import PlainNetwork
 from cnn_nas import genotypes
 from cnn_nas.architecture import ALL_OPERATIONS, Genotype, sample
 from cnn_nas.fast.depthwise import depthwise
-from cnn_nas.fast.model import FastNetwork, State, _run
+from cnn_nas.fast.model import FastNetwork, State, run
 from cnn_nas.model import ModelConfig, Network, Output, draw_path_masks
 from cnn_nas.operations import OPERATIONS, FactorizedReduce, build, initialise, relu_conv_norm
 from cnn_nas.space import SPACE
@@ -83,7 +83,7 @@ def assert_same_operation(operation: nn.Module, x: torch.Tensor) -> None:
     other, start = copy.deepcopy(operation), copy.deepcopy(operation)
     theirs, aside = operation_step(operation, operation, x), operation_step(start, start, nudged(x))
     channels_last = x.contiguous(memory_format=torch.channels_last)
-    ours = operation_step(lambda x: _run(other, State(x)), other, channels_last)
+    ours = operation_step(lambda x: run(other, State(x)), other, channels_last)
     assert theirs.keys() == ours.keys()
     for name, value in theirs.items():
         assert_near(ours[name], value, name, TIGHT + moved(value, aside[name]))
