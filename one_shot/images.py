@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, Sampler
 
 from cnn_nas import data_checks
 from cnn_nas.counting import operation_costs
+from cnn_nas.fast.supernet import FastSupernet
 from cnn_nas.images.arrays import Images, held_out
 from cnn_nas.images.augmentation import Augmentation
 from cnn_nas.images.batches import ProcessImages, ShuffledBatches, evenly
@@ -124,7 +125,8 @@ class ImageTask(Task):
 
     def _build(self) -> None:
         device, weights = self.place.device, torch_generator("cpu", self.place.seed, "weights")
-        net = Supernet(self.model, self.data.outputs, self.data.train.shape[0], weights)
+        kind = FastSupernet if self.place.fast else Supernet
+        net = kind(self.model, self.data.outputs, self.data.train.shape[0], weights)
         last = self.config.channels_last if self.config.channels_last is not None else device.type != "mps"
         self.memory_format = torch.channels_last if last else torch.contiguous_format
         self.net = net.to(memory_format=self.memory_format)

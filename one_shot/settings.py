@@ -12,6 +12,7 @@ from nas.core.run_config import RunConfig
 from nas.core.space import Space, load_space
 from one_shot.images import ImageTask
 from one_shot.retrain import retraining_template
+from one_shot.samplers import ONE_PATH
 from one_shot.strategies import STRATEGIES
 from one_shot.task import Task
 from one_shot.text import TextTask
@@ -112,9 +113,24 @@ class Settings:
         own = {name: getattr(self.strategy, name) for name in names if hasattr(self.strategy, name)}
         return {"strategy": self.search.strategy, **own}
 
+    @property
+    def order(self) -> str | None:
+        """Of the architecture's gradient, see `one_shot.bilevel`; None if the architecture is not trained."""
+        return self.strategy.bilevel if self.learns else None
+
+    @property
+    def mixes(self) -> bool:
+        """Whether weights are trained with a mixture, and not with one path at a time."""
+        return self.learns and self.strategy.sampler not in ONE_PATH
+
+    @property
+    def fast(self) -> bool:
+        """Whether to compute in the fast form, which can be differentiated once only, where nothing else is said."""
+        return self.run.fast is not False and self.order != "exact"
+
     def fast_on(self, device: torch.device) -> bool:
-        """Whether to compute in the fast form, which can be differentiated once only."""
-        return self.run.fast_on(device) and getattr(self.strategy, "bilevel", "first") != "exact"
+        """The same on a device."""
+        return self.fast and self.run.fast_on(device)
 
     @property
     def genotype(self) -> Everything:

@@ -26,6 +26,7 @@ from nas.core.space import Size
 from one_shot.strategy import Objective, Progress
 from one_shot.task import Place, Step, Sums, Task, Trained
 from randomNAS_files.fast.supernet import FastSupernet
+from randomNAS_files.memory import estimate_supernet
 from randomNAS_files.model import ModelConfig, Output, activation_penalty
 from randomNAS_files.scoring import score_paths
 from randomNAS_files.settings import StreamConfig, fits_processes, fits_text
@@ -167,8 +168,22 @@ class TextTask(Task):
         return f"{settings.data.corpus} ({words:,} {known})", tokens, "words", None
 
     @classmethod
-    def memory(cls, settings: Any, batch: int, device: str) -> MemoryEstimate | None:
-        return None
+    def memory(cls, settings: Any, batch: int, device: str) -> MemoryEstimate:
+        """For the longest slice that may be drawn."""
+        config = settings.groups[TextSearchConfig]
+        return estimate_supernet(
+            settings.groups[ModelConfig],
+            settings.groups[SupernetConfig],
+            known_vocabulary(settings.data)[0],
+            batch,
+            config.bptt + config.max_seq_length_delta,
+            fast=settings.fast,
+            alpha=config.alpha,
+            beta=config.beta,
+            order=settings.order,
+            mixture=settings.mixes,
+            device=device,
+        )
 
     @classmethod
     def global_batch_size(cls, settings: Any) -> int:
