@@ -116,10 +116,7 @@ def _back_through_clipping(step: WeightStep, gradients: Tensors, norm: torch.Ten
     """
     limit = step.max_norm / (norm + NORM_EPS)
     along = torch.stack([(g * each).sum() for g, each in zip(gradients, v, strict=True)]).sum()
-    share = along / (norm * (norm + NORM_EPS))
-    share = torch.where(
-        limit < 1, share, torch.zeros_like(share)
-    )  # no gradient at all has the norm 0, and is not clipped
+    share = torch.where(limit < 1, along / (norm * (norm + NORM_EPS)), 0.0)  # chosen: a gradient of 0 makes 0 / 0 of it
     c = limit.clamp(max=1.0)
     u = torch._foreach_mul(v, c)
     torch._foreach_sub_(u, torch._foreach_mul(gradients, c * share))

@@ -58,11 +58,8 @@ class GradientStrategy(Strategy):
     ) -> None:
         super().__init__(relaxation)
         if config.cost_weight and costs is None:
-            raise ConfigError(
-                [
-                    f"hyperparameters.cost_weight must be 0, as no costs are known for this space, got {config.cost_weight}"
-                ]
-            )
+            rule = "hyperparameters.cost_weight must be 0, as no costs are known for this space"
+            raise ConfigError([f"{rule}, got {config.cost_weight}"])
         self.config = config
         self.operations, self.edges = nn.ParameterDict(), nn.ParameterDict()
         for kind, shape in relaxation.items():

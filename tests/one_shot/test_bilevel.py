@@ -183,6 +183,25 @@ def side_by_side(problems: list[Problem], at: ArchWeights, order: str) -> list[l
         return list(pool.map(run, range(len(problems))))
 
 
+@pytest.mark.parametrize("order", ["unrolled", "exact"])
+def test_a_training_loss_without_weights_leaves_the_first_order(order: str) -> None:
+    net, at = SmoothNet(), weights()
+    problem = problem_of(net)
+    alone = replace(problem, train_loss=lambda at: torch.stack([tensor.sum() for tensor in at.tensors()]).sum())
+    found, expected = bilevel.gradient(alone, at, order)[0], bilevel.gradient(problem, at, "first")[0]
+    assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("order", ["unrolled", "exact"])
+def test_a_training_gradient_of_zero_gives_no_nan(order: str) -> None:
+    """As from a loss that does not change; its implicit term is 0."""
+    net, at = SmoothNet(), weights()
+    problem = problem_of(net, "clip")
+    still = replace(problem, train_loss=lambda at: 0 * problem.train_loss(at))
+    found, expected = bilevel.gradient(still, at, order)[0], bilevel.gradient(problem, at, "first")[0]
+    assert relative_error(found, expected) < 1e-12
+
+
 def test_a_path_without_weights_is_refused() -> None:
     path = one_path({kind: ((1,),) * len(cell.edges) for kind, cell in TOY.items()})
     with pytest.raises(ValueError, match="has no gradient"):

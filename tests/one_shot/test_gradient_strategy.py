@@ -1,41 +1,29 @@
-"""Details of gradient-based search: its optimisers, ranking, schedules, perturbation, and what is refused."""
+"""Details of gradient-based search: its optimisers, its start, ranking, reports, and costs."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from support.gradient_strategy import config_of, make
 from support.smooth_supernet import TOY, SmoothNet, objective, problem_of
-from support.strategy_suite import SPACES, same_weights, seeded
+from support.strategy_suite import SPACES, seeded
 from torch import nn
 
 from cnn_nas.relaxation import RELAXATION as CONVOLUTIONAL
 from nas.core.arch_weights import ArchWeights
 from nas.core.errors import ConfigError
-from nas.core.fields import read
-from nas.core.relaxation import Relaxation, complete_cell
-from one_shot import perturb, schedules
+from nas.core.relaxation import complete_cell
+from one_shot import schedules
 from one_shot.exponentiated import ExponentiatedGradient
 from one_shot.gradient import GradientStrategy
-from one_shot.gradient_config import GradientConfig
 from one_shot.samplers import SAMPLERS
 from one_shot.strategies import STRATEGIES
 from one_shot.strategy import Progress
 
 NOW = Progress(50, 100, 10)
-
-
-def config_of(**values: Any) -> GradientConfig:
-    (config,) = read({"arch_learning_rate": 0.1, **values}, GradientConfig)
-    assert isinstance(config, GradientConfig)
-    return config
-
-
-def make(relaxation: Relaxation = TOY, **values: Any) -> GradientStrategy:
-    return GradientStrategy(relaxation, config_of(**values), seeded(0))
 
 
 def set_probabilities(strategy: GradientStrategy, kind: str, rows: list[list[float]]) -> None:
@@ -243,102 +231,6 @@ def test_the_auxiliary_skip_fades() -> None:
 
     strategy.double().update(problem_of(net, valid=valid), seeded(0), Progress(75, 100, 10))
     assert seen == [pytest.approx(0.2)]
-
-
-def perturbed(**values: Any) -> tuple[GradientStrategy, GradientStrategy]:
-    values = {"edge_norm": True, **values}
-    plain = {name: value for name, value in values.items() if not name.startswith("perturb")}
-    return make(**values).double(), make(**plain).double()
-
-
-@pytest.mark.parametrize("kind", ["random", "adversarial"])
-@pytest.mark.parametrize("sampler", ["softmax", "sigmoid", "simplex"])
-def test_perturbation_is_of_the_weight_step_only(sampler: str, kind: str) -> None:
-    strategy, plain = perturbed(sampler=sampler, perturb=kind, perturb_size=0.1)
-    train = objective(SmoothNet(), 1)
-    before, clean = strategy.sample(seeded(1), NOW, train), plain.sample(seeded(1), NOW)
-    assert before.operations is not None and clean.operations is not None
-    off = torch.cat([(before.operations[k] - clean.operations[k]).abs().flatten() for k in TOY])
-    assert 0.01 < float(off.max()) < 0.11  # half of the search: a box of 0.05, and what dividing by the sum adds
-    same_weights(strategy.sample(seeded(1), Progress(0, 100, 10), train), plain.sample(seeded(1), Progress(0, 100, 10)))
-    same_weights(strategy.expected(), plain.expected())
-    for each in (strategy, plain):
-        each.update(problem_of(SmoothNet()), seeded(2), NOW)
-    assert all(torch.equal(p, q) for p, q in zip(strategy.parameters(), plain.parameters(), strict=True))
-    assert all(torch.equal(p.grad, q.grad) for p, q in zip(strategy.parameters(), plain.parameters(), strict=True))
-
-
-def test_the_adversary_makes_the_loss_worse_than_chance_does() -> None:
-    train = objective(SmoothNet(), 1)
-    losses = {
-        kind: [
-            train(perturbed(perturb=kind, perturb_size=0.2)[0].sample(seeded(k), NOW, train)).item() for k in range(5)
-        ]
-        for kind in ("random", "adversarial")
-    }
-    clean = train(perturbed()[1].sample(seeded(0), NOW)).item()
-    assert min(losses["adversarial"]) > max(*losses["random"], clean)
-
-
-def test_the_adversary_is_within_its_box() -> None:
-    """Sigmoids do not compete, so nothing is added by dividing: off by the size at most, and by just that somewhere."""
-    strategy, plain = perturbed(sampler="sigmoid", perturb="adversarial", perturb_size=0.2)
-    train = objective(SmoothNet(), 1)
-    worst, clean = strategy.sample(seeded(1), NOW, train).operations, plain.sample(seeded(1), NOW).operations
-    assert worst is not None and clean is not None
-    off = torch.cat([(worst[kind] - clean[kind]).abs().flatten() for kind in TOY])
-    assert float(off.max()) == pytest.approx(0.1) and float((off > 0.09).double().mean()) > 0.5
-
-
-def test_the_adversary_needs_a_loss() -> None:
-    with pytest.raises(ValueError, match="give it to sample"):
-        perturbed(perturb="adversarial", perturb_size=0.2)[0].sample(seeded(1), NOW)
-
-
-def test_perturbed_weights_stay_weights() -> None:
-    table = torch.tensor([[0.5, -0.2, 0.9], [-0.3, -0.1, -0.2], [1.4, -1.0, 0.6]])
-    expected = torch.tensor([[0.5 / 1.4, 0, 0.9 / 1.4], [0, 1, 0], [1 / 1.6, 0, 0.6 / 1.6]])
-    torch.testing.assert_close(perturb.valid(table, True), expected)
-    assert torch.equal(perturb.valid(table, False), table.clamp(0, 1))
-
-
-REFUSED = [
-    ({"sampler": "simplex", "arch_weight_decay": 0.001}, "arch_weight_decay must be left at 0.0 with sampler simplex"),
-    ({"sampler": "simplex", "arch_beta1": 0.9}, "arch_beta1 must be left at 0.5 with sampler simplex"),
-    ({"temperature": 10.0}, "temperature must be left at 1.0 unless sampler is one of gumbel_st, gumbel_soft, reinmax"),
-    (
-        {"sampler": "gumbel_st", "temperature_end": 0.1},
-        "temperature_end must be left at null where temperature_schedule",
-    ),
-    ({"sampler": "gumbel_st", "temperature_schedule": "linear"}, "temperature_end must be given"),
-    ({"finite_difference": 0.1}, "finite_difference must be left at 0.01 unless bilevel is unrolled, and it is first"),
-    ({"perturb_size": 0.1}, "perturb_size must be left at 0.0 where perturb is none, got 0.1"),
-    ({"perturb": "random"}, "perturb_size must be above 0 where perturb is random, got 0"),
-    (
-        {"perturb": "random", "perturb_size": 0.1, "perturb_steps": 3},
-        "perturb_steps must be left at 7 unless perturb is",
-    ),
-    ({"sampler": "reinmax", "perturb": "random", "perturb_size": 0.1}, "perturb must be none with sampler reinmax"),
-    ({"zero_one_weight": 1.0}, "zero_one_weight must be left at 0.0 unless sampler is sigmoid, and it is softmax"),
-    ({"anchor_weight": 1.0}, "anchor_weight must be left at 0.0 unless sampler is dirichlet"),
-    ({"sampler": "sigmoid", "entropy_weight": 1.0}, "entropy_weight must be left at 0.0 with sampler sigmoid"),
-    ({"bilevel": "second"}, "bilevel must be one of first, unrolled, exact, got 'second'"),
-    ({"sampler": "darts"}, "sampler must be one of softmax, sigmoid"),
-]
-
-
-@pytest.mark.parametrize("values, sentence", REFUSED, ids=lambda each: "-".join(each) if isinstance(each, dict) else "")
-def test_what_does_not_go_together_is_refused_by_name(values: dict[str, Any], sentence: str) -> None:
-    with pytest.raises(ConfigError) as refused:
-        config_of(**values)
-    assert len(refused.value.problems) == 1
-    assert refused.value.problems[0].startswith(f"hyperparameters.{sentence}")
-
-
-def test_all_that_is_wrong_is_said_at_once() -> None:
-    with pytest.raises(ConfigError) as refused:
-        config_of(sampler="simplex", arch_weight_decay=0.1, temperature=2.0, perturb_size=0.1, anchor_weight=1.0)
-    assert len(refused.value.problems) == 4
 
 
 def test_costs_must_be_known() -> None:
