@@ -1,0 +1,221 @@
+"""Every strategy of one-shot search, retrained and tested, beside random architectures. From the root:
+
+    python -m benchmarks.one_shot_comparison digits --seeds 3 --folder comparison
+    python -m benchmarks.one_shot_comparison text --seeds 3 --data my/corpus --folder comparison
+
+Each search is retrained with the settings of the YAML that it names, as are architectures drawn at random; the test split is
+read once, at the end of each retraining. What is there already is not run again, so that it may be stopped at any moment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nas.config.load import load, override
+from nas.config.yaml_text import dump
+
+Settings = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """What is compared.
+
+    Attributes:
+        methods: a search's YAML and what differs from it, by name; None leaves a hyperparameter out.
+        trial: module that trains one architecture.
+        metric: of the test split.
+        scale: what it is multiplied with in the table.
+        retraining: what differs from the YAML that a search retrains with.
+    """
+
+    methods: Mapping[str, tuple[str, Settings]]
+    baseline: str
+    trial: tuple[str, ...]
+    metric: str
+    scale: float
+    retraining: Settings = field(default_factory=dict)
+
+
+DIGITS_DARTS, TEXT_DARTS = "one_shot/digits_darts.yaml", "one_shot/pydoc_darts.yaml"
+_SIMPLEX = {"sampler": "simplex", "arch_weight_decay": None, "arch_learning_rate": 0.1}
+_GUMBEL = {"temperature": 10, "temperature_end": 0.1, "temperature_schedule": "linear"}
+STUDIES = {
+    "digits": Study(
+        {
+            "DARTS, first order": (DIGITS_DARTS, {}),
+            "DARTS, second order, r = 0.1": (DIGITS_DARTS, {"bilevel": "unrolled", "finite_difference": 0.1}),
+            "GAEA": (DIGITS_DARTS, _SIMPLEX),
+            "PC-DARTS, 8 channels": (
+                DIGITS_DARTS,
+                {"partial": 4, "init_channels": 8, "edge_norm": True, "arch_warmup_epochs": 4},
+            ),
+            "GDAS, 60 epochs": (DIGITS_DARTS, {"sampler": "gumbel_st", **_GUMBEL, "train_epochs": 60}),
+            "DrNAS": (DIGITS_DARTS, {"sampler": "dirichlet", "arch_weight_decay": None, "anchor_weight": 0.001}),
+            "SmoothDARTS, random": (DIGITS_DARTS, {"perturb": "random", "perturb_size": 0.03}),
+            "DARTS-PT": (DIGITS_DARTS, {"select": "perturbation"}),
+            "random, shared weights": ("one_shot/digits_random.yaml", {}),
+        },
+        "cnn_nas/digits.yaml",
+        ("-m", "cnn_nas.trial"),
+        "test_top1_accuracy",
+        100,
+    ),
+    "text": Study(
+        {
+            "DARTS, first order": (TEXT_DARTS, {}),
+            "GAEA": (TEXT_DARTS, {**_SIMPLEX, "arch_beta1": None}),
+            "random, shared weights": ("one_shot/pydoc_random.yaml", {}),
+        },
+        "quickstart.yaml",
+        ("model_def.py",),
+        "test_perplexity",
+        1,
+    ),
+}
+
+
+def main() -> None:
+    """Run what is missing and print the table."""
+    parser = argparse.ArgumentParser(description="Strategies of one-shot search, retrained and tested.")
+    parser.add_argument("study", choices=STUDIES)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--random", type=int, default=12, help="random architectures to train")
+    parser.add_argument("--data", help="folder of a corpus of your own, in place of the YAML's data")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="for every search and retraining"
+    )
+    parser.add_argument("--folder", type=Path, default=Path("experiments/comparison"))
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.parse_args()
+    runs = Runs(STUDIES[chosen.study], chosen)
+    rows = [row_of(name, runs.searched(name, chosen.seeds), runs.study) for name in runs.study.methods]
+    rows.append(row_of("random architectures", runs.drawn(chosen.random), runs.study))
+    print("\n".join(table(rows, runs.study.metric)))
+
+
+class Runs:
+    """Runs trials in folders of their own, or finds them there."""
+
+    def __init__(self, study: Study, chosen: argparse.Namespace) -> None:
+        self.study, self.chosen = study, chosen
+
+    def searched(self, name: str, seeds: int) -> Iterator[dict[str, Any]]:
+        """For each seed the search, retrained."""
+        path, changes = self.study.methods[name]
+        for seed in range(seeds):
+            place = self.chosen.folder / self.chosen.study / _plain(name) / str(seed)
+            config = self._config(path, {**changes, "retrain": self.study.baseline})
+            seconds = self._run(place / "search", config, ("-m", "one_shot.trial"), seed)
+            found = _only(place / "search")
+            left = self._settings(load(found / "retrain.yaml"), self.study.retraining)
+            yield self._retrained(place / "retrain", left, seed, seconds, found)
+
+    def drawn(self, count: int) -> Iterator[dict[str, Any]]:
+        """Architectures drawn at random."""
+        single = {"searcher": {"name": "single", "metric": "loss", "smaller_is_better": True}}
+        for k in range(count):
+            place = self.chosen.folder / self.chosen.study / "drawn" / str(k)
+            config = {**load(_root() / self.study.baseline), **single}
+            settings = {"arch_to_use": None, "arch_seed": 1_000 + k, "evaluate_test": True, **self.study.retraining}
+            yield self._retrained(place, self._settings(config, settings), k, 0.0, None)
+
+    def _retrained(
+        self, place: Path, config: dict[str, Any], seed: int, seconds: float, search: Path | None
+    ) -> dict[str, Any]:
+        self._run(place, config, self.study.trial, seed)
+        folder = _only(place)
+        (test,) = [record for record in _records(folder) if record["group"] == "test"]
+        parameters = json.loads((folder / "run.json").read_text())["metadata"]["parameters"]
+        return {"test": test[self.study.metric], "parameters": parameters, "seconds": seconds, "search": str(search)}
+
+    def _config(self, path: str, changes: Settings) -> dict[str, Any]:
+        return self._settings(load(_root() / path), changes)
+
+    def _settings(self, config: dict[str, Any], changes: Settings) -> dict[str, Any]:
+        hparams = {**config["hyperparameters"], **changes}
+        config = {**config, "hyperparameters": {key: value for key, value in hparams.items() if value is not None}}
+        if self.chosen.data:
+            config["data"] = {"corpus": "text", "data_dir": str(Path(self.chosen.data).absolute())}
+        return override(config, self.chosen.set)
+
+    def _run(self, place: Path, config: dict[str, Any], script: tuple[str, ...], seed: int) -> float:
+        """Run a trial to its end, or go on with it; returns its wall time in seconds, of all attempts."""
+        place.mkdir(parents=True, exist_ok=True)
+        took = place / "seconds.txt"
+        if (place / "done").exists():
+            return float(took.read_text())
+        path = place / "config.yaml"
+        path.write_text(dump(config))
+        begun = [each for each in place.iterdir() if each.is_dir()]
+        what = ["--resume", str(begun[0])] if begun else ["--config", str(path), "--experiments", str(place)]
+        command = [sys.executable, *script, *what, "--threads", str(self.chosen.threads)]
+        start = time.perf_counter()
+        done = subprocess.run(
+            [*command, *([] if begun else ["--seed", str(seed)])],
+            cwd=_root(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise SystemExit(f"{place} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+        seconds = time.perf_counter() - start + (float(took.read_text()) if took.exists() else 0.0)
+        took.write_text(f"{seconds:.1f}\n")
+        (place / "done").touch()
+        return seconds
+
+
+def row_of(name: str, runs: Iterator[dict[str, Any]], study: Study) -> dict[str, Any]:
+    """One line of the table, once all its runs are there."""
+    found = list(runs)
+    scores = [study.scale * run["test"] for run in found]
+    row = {"name": name, "scores": scores, "parameters": [run["parameters"] for run in found]}
+    print(f"{name}: {scores}", file=sys.stderr, flush=True)
+    return {**row, "seconds": [run["seconds"] for run in found]}
+
+
+def table(rows: list[dict[str, Any]], metric: str) -> Iterator[str]:
+    """Markdown."""
+    yield f"| method | {metric}: mean ± sd | each | parameters, mean | search, s |"
+    yield "|---|---|---|---|---|"
+    for row in rows:
+        scores = row["scores"]
+        spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+        shown = scores if len(scores) <= 5 else [min(scores), statistics.median(scores), max(scores)]
+        each = ", ".join(f"{score:.2f}" for score in shown) + (" (least, median, most)" if len(scores) > 5 else "")
+        seconds, parameters = statistics.fmean(row["seconds"]), statistics.fmean(row["parameters"])
+        mean = f"{statistics.fmean(scores):.2f} ± {spread:.2f}"
+        yield f"| {row['name']} ({len(scores)}) | {mean} | {each} | {parameters:,.0f} | {seconds:.0f} |"
+
+
+def _plain(name: str) -> str:
+    return "".join(each if each.isalnum() else "_" for each in name)
+
+
+def _only(place: Path) -> Path:
+    (folder,) = [each for each in place.iterdir() if each.is_dir()]
+    return folder
+
+
+def _records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def _root() -> Path:
+    return Path(__file__).resolve().parent.parent
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()
