@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+from torch import nn
 from torch.utils.data import Dataset, Sampler
 
 from cnn_nas import data_checks
@@ -213,6 +214,17 @@ class ImageTask(Task):
     @classmethod
     def memory(cls, settings: Any, batch: int, device: str) -> MemoryEstimate | None:
         return None
+
+    @classmethod
+    def random_losses(cls, settings: Any, batch: int, device: torch.device) -> tuple[nn.Module, Objective]:
+        (outputs, shape), generator = expected(settings.data), torch_generator("cpu", 0)
+        kind = FastSupernet if settings.fast_on(device) else Supernet
+        net = kind(settings.groups[SupernetConfig], outputs, shape[0], generator)
+        net = net.to(device).to(memory_format=torch.channels_last)
+        x = torch.rand(batch, *shape, generator=generator).to(device, memory_format=torch.channels_last)
+        scores = Regression(0.0, 1.0) if outputs == 1 else Classification()
+        targets = torch.zeros(batch, dtype=torch.float32 if outputs == 1 else torch.int64, device=device)
+        return net, lambda weights: scores.objective(net(x, weights).logits, targets)
 
     @classmethod
     def global_batch_size(cls, settings: Any) -> int:

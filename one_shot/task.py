@@ -137,6 +137,11 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
+    def random_losses(cls, settings: Any, batch: int, device: torch.device) -> tuple[nn.Module, Objective]:
+        """The supernet, and its mean loss on `batch` samples of noise, as long as they may be."""
+
+    @classmethod
+    @abstractmethod
     def global_batch_size(cls, settings: Any) -> int:
         """Of the settings."""
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
+from torch import nn
 from torch.utils.data import Dataset, Sampler
 
 from data import PTB_TOKENS, SPLITS, DataConfig, known_vocabulary, load_corpus, most_tokens
@@ -184,6 +185,22 @@ class TextTask(Task):
             mixture=settings.mixes,
             device=device,
         )
+
+    @classmethod
+    def random_losses(cls, settings: Any, batch: int, device: torch.device) -> tuple[nn.Module, Objective]:
+        config, generator = settings.groups[TextSearchConfig], torch_generator("cpu", 0)
+        words, _ = known_vocabulary(settings.data)
+        kind = FastSupernet if settings.fast_on(device) else Supernet
+        net = kind(settings.groups[ModelConfig], words, generator, settings.groups[SupernetConfig]).to(device)
+        tokens = torch.randint(words, (config.bptt, batch), generator=generator).to(device)
+
+        def loss(weights: ArchWeights) -> torch.Tensor:
+            output = net(tokens, net.initial_state(batch), weights, None, tokens)
+            assert output.loss is not None
+            mean: torch.Tensor = output.loss / tokens.numel()
+            return mean
+
+        return net, loss
 
     @classmethod
     def global_batch_size(cls, settings: Any) -> int:

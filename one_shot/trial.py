@@ -40,6 +40,7 @@ from one_shot.settings import TASKS, Settings, read_settings
 from one_shot.strategies import STRATEGIES
 from one_shot.strategy import Problem, Progress, WeightStep
 from one_shot.task import Place, Step, Task
+from one_shot.timing import time_step
 
 logger = logging.getLogger(__name__)
 _Value = TypeVar("_Value")
@@ -138,6 +139,11 @@ class SearchTrial(Trial):
     ) -> MemoryEstimate | None:
         batch = (global_batch_size or settings.task.global_batch_size(settings)) // processes
         return settings.task.memory(settings, batch, device)
+
+    @classmethod
+    def step_seconds(cls, settings: Settings, processes: int, device: torch.device) -> float:
+        """Of the third step; without dropout and augmentation."""
+        return time_step(settings, settings.task.global_batch_size(settings) // processes, device)
 
     @classmethod
     def warnings(cls, settings: Settings) -> list[str]:

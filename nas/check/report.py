@@ -14,7 +14,9 @@ from nas.config.log_policies import cancels_retries
 from nas.config.rules import warnings
 from nas.core.memory import MemoryEstimate
 from nas.core.survey import SpaceSurvey, wilson_interval
+from nas.trial.fitting import what_is_too_large
 from nas.trial.inspection import Experiment, read_experiment
+from nas.trial.local import choose_device
 
 MEASURED = 9
 """Points of the search space whose memory is measured; half a second each for a large network."""
@@ -30,7 +32,9 @@ _PARTS = {
 }
 
 
-def check(path: Path, overrides: list[str], samples: int, output: Path, batch_memory: bool = False) -> Iterator[str]:
+def check(
+    path: Path, overrides: list[str], samples: int, output: Path, batch_memory: bool = False, time: bool = False
+) -> Iterator[str]:
     """The lines to print, each as soon as it is known. Raises ConfigError, before any line, if the config cannot run."""
     experiment = read_experiment(path, overrides, samples)
     yield f"{path.name} can run"
@@ -44,6 +48,7 @@ def check(path: Path, overrides: list[str], samples: int, output: Path, batch_me
         yield from _survey(experiment.survey)
         yield from _picture(experiment, experiment.survey, output)
     yield from _memory(experiment, batch_memory)
+    yield from _time(experiment) if time else ()
 
 
 def _what(experiment: Experiment) -> Iterator[str]:
@@ -138,6 +143,28 @@ def _memory(experiment: Experiment, batch_memory: bool) -> Iterator[str]:
     yield _line("", "what the allocator holds back (on a CPU as much as half of it again).")
     if largest.note:
         yield _line("", largest.note)
+    too_large = what_is_too_large(trial, points[which], processes, choose_device("auto"))
+    if too_large is not None:
+        yield _line("here", f"too large for this machine: {too_large}" if too_large else "fits this machine")
+
+
+def _time(experiment: Experiment) -> Iterator[str]:
+    """How long a step takes here, and with it the training."""
+    settings, (unit, count), device = experiment.points[0], experiment.length, choose_device("auto")
+    seconds = experiment.trial.step_seconds(settings, experiment.processes, device)
+    if seconds is None:
+        yield _line("time", "unknown: this trial does not tell how long a step takes")
+        return
+    yield _line("time", f"{seconds:.3g} s a training step of one process on {device}")
+    facts, batch = experiment.trial.data_facts(settings), experiment.trial.global_batch_size(settings)
+    if unit == "batches":
+        yield _line("", f"{seconds * count / 3600:.2g} h for {count:,} batches, validations not counted")
+    elif facts.unit == "images" and facts.samples and batch:
+        steps = facts.samples // batch * count
+        yield _line(
+            "",
+            f"{seconds * steps / 3600:.2g} h for {count} epochs of {facts.samples // batch:,} steps, without validations",
+        )
 
 
 def _by_batch(experiment: Experiment, settings: Any) -> Iterator[tuple[int, MemoryEstimate]]:

@@ -19,12 +19,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--output", metavar="FOLDER", type=Path, default=Path(), help="where the picture goes (default: here)"
     )
     parser.add_argument("--batch-memory", action="store_true", help="estimate the memory for other batch sizes as well")
+    parser.add_argument(
+        "--time", action="store_true", help="run training steps here on random data, to see how long they take"
+    )
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from nas.check import check  # takes seconds to import, unlike the help
 
-    for line in check(arguments.config, arguments.set, arguments.samples, arguments.output, arguments.batch_memory):
+    config, options = arguments.config, (arguments.batch_memory, arguments.time)
+    for line in check(config, arguments.set, arguments.samples, arguments.output, *options):
         print(line, flush=True)
     return 0

@@ -131,6 +131,11 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         return None
 
     @classmethod
+    def step_seconds(cls, settings: Any, processes: int, device: torch.device) -> float | None:
+        """How long one process takes for a training step, measured here on random data; None if the trial cannot tell."""
+        return None
+
+    @classmethod
     def warnings(cls, settings: Any) -> list[str]:
         """What these settings allow and a user hardly means, a sentence each; `check` refuses what can only be a mistake."""
         return []

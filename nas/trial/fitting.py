@@ -29,16 +29,24 @@ def check_fits(trial: type[Trial], settings: Any, processes: int, device: torch.
     Raises:
         ConfigError: with what is needed, what there is, and the largest batch by halves that would fit.
     """
+    if too_large := what_is_too_large(trial, settings, processes, device, sharing):
+        size = trial.global_batch_size(settings)
+        raise ConfigError([f"hyperparameters.global_batch_size {size} is too large: {too_large}"])
+
+
+def what_is_too_large(
+    trial: type[Trial], settings: Any, processes: int, device: torch.device, sharing: int = 1
+) -> str | None:
+    """What training needs more than a device has free, and which batch would fit; "" if it fits, None if nobody knows."""
     free, estimate = device_memory(device), trial.memory(settings, processes)
-    if free is None or estimate is None or estimate.total * sharing <= free:
-        return
+    if free is None or estimate is None:
+        return None
+    if estimate.total * sharing <= free:
+        return ""
     smaller = _largest_that_fits(trial, settings, processes, free // sharing)
     advice = f"{smaller} would fit" if smaller else "no batch would fit, so make the network smaller"
-    needed = (
-        f"training needs {estimate.total * sharing / 1e6:,.0f} MB, estimated, and {device} has {free / 1e6:,.0f} free"
-    )
-    size = trial.global_batch_size(settings)
-    raise ConfigError([f"hyperparameters.global_batch_size {size} is too large: {needed}; {advice}"])
+    needed = f"training needs {estimate.total * sharing / 1e6:,.0f} MB, estimated"
+    return f"{needed}, and {device} has {free / 1e6:,.0f} free; {advice}"
 
 
 def _largest_that_fits(trial: type[Trial], settings: Any, processes: int, free: int) -> int | None:
