@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from support.fast_networks import assert_near, generator, normal
 
 from benchmarks.plain_supernet import Batch, PlainSearch, PlainSupernet
+from benchmarks.supernet_step import OurSearch
 from cnn_nas.fast.supernet import FastSupernet
 from cnn_nas.supernet import Supernet, SupernetConfig
 from nas.core.arch_weights import ArchWeights
@@ -74,3 +75,20 @@ def test_the_second_order_of_the_baseline_is_the_central_difference(kind: type[S
         assert_near(alpha.grad, direct[k] - lr * (up[k] - down[k]) / (2 * eps), bound=1e-7)
     for mine, before in zip(plain.parameters(), start, strict=True):
         assert_near(mine, before)  # the weights are where they were
+
+
+@pytest.mark.parametrize("order", ["first", "unrolled"])
+@KINDS
+def test_the_searches_that_are_timed_compute_the_same(kind: type[Supernet], order: str) -> None:
+    """A weight step, an architecture step, and a weight step again; the gradients are never so large that they are clipped."""
+    net, plain, (train, valid) = setup(kind, channels=2, layers=3)
+    theirs, ours = PlainSearch(plain), OurSearch(net, plain.alphas)
+    for _ in range(2):
+        theirs.weights(train), ours.weights(train)
+        theirs.first_order(valid) if order == "first" else theirs.second_order(train, valid)
+        ours.architecture(train, valid, order)
+        for mine, other in zip(ours.alphas, plain.alphas, strict=True):
+            assert_near(mine.grad, other.grad, bound=1e-6)
+            assert_near(mine, other, bound=1e-6)
+        for mine, other in zip(net.parameters(), plain.parameters(), strict=True):
+            assert_near(mine, other, bound=1e-7)

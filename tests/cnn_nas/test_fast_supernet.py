@@ -13,9 +13,11 @@ from support.fast_networks import TIGHT, assert_near, generator, moved, normal, 
 from cnn_nas.architecture import CELLS, OPERATIONS
 from cnn_nas.fast.supernet import FastSupernet
 from cnn_nas.genotypes import DARTS_V2
+from cnn_nas.memory import estimate_supernet
 from cnn_nas.relaxation import RELAXATION, paths_of
 from cnn_nas.supernet import Supernet, SupernetConfig, draw_skip_masks
 from nas.core.arch_weights import ArchWeights, as_numbers, one_path
+from nas.core.memory import MemoryEstimate
 from nas.core.relaxation import Paths
 
 PLAIN = SupernetConfig(4, 4)
@@ -211,3 +213,42 @@ def test_it_runs_on_the_meta_device() -> None:
         logits = net(torch.zeros(2, 3, 9, 9), weights).logits
         logits.sum().backward()
     assert logits.shape == (2, 5) and weights.tensors()[0].grad is not None
+
+
+# Memory
+
+
+def estimated(config: SupernetConfig, **changes: Any) -> MemoryEstimate:
+    settings: dict[str, Any] = {"fast": True, "momentum": True, "order": "first", "crop_padding": 4, "flip": True}
+    return estimate_supernet(config, 10, (3, 16, 16), 8, **(settings | changes))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("order", [None, "first", "unrolled", "exact"])
+@pytest.mark.parametrize("config", [PLAIN, SupernetConfig(8, 3, partial=4)], ids=str)
+def test_tensors_without_contents_are_as_many_as_real_ones(
+    config: SupernetConfig, order: str | None, fast: bool
+) -> None:
+    meta, real = (estimated(config, fast=fast, order=order, device=device) for device in ("meta", "cpu"))
+    assert meta.activations == pytest.approx(real.activations, rel=0.01)
+    assert (meta.parameters, meta.optimizer, meta.inputs) == (real.parameters, real.optimizer, real.inputs)
+
+
+def test_the_larger_of_both_steps_is_estimated() -> None:
+    totals = [estimated(PLAIN, order=order).total for order in (None, "first", "unrolled", "exact")]
+    assert totals == sorted(totals) and totals[3] > 1.5 * totals[1]
+    weights, copies = estimated(PLAIN, order=None), estimated(PLAIN, order="unrolled")
+    # gradient and momentum; the second order holds the weights as they were, and a direction, too
+    assert weights.optimizer == 2 * weights.parameters and copies.optimizer == 4 * weights.parameters
+    one = estimated(PLAIN, order=None, paths=paths_of(DARTS_V2))
+    assert one.activations < weights.activations / 4
+
+
+def test_channels_that_are_passed_on_cost_no_activations_of_operations() -> None:
+    every, some = (estimated(SupernetConfig(16, 4, partial=k)) for k in (1, 4))
+    assert some.activations < every.activations / 2
+
+
+def test_an_order_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ValueError, match="order must be one of first, unrolled, exact or None, got 'second'"):
+        estimated(PLAIN, order="second")

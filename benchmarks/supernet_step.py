@@ -1,0 +1,339 @@
+"""The steps of a convolutional architecture search, and their memory, against the plain ones. From the root:
+
+    python -m benchmarks.supernet_step [--only PART] [--save] --threads 1
+
+Weights: forward, backward, clipping, SGD. Architecture: the first and the second order of DARTS with Adam's step. Plain is the
+search network of 2019 with its steps (`plain_supernet`), from the same weights, on the same images: 8 x 8 pixels like
+scikit-learn's digits, 28 x 28 like MNIST, 32 x 32 like CIFAR-10. Second order against first, partial channels against all, and
+one path against the discrete network are of ours alone: there `plain` is what ours is compared with.
+On a GPU batches are of 64 in every setting, and ours computes in float32 as the plain one does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks.measuring import Row, arguments, faster, finish, interleaved, smaller
+from benchmarks.peak import peaks
+from benchmarks.plain_supernet import Batch, PlainSearch, PlainSupernet
+from cnn_nas.architecture import CELLS
+from cnn_nas.fast.model import FastNetwork
+from cnn_nas.fast.supernet import FastSupernet
+from cnn_nas.genotypes import DARTS_V2
+from cnn_nas.model import Cell, ModelConfig
+from cnn_nas.relaxation import paths_of
+from cnn_nas.supernet import SupernetConfig
+from nas.core.arch_weights import ArchWeights, one_path
+from nas.core.optimizers import fused_sgd
+from nas.core.seeds import torch_generator
+from one_shot.strategy import Problem, WeightStep
+
+LR, MOMENTUM, DECAY, CLIP, CLASSES = 0.025, 0.9, 3e-4, 5.0, 10
+Step = Callable[[], object]
+
+
+class Setting(NamedTuple):
+    """Sizes of a network and of its images."""
+
+    channels: int
+    layers: int
+    batch: int
+    in_channels: int
+    side: int
+
+    def words(self, device: str) -> str:
+        """For a row."""
+        return f"{self.side}x{self.side} pixels, {self.channels} channels, {self.layers} cells, batch {self.on(device).batch}"
+
+    def on(self, device: str) -> Setting:
+        """As it is measured on a device."""
+        return self._replace(batch=64) if device == "cuda" else self
+
+
+SETTINGS = {"digits": Setting(4, 4, 32, 1, 8), "mnist": Setting(4, 4, 32, 1, 28), "cifar": Setting(16, 8, 64, 3, 32)}
+WIDE = Setting(16, 4, 32, 1, 8)  # for partial channels
+KINDS = {"weights": (1.9, 2.3), "first order": (2.4, 3.1), "second order": (2.0, 2.5)}
+PARTS = ("steps", "orders", "partial", "path", "memory")
+
+
+def main() -> None:
+    """Measure and report."""
+    chosen = arguments("The steps of a convolutional search.", rounds=9, parts=PARTS)
+    finish("supernet_step", rows(chosen), chosen)
+
+
+def rows(chosen: argparse.Namespace) -> Iterator[Row]:
+    """All that is measured."""
+    parts = {
+        "steps": step_rows,
+        "orders": order_rows,
+        "partial": partial_rows,
+        "path": path_rows,
+        "memory": memory_rows,
+    }
+    for name, part in parts.items():
+        if chosen.only in (None, name):
+            yield from part(chosen)
+
+
+def step_rows(chosen: argparse.Namespace) -> Iterator[Row]:
+    """Each step against the plain one."""
+    for name in ("digits", "mnist"):
+        for kind, goals in KINDS.items():
+            pairs = interleaved(*steps(name, kind, chosen.device), chosen.rounds, chosen.device)
+            yield faster(f"search step, {kind}, {SETTINGS[name].words(chosen.device)}", pairs, *goals)
+
+
+def order_rows(chosen: argparse.Namespace) -> Iterator[Row]:
+    """A whole step, of the architecture and of the weights: how many times faster it is by the first order."""
+    for name in ("digits", "mnist"):
+        pairs = interleaved(*orders(name, chosen.device), chosen.rounds, chosen.device)
+        yield faster(
+            f"search step with the second order against the first, {SETTINGS[name].words(chosen.device)}", pairs
+        )
+
+
+def partial_rows(chosen: argparse.Namespace) -> Iterator[Row]:
+    """Partial channels."""
+    words = f"partial channels, k = 4, against all, {WIDE.words(chosen.device)}"
+    for kind in ("weights", "first order"):
+        pairs = interleaved(*partial(kind, chosen.device), chosen.rounds, chosen.device)
+        yield faster(f"{words}: {kind}", pairs, 1 / 0.57)
+    for kind in ("weights", "first order"):
+        yield smaller(f"peak memory of {words}: {kind}", _peaks("partial", kind, chosen.device), 0.5)
+
+
+def path_rows(chosen: argparse.Namespace) -> Iterator[Row]:
+    """One path through the supernet."""
+    for name in ("digits", "mnist"):
+        pairs = interleaved(*path(name, chosen.device), chosen.rounds, chosen.device)
+        words = f"weight step of one path against the discrete network, DARTS_V2, {SETTINGS[name].words(chosen.device)}"
+        yield faster(words, pairs, 1 / 1.2)
+
+
+def memory_rows(chosen: argparse.Namespace) -> Iterator[Row]:
+    """Peak memory, see `peak`: weights, gradients, momentum, and all that is allocated for a step."""
+    for name, setting in SETTINGS.items():
+        for kind in KINDS:
+            words = f"peak memory of the search step, {kind}, {setting.words(chosen.device)}"
+            yield smaller(words, _peaks("steps", name, kind, chosen.device))
+        words = f"peak memory with the first order against the second, {setting.words(chosen.device)}"
+        yield smaller(words, _peaks("orders", name, chosen.device))
+
+
+def _peaks(function: str, *words: str) -> list[tuple[float, float]]:
+    return [peaks(f"benchmarks.supernet_step:{function}", *words) for _ in range(2)]
+
+
+# What is compared: each makes two steps, to be called again and again
+
+
+def steps(name: str, kind: str, device: str) -> tuple[Step, Step]:
+    """A step of the plain search and of ours."""
+    setting = SETTINGS[name].on(device)
+    net = supernet(setting)
+    plain = PlainSupernet(setting.channels, setting.layers, CLASSES, setting.in_channels).copy_weights(net)
+    plain.to(device).copy_alphas([alpha.to(device) for alpha in plain.alphas])
+    search, ours = PlainSearch(plain, LR, MOMENTUM, DECAY), OurSearch(net.to(device), plain.alphas)
+    train, valid = batch(setting, 2, device), batch(setting, 3, device)
+    ours_of = {
+        "weights": lambda: ours.weights(train),
+        "first order": lambda: ours.architecture(train, valid, "first"),
+        "second order": lambda: ours.architecture(train, valid, "unrolled"),
+    }
+    plain_of = {
+        "weights": lambda: search.weights(train),
+        "first order": lambda: search.first_order(valid),
+        "second order": lambda: search.second_order(train, valid),
+    }
+    ours.weights(train), search.weights(train)  # the second order has momenta then
+    return plain_of[kind], ours_of[kind]
+
+
+def orders(name: str, device: str) -> tuple[Step, Step]:
+    """Both steps of ours with the second order, and with the first."""
+    setting = SETTINGS[name].on(device)
+    train, valid = batch(setting, 2, device), batch(setting, 3, device)
+
+    def step(order: str) -> Step:
+        search = OurSearch(supernet(setting).to(device), logits(device))
+
+        def both() -> None:
+            search.architecture(train, valid, order)
+            search.weights(train)
+
+        return both
+
+    return step("unrolled"), step("first")
+
+
+def partial(kind: str, device: str) -> tuple[Step, Step]:
+    """A step of ours with all channels, and with a fourth."""
+    setting = WIDE.on(device)
+    train, valid = batch(setting, 2, device), batch(setting, 3, device)
+
+    def step(k: int) -> Step:
+        search = OurSearch(supernet(setting, k).to(device), logits(device))
+        return (
+            (lambda: search.weights(train)) if kind == "weights" else lambda: search.architecture(train, valid, "first")
+        )
+
+    return step(1), step(4)
+
+
+def path(name: str, device: str) -> tuple[Step, Step]:
+    """A weight step of the discrete network, with pooling normalised as in the search, and of its path."""
+    setting = SETTINGS[name].on(device)
+    train, genotype = batch(setting, 2, device), DARTS_V2
+    config = ModelConfig(setting.channels, setting.layers, auxiliary=False, auxiliary_weight=0.0, drop_path_prob=0.0)
+    size = (setting.side, setting.side)
+    net = FastNetwork(config, genotype, CLASSES, setting.in_channels, size, torch_generator("cpu", 1))
+    for cell in (cast(Cell, each) for each in net.cells):
+        width = cell.channels_out // len(cell.concat)
+        for k, (operation, _) in enumerate(cell.edges):
+            if "pool" in operation:
+                cell.operations[k] = nn.Sequential(cell.operations[k], nn.BatchNorm2d(width, affine=False))
+    discrete = OurSearch(net.to(device), [], lambda x: net(x).logits)
+    found = supernet(setting).to(device)
+    weights = one_path(paths_of(genotype))
+    search = OurSearch(found, [], lambda x: found(x, weights).logits)
+    return lambda: discrete.weights(train), lambda: search.weights(train)
+
+
+def supernet(setting: Setting, partial: int = 1) -> FastSupernet:
+    """Ours, in channels-last."""
+    config = SupernetConfig(setting.channels, setting.layers, partial)
+    net = FastSupernet(config, CLASSES, setting.in_channels, torch_generator("cpu", 1))
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def logits(device: str) -> list[torch.Tensor]:
+    """Of the architecture, at the start."""
+    return [1e-3 * torch.randn(14, 8, generator=torch_generator("cpu", 4 + k)).to(device) for k in range(2)]
+
+
+def batch(setting: Setting, seed: int, device: str) -> Batch:
+    """Random images and classes."""
+    shape = (setting.batch, setting.in_channels, setting.side, setting.side)
+    images = torch.randn(shape, generator=torch_generator("cpu", seed)).to(device)
+    return images, torch.randint(CLASSES, (len(images),), generator=torch_generator("cpu", seed, "classes")).to(device)
+
+
+class OurSearch:
+    """The steps of a search with our supernet.
+
+    Args:
+        alphas: logits of the architecture of normal and reduction cells; none for a fixed one.
+        predict: logits of images; None: the supernet's with the softmax of `alphas`.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        alphas: list[torch.Tensor],
+        predict: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> None:
+        self.net, self.predict = net.to(memory_format=torch.channels_last), predict  # type: ignore[call-overload]
+        self.alphas = [alpha.detach().clone().requires_grad_() for alpha in alphas]
+        self.parameters = list(net.parameters())
+        self.sgd = fused_sgd(self.parameters, LR, MOMENTUM, weight_decay=DECAY)
+        self.adam = torch.optim.Adam(self.alphas, 3e-4, betas=(0.5, 0.999), weight_decay=1e-3) if alphas else None
+
+    def mixture(self) -> ArchWeights:
+        """The softmax of the logits."""
+        return ArchWeights(dict(zip(CELLS, (F.softmax(alpha, -1) for alpha in self.alphas), strict=True)))
+
+    def loss(self, data: Batch, weights: ArchWeights) -> torch.Tensor:
+        """The mean cross-entropy."""
+        images = data[0].contiguous(memory_format=torch.channels_last)
+        found = self.net(images, weights).logits if self.predict is None else self.predict(images)
+        return F.cross_entropy(found, data[1])
+
+    def weights(self, train: Batch) -> torch.Tensor:
+        """Train the weights; returns the loss, which stays on the device."""
+        loss = self.loss(train, self.mixture().detach() if self.alphas else ArchWeights())
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.parameters, CLIP)
+        self.sgd.step()
+        self.sgd.zero_grad()
+        return loss.detach()
+
+    def architecture(self, train: Batch, valid: Batch, order: str) -> None:
+        """Train the logits."""
+        momenta = [self.sgd.state.get(parameter, {}).get("momentum_buffer") for parameter in self.parameters]
+        problem = Problem(
+            lambda weights: self.loss(train, weights),
+            lambda weights: self.loss(valid, weights),
+            self.parameters,
+            WeightStep(LR, MOMENTUM, DECAY, float("inf"), momenta),
+            average=lambda tensors: None,
+        )
+        mixture = self.mixture()
+        gradients, _ = gradient(problem, mixture, order)
+        for alpha, found in zip(
+            self.alphas, torch.autograd.grad(mixture.tensors(), self.alphas, gradients), strict=True
+        ):
+            alpha.grad = found
+        assert self.adam is not None
+        self.adam.step()
+
+
+def gradient(problem: Problem, weights: ArchWeights, order: str) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """The gradient of the validation loss by `weights.tensors()`, and that loss.
+
+    Args:
+        order: "first", or "unrolled" for Liu et al. 2019, equations 7 and 8, without clipping.
+    """
+    leaves = weights.with_tensors([tensor.detach().requires_grad_() for tensor in weights.tensors()])
+    step, tensors = problem.weight_step, leaves.tensors()
+    parameters: list[torch.Tensor] = list(problem.parameters)
+    if order == "first":
+        with frozen(parameters):
+            loss = problem.valid_loss(leaves)
+            return list(torch.autograd.grad(loss, tensors)), loss.detach()
+    moved = torch.autograd.grad(problem.train_loss(leaves), parameters)
+    with torch.no_grad():
+        original = [parameter.clone() for parameter in parameters]
+        direction = list(torch._foreach_add(moved, parameters, alpha=step.weight_decay))
+        momenta = [momentum for momentum in step.momenta if momentum is not None]
+        torch._foreach_add_(direction, momenta, alpha=step.momentum) if momenta else None
+        torch._foreach_add_(parameters, direction, alpha=-step.learning_rate)
+    del moved, direction
+    loss = problem.valid_loss(leaves)
+    both = torch.autograd.grad(loss, [*tensors, *parameters])
+    direct, vector = list(both[: len(tensors)]), both[len(tensors) :]
+    distance = 0.01 / torch.linalg.vector_norm(torch.stack(torch._foreach_norm(vector)))
+    way, sides = torch._foreach_mul(vector, distance), []
+    for sign in (1.0, -1.0):
+        with torch.no_grad():
+            torch._foreach_copy_(parameters, original)
+            torch._foreach_add_(parameters, way, alpha=sign)
+        with frozen(parameters):
+            sides.append(torch.autograd.grad(problem.train_loss(leaves), tensors))
+    with torch.no_grad():
+        torch._foreach_copy_(parameters, original)
+        product = torch._foreach_mul(torch._foreach_sub(*sides), 1 / (2 * distance))
+        return list(torch._foreach_add(direct, product, alpha=-step.learning_rate)), loss.detach()
+
+
+@contextlib.contextmanager
+def frozen(parameters: list[torch.Tensor]) -> Iterator[None]:
+    """Without gradients of the weights: nothing is kept for them, and no operation computes one that is not asked for."""
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
+
+
+if __name__ == "__main__":
+    main()
