@@ -90,6 +90,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Strategies of one-shot search, retrained and tested.")
     parser.add_argument("study", choices=STUDIES)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="+", metavar="METHOD", help="these methods, by the beginnings of their names")
     parser.add_argument("--random", type=int, default=12, help="random architectures to train")
     parser.add_argument("--data", help="folder of a corpus of your own, in place of the YAML's data")
     parser.add_argument(
@@ -99,8 +100,11 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     chosen = parser.parse_args()
     runs = Runs(STUDIES[chosen.study], chosen)
-    rows = [row_of(name, runs.searched(name, chosen.seeds), runs.study) for name in runs.study.methods]
-    rows.append(row_of("random architectures", runs.drawn(chosen.random), runs.study))
+    wanted = tuple(chosen.only or [""])
+    names = [name for name in runs.study.methods if name.startswith(wanted)]
+    rows = [row_of(name, runs.searched(name, chosen.seeds), runs.study) for name in names]
+    if "drawn".startswith(wanted):
+        rows.append(row_of("random architectures", runs.drawn(chosen.random), runs.study))
     print("\n".join(table(rows, runs.study.metric)))
 
 

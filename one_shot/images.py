@@ -25,6 +25,7 @@ from cnn_nas.images.augmentation import Augmentation
 from cnn_nas.images.batches import ProcessImages, ShuffledBatches, evenly
 from cnn_nas.images.data import DataConfig, Known, expected, known, load
 from cnn_nas.images.metrics import Classification, Regression
+from cnn_nas.memory import estimate_supernet
 from cnn_nas.settings import OptimizerConfig, fits_processes
 from cnn_nas.space import SPACE
 from cnn_nas.supernet import Supernet, SupernetConfig, draw_skip_masks
@@ -212,8 +213,23 @@ class ImageTask(Task):
         return text, images, "images", None if outputs == 1 else outputs
 
     @classmethod
-    def memory(cls, settings: Any, batch: int, device: str) -> MemoryEstimate | None:
-        return None
+    def memory(cls, settings: Any, batch: int, device: str) -> MemoryEstimate:
+        """By the shapes that `expected` tells."""
+        outputs, shape = expected(settings.data)
+        config = settings.groups[ImageSearchConfig]
+        return estimate_supernet(
+            settings.groups[SupernetConfig],
+            outputs,
+            shape,
+            batch,
+            fast=settings.fast,
+            momentum=config.momentum > 0,
+            order=settings.order,
+            crop_padding=config.crop_padding,
+            flip=config.flip,
+            paths=None if settings.mixes else SPACE.paths_of(SPACE.sample(0)),
+            device=device,
+        )
 
     @classmethod
     def random_losses(cls, settings: Any, batch: int, device: torch.device) -> tuple[nn.Module, Objective]:

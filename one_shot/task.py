@@ -132,7 +132,7 @@ class Task(ABC):
 
     @classmethod
     @abstractmethod
-    def memory(cls, settings: Any, batch: int, device: str) -> MemoryEstimate | None:
+    def memory(cls, settings: Any, batch: int, device: str) -> MemoryEstimate:
         """What one process needs for `batch` samples."""
 
     @classmethod

@@ -136,7 +136,7 @@ class SearchTrial(Trial):
     @classmethod
     def memory(
         cls, settings: Settings, processes: int, global_batch_size: int | None = None, device: str = "meta"
-    ) -> MemoryEstimate | None:
+    ) -> MemoryEstimate:
         batch = (global_batch_size or settings.task.global_batch_size(settings)) // processes
         return settings.task.memory(settings, batch, device)
 
