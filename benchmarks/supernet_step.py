@@ -12,7 +12,6 @@ On a GPU batches are of 64 in every setting, and ours computes in float32 as the
 from __future__ import annotations
 
 import argparse
-import contextlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, cast
 
@@ -33,6 +32,7 @@ from cnn_nas.supernet import SupernetConfig
 from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.optimizers import fused_sgd
 from nas.core.seeds import torch_generator
+from one_shot.bilevel import gradient
 from one_shot.strategy import Problem, WeightStep
 
 LR, MOMENTUM, DECAY, CLIP, CLASSES = 0.025, 0.9, 3e-4, 5.0, 10
@@ -283,56 +283,6 @@ class OurSearch:
             alpha.grad = found
         assert self.adam is not None
         self.adam.step()
-
-
-def gradient(problem: Problem, weights: ArchWeights, order: str) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """The gradient of the validation loss by `weights.tensors()`, and that loss.
-
-    Args:
-        order: "first", or "unrolled" for Liu et al. 2019, equations 7 and 8, without clipping.
-    """
-    leaves = weights.with_tensors([tensor.detach().requires_grad_() for tensor in weights.tensors()])
-    step, tensors = problem.weight_step, leaves.tensors()
-    parameters: list[torch.Tensor] = list(problem.parameters)
-    if order == "first":
-        with frozen(parameters):
-            loss = problem.valid_loss(leaves)
-            return list(torch.autograd.grad(loss, tensors)), loss.detach()
-    moved = torch.autograd.grad(problem.train_loss(leaves), parameters)
-    with torch.no_grad():
-        original = [parameter.clone() for parameter in parameters]
-        direction = list(torch._foreach_add(moved, parameters, alpha=step.weight_decay))
-        momenta = [momentum for momentum in step.momenta if momentum is not None]
-        torch._foreach_add_(direction, momenta, alpha=step.momentum) if momenta else None
-        torch._foreach_add_(parameters, direction, alpha=-step.learning_rate)
-    del moved, direction
-    loss = problem.valid_loss(leaves)
-    both = torch.autograd.grad(loss, [*tensors, *parameters])
-    direct, vector = list(both[: len(tensors)]), both[len(tensors) :]
-    distance = 0.01 / torch.linalg.vector_norm(torch.stack(torch._foreach_norm(vector)))
-    way, sides = torch._foreach_mul(vector, distance), []
-    for sign in (1.0, -1.0):
-        with torch.no_grad():
-            torch._foreach_copy_(parameters, original)
-            torch._foreach_add_(parameters, way, alpha=sign)
-        with frozen(parameters):
-            sides.append(torch.autograd.grad(problem.train_loss(leaves), tensors))
-    with torch.no_grad():
-        torch._foreach_copy_(parameters, original)
-        product = torch._foreach_mul(torch._foreach_sub(*sides), 1 / (2 * distance))
-        return list(torch._foreach_add(direct, product, alpha=-step.learning_rate)), loss.detach()
-
-
-@contextlib.contextmanager
-def frozen(parameters: list[torch.Tensor]) -> Iterator[None]:
-    """Without gradients of the weights: nothing is kept for them, and no operation computes one that is not asked for."""
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
 
 
 if __name__ == "__main__":

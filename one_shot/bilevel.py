@@ -55,7 +55,8 @@ def gradient(problem: Problem, weights: ArchWeights, order: str, r: float = 0.01
         raise ValueError("a path without weights of operations or edges has no gradient; give it weights")
     leaves = weights.with_tensors(tensors)
     if order == "first":
-        loss = problem.valid_loss(leaves)
+        with _frozen(problem.parameters):
+            loss = problem.valid_loss(leaves)
         found = _filled(torch.autograd.grad(loss, tensors, allow_unused=True), tensors)
     else:
         found, loss = _after_a_step(problem, leaves, order, r)
@@ -136,7 +137,7 @@ def _difference(problem: Problem, leaves: ArchWeights, live: Tensors, u: Tensors
         for sign in (1.0, -1.0):
             torch._foreach_copy_(live, original)
             torch._foreach_add_(live, way, alpha=sign)
-            with torch.enable_grad():
+            with torch.enable_grad(), _frozen(live):
                 loss = problem.train_loss(leaves)
                 sides.append(_filled(torch.autograd.grad(loss, tensors, allow_unused=True), tensors))
             del loss
@@ -163,6 +164,19 @@ def _restored(live: Tensors) -> Iterator[Tensors]:
     finally:
         with torch.no_grad():
             torch._foreach_copy_(live, original)
+
+
+@contextmanager
+def _frozen(parameters: Sequence[torch.Tensor]) -> Iterator[None]:
+    """Without gradients of the weights: nothing is kept for them, and no operation computes one that nobody asks for."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
 
 
 def _norm(tensors: Tensors) -> torch.Tensor:

@@ -92,6 +92,7 @@ class ImageTask(Task):
     package = SPACE.package
     groups = (SupernetConfig, ImageSearchConfig)
     data_group = DataConfig
+    fast_is_twice_differentiable = True
     shown = ("loss", "top1_accuracy", "r2")
     net: Supernet
 

@@ -125,8 +125,8 @@ class Settings:
 
     @property
     def fast(self) -> bool:
-        """Whether to compute in the fast form, which can be differentiated once only, where nothing else is said."""
-        return self.run.fast is not False and self.order != "exact"
+        """Whether to compute in the fast form where nothing else is said and it has the derivatives that are wanted."""
+        return self.run.fast is not False and (self.order != "exact" or self.task.fast_is_twice_differentiable)
 
     def fast_on(self, device: torch.device) -> bool:
         """The same on a device."""
@@ -183,8 +183,8 @@ def _strategy_problems(settings: Settings) -> list[str]:
     if epochs is not None and strategy.arch_warmup_epochs >= epochs:
         rule = f"must be below train_epochs {epochs}, or the architecture is never trained"
         found.append(f"hyperparameters.arch_warmup_epochs {rule}, got {strategy.arch_warmup_epochs}")
-    if strategy.bilevel == "exact" and settings.run.fast:
-        rule = "must not be true with bilevel exact, as the fast form has no second derivatives"
+    if settings.run.fast and not settings.fast:
+        rule = "must not be true with bilevel exact, as the fast form of this space has no second derivatives"
         found.append(f"hyperparameters.fast {rule}; leave it out")
     return found
 

@@ -84,6 +84,9 @@ class Task(ABC):
     shown: ClassVar[tuple[str, ...]]
     """The metrics that are reported of derived architectures too, those of them that there are."""
 
+    fast_is_twice_differentiable: ClassVar[bool] = False
+    """Whether the fast form has second derivatives, which `bilevel: exact` takes."""
+
     net: nn.Module
 
     @abstractmethod

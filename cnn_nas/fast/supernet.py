@@ -19,20 +19,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from cnn_nas.architecture import NODES
-from cnn_nas.fast.depthwise import depthwise, even, every_second, memory_format
+from cnn_nas.fast.depthwise import memory_format
+from cnn_nas.fast.edges import beside, chunks, convolve, factorised, sum_of
 from cnn_nas.fast.model import State, run
 from cnn_nas.model import Output
 from cnn_nas.operations import FactorizedReduce
 from cnn_nas.relaxation import INPUTS, RELAXATION
 from cnn_nas.supernet import NONE, SKIP, MixedEdge, SkipMasks, SuperCell, Supernet, shuffle
 from nas.core.arch_weights import ArchWeights
-
-TOGETHER = 2**20
-"""Numbers in the maps of the edges that run together, at most, unless one has more: above, they leave a CPU's caches."""
 
 
 class Slot(NamedTuple):
@@ -190,12 +187,12 @@ class CellPass:
 
     def _node(self, node: int) -> State:
         """The state of a node, of the parts that it has by now."""
-        total, own = _sum(self.parts[node])
-        rest, _ = _sum(self.passed[node])
+        total, own = sum_of(self.parts[node])
+        rest, _ = sum_of(self.passed[node])
         if rest is not None:
             mixed = torch.zeros_like(rest[:, : self.mixed]) if total is None else total
             total, own = shuffle(torch.cat([mixed, rest], dim=1), self.partial), True
-        more, _ = _sum(self.whole[node])
+        more, _ = sum_of(self.whole[node])
         if more is not None:
             total, own = (more, False) if total is None else (total + more, True)
         if total is None:
@@ -244,12 +241,12 @@ class CellPass:
             running = self._running(k, slots)
             if not running:
                 continue
-            for some in _chunks(running, narrow[SLOTS[running[0]].state].positive.numel()):
+            for some in chunks(running, narrow[SLOTS[running[0]].state].positive.numel()):
                 states = tuple(SLOTS[p].state for p in some)
                 if states not in inputs:
-                    inputs[states] = _beside([narrow[s].positive for s in states])
+                    inputs[states] = beside([narrow[s].positive for s in states])
                 rows = zip(*(self.layers[SLOTS[p].edge][k] for p in some), strict=True)
-                yield some, _convolve(list(rows), inputs[states], self.mixing.scale(k, some, self.mixed))
+                yield some, convolve(list(rows), inputs[states], self.mixing.scale(k, some, self.mixed))
 
     def _reduced(self, slots: Sequence[int], narrow: dict[int, State]) -> Iterator[tuple[Slots, torch.Tensor]]:
         """Of skip connections of stride 2, and of those of stride 1 that masks drop."""
@@ -257,14 +254,12 @@ class CellPass:
             running = [p for p in self._running(SKIP, slots) if SLOTS[p].state == s]
             if not running or (self._stride(s) == 1 and self.masks is None):
                 continue
-            for some in _chunks(running, state.either.numel()):
+            for some in chunks(running, state.either.numel()):
                 scale = self.mixing.scale(SKIP, some, self.mixed)
                 if self._stride(s) == 2:
-                    y = _factorised(
-                        [cast(FactorizedReduce, self._edge(p).operations[SKIP]) for p in some], state, scale
-                    )
+                    y = factorised([cast(FactorizedReduce, self._edge(p).operations[SKIP]) for p in some], state, scale)
                 else:
-                    y = _beside([state.value] * len(some))
+                    y = beside([state.value] * len(some))
                     y = y if scale is None else y * scale.view(-1, 1, 1)
                 yield some, y if self.masks is None else y * self._mask(some, self.masks)
 
@@ -297,72 +292,6 @@ class CellPass:
             assert module is not None
             y = run(module, state) * self.mixing.auxiliary
             self.whole[SLOTS[p].node].append(y if self.mixing.edges is None else y * self.mixing.edges[p])
-
-
-def _sum(parts: list[torch.Tensor]) -> tuple[torch.Tensor | None, bool]:
-    """The sum, None of nothing; and whether it has memory of its own."""
-    if len(parts) < 2:
-        return (parts[0] if parts else None), False
-    total = parts[0] + parts[1]
-    for part in parts[2:]:
-        total.add_(part)
-    return total, True
-
-
-def _chunks(slots: Sequence[int], numbers: int) -> Iterator[Slots]:
-    """Slots that run together, where a map has so many numbers."""
-    size = max(1, TOGETHER // max(1, numbers))
-    for first in range(0, len(slots), size):
-        yield tuple(slots[first : first + size])
-
-
-def _beside(maps: Sequence[torch.Tensor]) -> torch.Tensor:
-    return maps[0] if len(maps) == 1 else torch.cat(list(maps), dim=1)
-
-
-def _convolve(rows: Sequence[tuple[nn.Module, ...]], x: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
-    """The layers of some edges at once.
-
-    Args:
-        rows: a layer of each edge, in order; the first is the ReLU through which x is already.
-        x: `(B, edges * C, H, W)`.
-        scale: `(edges * C,)`, of the last batch norm.
-    """
-    for i, row in enumerate(rows):
-        layer, last = row[0], i == len(rows) - 1
-        if isinstance(layer, nn.BatchNorm2d):
-            x = _normalise(layer, x, scale) if last else torch.relu_(_normalise(layer, x, None))
-        elif isinstance(layer, nn.Conv2d):
-            weight = layer.weight if len(row) == 1 else torch.cat([cast(nn.Conv2d, each).weight for each in row])
-            if layer.groups == 1:
-                x = F.conv2d(x, weight, groups=len(row))
-            else:
-                stride, padding, dilation = (
-                    cast("tuple[int, int]", pair) for pair in (layer.stride, layer.padding, layer.dilation)
-                )
-                x = depthwise(x, weight, stride, padding, dilation)
-    return x
-
-
-def _factorised(modules: Sequence[FactorizedReduce], state: State, scale: torch.Tensor | None) -> torch.Tensor:
-    """Skip connections of stride 2 of edges that leave the same state: one convolution of both kinds of pixels."""
-    x = even(state.positive)
-    pixels = torch.cat([every_second(x, 0), every_second(x, 1)], dim=1)
-    channels = x.shape[1]
-    halves = [
-        F.pad(torch.stack([half.weight.flatten(1) for half in of_edges]), padding)
-        for of_edges, padding in (
-            ([module.conv1 for module in modules], (0, channels)),
-            ([module.conv2 for module in modules], (channels, 0)),
-        )
-    ]
-    weight = torch.cat(halves, dim=1).reshape(-1, 2 * channels, 1, 1)  # by edge, then as `FactorizedReduce` puts them
-    return _normalise(modules[0].norm, F.conv2d(pixels, weight), scale)
-
-
-def _normalise(layer: nn.BatchNorm2d, x: torch.Tensor, scale: torch.Tensor | None) -> torch.Tensor:
-    """Batch norm by the batch, times `scale`."""
-    return F.batch_norm(x, None, None, scale, None, True, 0.0, layer.eps)
 
 
 def _spread(features: Sequence[Feature], parts: Parts) -> None:

@@ -123,7 +123,7 @@ def test_nothing_at_all_is_the_same() -> None:
 
 @pytest.mark.parametrize("together", [1, 700, 10**9])
 def test_how_many_edges_run_together_changes_nothing(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cnn_nas.fast.supernet.TOGETHER", together)
+    monkeypatch.setattr("cnn_nas.fast.edges.TOGETHER", together)
     assert_same(PLAIN, (9, 7), ArchWeights(table(14, 8, seed=10), table(14, seed=20)))
 
 

@@ -74,7 +74,7 @@ def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, 
         (IMAGES, {"retrain": "one_shot/digits_darts.yaml"}, "must train one architecture of cnn_nas"),
         (IMAGES, {"stop_eigenvalue_ratio": 0.7}, "hyperparameters.eigenvalue_epochs must be at least 1"),
         (IMAGES, {"arch_warmup_epochs": 15}, "hyperparameters.arch_warmup_epochs must be below train_epochs 15"),
-        (IMAGES, {"bilevel": "exact", "fast": True}, "hyperparameters.fast must not be true with bilevel exact"),
+        (TEXT, {"bilevel": "exact", "fast": True}, "hyperparameters.fast must not be true with bilevel exact"),
         (IMAGES, {"flip": True}, "hyperparameters.flip must be false, as a digit in the mirror"),
         (IMAGES, {"arch_to_use": "DARTS_V2"}, "hyperparameters.arch_to_use is read by nothing"),
         (
