@@ -158,7 +158,7 @@ def _step(
     torch.nn.utils.clip_grad_norm_(parameters, clip)
     sgd.step()
     sgd.zero_grad()
-    return float(loss)
+    return float(loss.detach())
 
 
 class Text:

@@ -21,7 +21,15 @@ YAMLS = {
     for place in (ROOT, ROOT / "cnn_nas", ROOT / "one_shot")
     for path in place.glob("*.yaml")
 }
-MADE_BY_USERS = {"my_experiment.yaml", "my_trial.py", "best.yaml", "config.yaml", "X.yaml", "CONFIG.yaml"}
+MADE_BY_USERS = {
+    "my_experiment.yaml",
+    "my_trial.py",
+    "best.yaml",
+    "retrain.yaml",
+    "config.yaml",
+    "X.yaml",
+    "CONFIG.yaml",
+}
 PACKAGES = "nas|cnn_nas|one_shot|randomNAS_files|benchmarks|tests|docs"
 CODE = re.compile(r"^```.*?^```|^(?: {4}.*\n?)+|(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.MULTILINE | re.DOTALL)
 

@@ -1,0 +1,23 @@
+"""The YAML that explains every hyperparameter has them all."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from support.runs import ROOT
+
+from nas.core.run_config import RunConfig
+from one_shot.gradient_config import GradientConfig
+from one_shot.images import ImageSearchConfig
+from one_shot.random_search import RandomConfig
+from one_shot.settings import SearchConfig
+from randomNAS_files.supernet import SupernetConfig
+
+
+def test_it_names_every_field() -> None:
+    text = (ROOT / "one_shot" / "const.yaml").read_text(encoding="utf-8")
+    named = set(re.findall(r"^  (?:# )?(\w+):", text, re.MULTILINE))
+    groups = (RunConfig, SearchConfig, GradientConfig, RandomConfig, ImageSearchConfig, SupernetConfig)
+    fields = {each.name for group in groups for each in dataclasses.fields(group)}
+    assert fields - named == {"evaluate_test"}  # which is refused
