@@ -1,6 +1,7 @@
 """Every strategy of one-shot search, retrained and tested, beside random architectures. From the root:
 
     python -m benchmarks.one_shot_comparison digits --seeds 3 --folder comparison
+    python -m benchmarks.one_shot_comparison images --seeds 3 --data my/images --folder comparison
     python -m benchmarks.one_shot_comparison text --seeds 3 --data my/corpus --folder comparison
 
 Each search is retrained with the settings of the YAML that it names, as are architectures drawn at random; the test split is
@@ -48,6 +49,7 @@ class Study:
 
 
 DIGITS_DARTS, TEXT_DARTS = "one_shot/digits_darts.yaml", "one_shot/pydoc_darts.yaml"
+SMALL = {"init_channels": 4, "layers": 4, "global_batch_size": 32, "train_epochs": 6}
 _SIMPLEX = {"sampler": "simplex", "arch_weight_decay": None, "arch_learning_rate": 0.1}
 _GUMBEL = {"temperature": 10, "temperature_end": 0.1, "temperature_schedule": "linear"}
 STUDIES = {
@@ -70,6 +72,18 @@ STUDIES = {
         ("-m", "cnn_nas.trial"),
         "test_top1_accuracy",
         100,
+    ),
+    "images": Study(
+        {
+            "DARTS, first order": ("one_shot/cnn_mnist.yaml", SMALL),
+            "GAEA": ("one_shot/cnn_mnist.yaml", {**SMALL, **_SIMPLEX}),
+            "random, shared weights": ("one_shot/digits_random.yaml", {**SMALL, "train_epochs": 24, "crop_padding": 2}),
+        },
+        "cnn_nas/mnist.yaml",
+        ("-m", "cnn_nas.trial"),
+        "test_top1_accuracy",
+        100,
+        {"train_epochs": 6},
     ),
     "text": Study(
         {
@@ -150,7 +164,9 @@ class Runs:
         hparams = {**config["hyperparameters"], **changes}
         config = {**config, "hyperparameters": {key: value for key, value in hparams.items() if value is not None}}
         if self.chosen.data:
-            config["data"] = {"corpus": "text", "data_dir": str(Path(self.chosen.data).absolute())}
+            kind = {"corpus": "text"} if "corpus" in config["data"] else {"dataset": "folder"}
+            fraction = {key: value for key, value in config["data"].items() if key == "validation_fraction"}
+            config["data"] = {**kind, **fraction, "data_dir": str(Path(self.chosen.data).absolute())}
         return override(config, self.chosen.set)
 
     def _run(self, place: Path, config: dict[str, Any], script: tuple[str, ...], seed: int) -> float:
