@@ -49,6 +49,7 @@ class Study:
 
 
 DIGITS_DARTS, TEXT_DARTS = "one_shot/digits_darts.yaml", "one_shot/pydoc_darts.yaml"
+ONE = {"train_epochs": 1}
 SMALL = {"init_channels": 4, "layers": 4, "global_batch_size": 32, "train_epochs": 6}
 _SIMPLEX = {"sampler": "simplex", "arch_weight_decay": None, "arch_learning_rate": 0.1}
 _GUMBEL = {"temperature": 10, "temperature_end": 0.1, "temperature_schedule": "linear"}
@@ -87,14 +88,15 @@ STUDIES = {
     ),
     "text": Study(
         {
-            "DARTS, first order": (TEXT_DARTS, {}),
-            "GAEA": (TEXT_DARTS, {**_SIMPLEX, "arch_beta1": None}),
-            "random, shared weights": ("one_shot/pydoc_random.yaml", {}),
+            "DARTS, first order": (TEXT_DARTS, ONE),
+            "GAEA": (TEXT_DARTS, {**_SIMPLEX, **ONE, "arch_beta1": None}),
+            "random, shared weights": ("one_shot/pydoc_random.yaml", ONE),
         },
         "quickstart.yaml",
         ("model_def.py",),
         "test_perplexity",
         1,
+        {"train_epochs": 3},
     ),
 }
 

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from cnn_nas.fast.supernet import FastSupernet as FastImages
 
+from cnn_nas.fast.supernet import FastSupernet as FastImages
 from cnn_nas.relaxation import RELAXATION as IMAGES
 from cnn_nas.supernet import SupernetConfig as ImageConfig
 from data import DataConfig, load_corpus

@@ -33,7 +33,11 @@ def retraining_template(name: str, package: str) -> dict[str, Any]:
     if _PROGRAMS[package] not in str(config.get("entrypoint")):
         raise ConfigError([f"hyperparameters.retrain must train one architecture of {package}, {name} does not"])
     hparams = {key: value for key, value in config["hyperparameters"].items() if not _ARCHITECTURE.fullmatch(key)}
-    return {**config, "hyperparameters": hparams}
+    searcher = dict(config.get("searcher") or {})
+    if "max_time" in searcher:  # of ASHA, whose full length is that of the retraining
+        hparams["train_epochs"] = searcher["max_time"]
+    kept = {key: value for key, value in searcher.items() if key in ("metric", "smaller_is_better")}
+    return {**config, "searcher": {"name": "single", **kept}, "hyperparameters": hparams}
 
 
 def retraining_config(

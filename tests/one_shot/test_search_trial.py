@@ -11,7 +11,10 @@ import torch
 from support.runs import Run, assert_equal_runs, regular, stopped_after
 from support.search import CASES, KINDS, go_on, search, search_config
 
+from cnn_nas.images.data import ImageData
+from nas.config.load import load
 from nas.core.space import load_space
+from one_shot.retrain import retraining_template
 
 SPACES = {"images": load_space("cnn_nas"), "text": load_space("randomNAS_files")}
 
@@ -90,8 +93,6 @@ def test_the_architecture_rests_while_it_warms_up(space: str, places: dict[str, 
 def test_the_winner_is_retrained_by_the_yaml_that_the_search_leaves(places: dict[str, Path], tmp_path: Path) -> None:
     config = search_config("images", "GDAS", places["images"], retrain="cnn_nas/folder.yaml", train_epochs=1)
     run = search(tmp_path / "run", config)
-    from nas.config.load import load
-
     left = load(run.path / "retrain.yaml")
     assert left["entrypoint"].endswith("cnn_nas.trial") and left["data"]["data_dir"] == str(places["images"])
     genotype = SPACES["images"].from_json(run.read("genotype.json"))
@@ -100,9 +101,15 @@ def test_the_winner_is_retrained_by_the_yaml_that_the_search_leaves(places: dict
     assert left["data"].get("validation_fraction") != 0.5, "how much validates is the retraining's own"
 
 
-def test_a_search_reads_no_test_split(places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cnn_nas.images.data import ImageData
+def test_a_template_that_searches_becomes_one_training_of_full_length() -> None:
+    config = retraining_template("quickstart.yaml", "randomNAS_files")
+    assert config["searcher"] == {"name": "single", "metric": "perplexity", "smaller_is_better": True}
+    assert config["hyperparameters"]["train_epochs"] == 9 and "arch_seed" not in config["hyperparameters"]
+    template = retraining_template("cnn_nas/digits.yaml", "cnn_nas")
+    assert template["hyperparameters"]["train_epochs"] == 20 and template["searcher"]["name"] == "single"
 
+
+def test_a_search_reads_no_test_split(places: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(self: Any) -> Any:
         raise AssertionError("the test split was asked for")
 
