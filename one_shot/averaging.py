@@ -1,11 +1,14 @@
-"""Means over the processes that train together."""
+"""Means over the processes that train together, and a check that they agree."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import distributed
+
+from nas.core.errors import ConfigError
 
 
 def average_over_processes(tensors: Sequence[torch.Tensor]) -> None:
@@ -25,3 +28,13 @@ def average_over_processes(tensors: Sequence[torch.Tensor]) -> None:
         flat /= distributed.get_world_size()
         for tensor, mean in zip(members, flat.split([tensor.numel() for tensor in members]), strict=True):
             tensor.copy_(mean.view_as(tensor))
+
+
+def check_same_everywhere(state: Mapping[str, torch.Tensor], allgather: Callable[[str], list[str]]) -> None:
+    """Raises ConfigError, on all processes, if they do not have the same architecture weights, bit for bit."""
+    digest = hashlib.sha256()
+    for value in state.values():
+        digest.update(value.detach().cpu().numpy().tobytes())
+    if len(set(allgather(digest.hexdigest()))) > 1:
+        what = "the processes have different architecture weights"
+        raise ConfigError([f"{what}; use equal devices and versions of PyTorch in all of them"])

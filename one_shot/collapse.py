@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from one_shot.strategy import Strategy
+
 Gradient = Callable[[Sequence[torch.Tensor]], Sequence[torch.Tensor]]
 """The gradient of the validation loss by the architecture's parameters, as a function of their values."""
 
@@ -50,6 +52,15 @@ def largest_eigenvalue(
 def _normalised(vector: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     norm = torch.stack([each.double().square().sum() for each in vector]).sum().sqrt()
     return [each / norm.to(each.dtype) for each in vector]
+
+
+def too_many_skips(strategy: Strategy, most: int | None) -> str:
+    """DARTS+'s rule in words, if its first kind of cell, the normal one, derives `most` skip connections; "" otherwise."""
+    if most is None:
+        return ""
+    kind = next(iter(strategy.relaxation))
+    skips = int(strategy.report()[f"skip_connections_{kind}"])
+    return f"{kind} derives {skips} skip connections (stop_skip_connections)" if skips >= most else ""
 
 
 def grown_too_quickly(eigenvalues: Sequence[float], window: int, ratio: float) -> bool:

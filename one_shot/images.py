@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import nn
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset
 
 from cnn_nas import data_checks
 from cnn_nas.counting import operation_costs
@@ -38,10 +38,9 @@ from nas.core.optimizers import fused_sgd, with_momenta
 from nas.core.seeds import derive, numpy_generator, torch_generator
 from nas.core.space import Size
 from one_shot.gradient import Costs
+from one_shot.pairs import PairedBatches, PairedImages
 from one_shot.strategy import Objective, Progress
 from one_shot.task import Place, Step, Sums, Task, Trained
-
-Batch = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -50,36 +49,6 @@ class ImageSearchConfig(OptimizerConfig):
 
     learning_rate_end: float = field(0.0, ge=0)  # the cosine ends there
     op_drop: float = field(0.0, ge=0, lt=1)  # rate at which skip connections are dropped at first; falls linearly to 0
-
-
-class PairedImages(Dataset[tuple[Batch, Batch | tuple[()]]]):
-    """Indexed by the indices of a batch for the weights and, perhaps, of one for the architecture; else it is empty."""
-
-    def __init__(self, weights: ProcessImages, architecture: ProcessImages | None) -> None:
-        self.weights, self.architecture = weights, architecture
-
-    def __len__(self) -> int:
-        return len(self.weights)
-
-    def __getitem__(self, indices: tuple[torch.Tensor, torch.Tensor | None]) -> tuple[Batch, Batch | tuple[()]]:
-        first, second = indices
-        other = () if self.architecture is None or second is None else self.architecture[second]
-        return self.weights[first], other
-
-
-class PairedBatches(Sampler[list[tuple[torch.Tensor, torch.Tensor | None]]]):
-    """Two endless samplers side by side; an epoch is one of the first."""
-
-    def __init__(self, weights: ShuffledBatches, architecture: ShuffledBatches | None) -> None:
-        self.weights, self.architecture = weights, architecture
-
-    def __len__(self) -> int:
-        return len(self.weights)
-
-    def __iter__(self) -> Iterator[list[tuple[torch.Tensor, torch.Tensor | None]]]:
-        second = iter(self.architecture) if self.architecture else None
-        for (batch,) in self.weights:
-            yield [(batch, None if second is None else next(second)[0])]
 
 
 class ImageTask(Task):
@@ -99,6 +68,7 @@ class ImageTask(Task):
     def __init__(self, settings: Any, place: Place) -> None:
         self.settings, self.place = settings, place
         self.model, self.config = settings.groups[SupernetConfig], settings.groups[ImageSearchConfig]
+        self.max_norm = self.config.clip_gradients_l2_norm
         self.data = load(settings.data)
         if wrong := data_checks.problems(self.config, self.data.known):
             raise ConfigError(wrong)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.core.errors import ConfigError, ErrorCollector, unknown
 from nas.core.fields import field, read
+from nas.core.identity import MismatchError
 from nas.core.run_config import RunConfig
 from nas.core.space import Space, load_space
 from one_shot.images import ImageTask
@@ -112,6 +113,14 @@ class Settings:
         names = ("sampler", "edge_norm")
         own = {name: getattr(self.strategy, name) for name in names if hasattr(self.strategy, name)}
         return {"strategy": self.search.strategy, **own}
+
+    def check_method(self, then: Mapping[str, Any]) -> None:
+        """Raises MismatchError if a checkpoint is of another method."""
+        names = [name for name in {**then, **self.method} if then.get(name) != self.method.get(name)]
+        if names:
+            changed = "; ".join(f"{name}: {then.get(name)} then, {self.method.get(name)} now" for name in names)
+            what = f"the checkpoint is of another strategy: {changed}"
+            raise MismatchError([f"{what}; put it back, or start a new run, --warm-start keeps weights"])
 
     @property
     def order(self) -> str | None:

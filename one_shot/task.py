@@ -88,6 +88,8 @@ class Task(ABC):
     """Whether the fast form has second derivatives, which `bilevel: exact` takes."""
 
     net: nn.Module
+    max_norm: float
+    """To which the gradient of the weights is clipped."""
 
     @abstractmethod
     def __init__(self, settings: Any, place: Place) -> None:

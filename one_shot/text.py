@@ -24,6 +24,7 @@ from nas.core.metrics import perplexity
 from nas.core.optimizers import fused_sgd
 from nas.core.seeds import torch_generator
 from nas.core.space import Size
+from one_shot.pairs import PairedColumns
 from one_shot.strategy import Objective, Progress
 from one_shot.task import Place, Step, Sums, Task, Trained
 from randomNAS_files.fast.supernet import FastSupernet
@@ -35,30 +36,12 @@ from randomNAS_files.slices import IGNORED, Columns, RandomSlices, Slice, fixed_
 from randomNAS_files.space import SPACE
 from randomNAS_files.supernet import Supernet, SupernetConfig
 
-Batch = tuple[torch.Tensor, torch.Tensor]
 SEARCH_EVAL_COLUMNS = 64
 
 
 @dataclass(frozen=True)
 class TextSearchConfig(StreamConfig):
     """How the supernet's weights are trained and evaluated."""
-
-
-class PairedColumns(Dataset[tuple[Batch, Batch | tuple[()]]]):
-    """Indexed by a slice for the weights, and gives beside it one for the architecture; else that is empty."""
-
-    def __init__(self, weights: Columns, architecture: Columns | None) -> None:
-        self.weights, self.architecture = weights, architecture
-
-    def __len__(self) -> int:
-        return len(self.weights)
-
-    def __getitem__(self, rows: Slice) -> tuple[Batch, Batch | tuple[()]]:
-        start, length = rows
-        if self.architecture is None:
-            return self.weights[rows], ()
-        length = min(length, len(self.architecture))
-        return self.weights[rows], self.architecture[start % (len(self.architecture) - length + 1), length]
 
 
 class TextTask(Task):
@@ -78,6 +61,7 @@ class TextTask(Task):
     def __init__(self, settings: Any, place: Place) -> None:
         self.settings, self.place = settings, place
         self.model, self.config = settings.groups[ModelConfig], settings.groups[TextSearchConfig]
+        self.max_norm = self.config.clip_gradients_l2_norm
         self.corpus = load_corpus(settings.data)
         lengths = {split: len(getattr(self.corpus, split)) for split in SPLITS}
         if wrong := fits_text(self.config, lengths, False, exact=True):

@@ -9,19 +9,16 @@ After every epoch the architecture that the strategy would choose is scored with
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import math
 import sys
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from determined import pytorch
 
 from nas.core.arch_weights import ArchWeights, one_path
-from nas.core.errors import ConfigError
-from nas.core.identity import DataPart, MismatchError, code_digest
+from nas.core.identity import DataPart, code_digest
 from nas.core.memory import MemoryEstimate
 from nas.core.relaxation import Paths
 from nas.core.seeds import torch_generator
@@ -29,26 +26,21 @@ from nas.core.space import Size, load_space
 from nas.trial import DataFacts, ShardedBatchLoader, Trial, WeightedMeans, main
 from nas.trial.fitting import check_fits
 from nas.trial.metrics import replace_nonfinite
-from one_shot.averaging import average_over_processes
+from one_shot.averaging import average_over_processes, check_same_everywhere
 from one_shot.choosing import Chooser, eigenvalue
-from one_shot.collapse import grown_too_quickly
+from one_shot.collapse import grown_too_quickly, too_many_skips
 from one_shot.figure import weights_figure
 from one_shot.gradient import GradientStrategy
-from one_shot.random_search import ranked
+from one_shot.record import SearchRecord
+from one_shot.reporting import DERIVED, REPORTED, best_of, derived, directions, summary_of_random
 from one_shot.retrain import retraining_config, retraining_template
 from one_shot.settings import TASKS, Settings, read_settings
 from one_shot.strategies import STRATEGIES
 from one_shot.strategy import Problem, Progress, WeightStep
-from one_shot.task import Place, Step, Task
+from one_shot.task import Place, Step
 from one_shot.timing import time_step
 
 logger = logging.getLogger(__name__)
-_Value = TypeVar("_Value")
-
-DERIVED = "derived_"
-"""Before the metrics of the architecture that would be chosen, with the shared weights."""
-REPORTED = ("arch_entropy", "largest_probability", "skip_connections")
-"""Of what a strategy says of itself."""
 
 
 class SearchTrial(Trial):
@@ -77,12 +69,7 @@ class SearchTrial(Trial):
         self.parameters = list(self.task.net.parameters())
         self.lr = 0.0
         self.sgd = context.wrap_optimizer(self.task.optimizer())
-        self.trace: list[dict[str, Any]] = []  # what was chosen after each epoch, and at the end
-        self.chosen: Paths | None = None
-        self.others: list[dict[str, Any]] = []  # of random search, the best architectures scored again
-        self.random_summary: dict[str, float] = {}
-        self.eigenvalues: list[float] = []
-        self.stopped = ""  # why, if a rule stopped the search
+        self.record = SearchRecord()
         self._entrants: list[ArchWeights] = []
         self._scores: list[dict[str, float]] = []
         self._wrap_means()
@@ -117,8 +104,8 @@ class SearchTrial(Trial):
     @classmethod
     def metric_directions(cls, settings: Settings | None) -> dict[str, str]:
         if settings is None:
-            return {name: way for task in TASKS.values() for name, way in _with_derived(task, None).items()}
-        return _with_derived(settings.task, settings)
+            return {name: way for task in TASKS.values() for name, way in directions(task, None).items()}
+        return directions(settings.task, settings)
 
     @classmethod
     def data_facts(cls, settings: Settings) -> DataFacts:
@@ -213,13 +200,13 @@ class SearchTrial(Trial):
             self.arch_means.update(1, arch_loss=found["arch_loss"])
 
     def _weight_step(self, step: Step) -> WeightStep:
-        group, config = self.sgd.param_groups[0], self.context.get_hparams()
-        momenta = [self.sgd.state[each].get("momentum_buffer") for each in self.parameters]
-        norm = float(config["clip_gradients_l2_norm"])
-        return WeightStep(step.learning_rate, group["momentum"], group["weight_decay"], norm, momenta)
+        group, momenta = self.sgd.param_groups[0], []
+        if self.settings.order != "first":  # which does not look ahead
+            momenta = [self.sgd.state[each].get("momentum_buffer") for each in self.parameters]
+        return WeightStep(step.learning_rate, group["momentum"], group["weight_decay"], self.task.max_norm, momenta)
 
     def _clip(self, parameters: Any) -> None:
-        torch.nn.utils.clip_grad_norm_(parameters, float(self.context.get_hparams()["clip_gradients_l2_norm"]))
+        torch.nn.utils.clip_grad_norm_(parameters, self.task.max_norm)
 
     def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Some of the validation data for all entrants; `valid_means` has the result."""
@@ -240,32 +227,37 @@ class SearchTrial(Trial):
             generator = torch_generator("cpu", self.seed, "eigenvalue", self.batches_trained)
             found = torch.tensor(eigenvalue(self.strategy, self.task.objective_on(batch), generator))
             average_over_processes([found])
-            self.eigenvalues.append(float(found))
+            self.record.eigenvalues.append(float(found))
 
     def _report(self, means: dict[str, float]) -> dict[str, float]:
         """The metrics of a validation."""
         names, count = self.task.names, self._entrant_count
         self._scores = [self.task.report({name: means[f"{k} {name}"] for name in names}) for k in range(count)]
         if self.settings.learns:
-            mixture, derived = self._scores
+            mixture, best = self._scores
             extra = {name: value for name, value in self.strategy.report().items() if name in REPORTED}
         else:
-            mixture, derived, extra = _summary_of_random(self._scores)
-        if self.eigenvalues and self.settings.search.eigenvalue_epochs == 1:
-            extra = {**extra, "eigenvalue": self.eigenvalues[-1]}
-        return {**mixture, **self._shown(derived), **extra}
+            mixture, best, extra = summary_of_random(self._scores)
+        if self.record.eigenvalues:
+            extra = {**extra, "eigenvalue": self.record.eigenvalues[-1]}
+        return {**mixture, **self._shown(best), **extra}
 
     def _shown(self, scores: Mapping[str, float]) -> dict[str, float]:
-        """What is reported of the scores of a derived architecture."""
-        return _derived({name: value for name, value in scores.items() if name in self.task.shown})
+        """What is reported of the scores of a derived architecture.
+
+        One that explodes with the shared weights is no reason to stop: its scores are the worst ones.
+        """
+        shown = {name: value for name, value in scores.items() if name in self.task.shown}
+        replace_nonfinite(shown, self.worst_values())
+        return derived(shown)
 
     def on_validation(self, metrics: dict[str, Any]) -> None:
         """Write down the architecture that the strategy would choose now; at the end choose."""
-        self._check_same_everywhere()
+        check_same_everywhere(self.strategy.state_dict(), self.context.distributed.allgather)
         which = 0 if self.settings.learns else best_of(self._scores)
         self._choose(self._paths[which], {name: metrics[name] for name in metrics if name.startswith(DERIVED)})
         if (reason := self._should_stop()) and not self.complete:
-            self.stopped = reason
+            self.record.stopped = reason
             if self.rank == 0:
                 logger.warning("%s, so the search stops here", reason)
             self.context.set_stop_requested(True)
@@ -275,80 +267,53 @@ class SearchTrial(Trial):
 
     def _choose(self, paths: Paths, scores: Mapping[str, float]) -> None:
         """Take an architecture for the result so far, and write it down."""
-        self.chosen = paths
-        genotype = self.search_space.genotype_of(paths)
-        size = self.search_space.size(genotype, **self.settings.task.size_settings(self.settings))
-        weights = {name: _rounded(table.tolist()) for name, table in self.strategy.probabilities().items()}
-        entry = {
-            **{"epochs": self.batches_trained / (self.epoch_length or 1), "batches": self.batches_trained},
-            **{
-                "genotype": genotype.to_json(),
-                "scores": dict(scores),
-                "parameters": size.parameters,
-                "macs": size.macs,
-            },
-        }
-        self.trace.append({**entry, "weights": weights})
+        size = self.search_space.size(
+            self.search_space.genotype_of(paths), **self.settings.task.size_settings(self.settings)
+        )
+        epochs, weights = self.batches_trained / (self.epoch_length or 1), self.strategy.probabilities()
+        place = {"epochs": epochs, "batches": self.batches_trained}
+        costs = {"parameters": size.parameters, "macs": size.macs}
+        entry = self.record.choose(self.search_space, paths, scores, weights, **place, **costs)
         if weights:
-            title = f"epoch {entry['epochs']:g}, {size.parameters:,} parameters"
-            self.show("architecture", lambda: weights_figure(self.search_space.relaxation, weights, paths, title))
+            title, tables = f"epoch {epochs:g}, {size.parameters:,} parameters", entry["weights"]
+            self.show("architecture", lambda: weights_figure(self.search_space.relaxation, tables, paths, title))
 
     def _should_stop(self) -> str:
-        """Why the search should stop before its end; "" if it should not."""
+        """Why the search should stop before its end; "" if it should not. May go back to an earlier architecture."""
         search = self.settings.search
-        if search.stop_skip_connections is not None and isinstance(self.strategy, GradientStrategy):
-            kind = next(iter(self.strategy.relaxation))
-            skips = int(self.strategy.report()[f"skip_connections_{kind}"])
-            if skips >= search.stop_skip_connections:
-                return f"{kind} derives {skips} skip connections (stop_skip_connections)"
+        if reason := too_many_skips(self.strategy, search.stop_skip_connections):
+            return reason
         window, ratio = search.stop_eigenvalue_window, search.stop_eigenvalue_ratio
-        if ratio is not None and grown_too_quickly(self.eigenvalues, window, ratio):
-            before = self.trace[-1 - min(window * search.eigenvalue_epochs, len(self.trace) - 1)]
-            self._choose(self._paths_of(before["genotype"]), before["scores"])
-            return f"the eigenvalue grows too quickly (stop_eigenvalue_ratio); back to epoch {before['epochs']:g}"
-        return ""
+        if ratio is None or not grown_too_quickly(self.record.eigenvalues, window, ratio):
+            return ""
+        before = self.record.back(window * search.eigenvalue_epochs)
+        self._choose(self.search_space.paths_of(self.search_space.from_json(before["genotype"])), before["scores"])
+        return f"the eigenvalue grows too quickly (stop_eigenvalue_ratio); back to epoch {before['epochs']:g}"
 
     def _finish(self) -> None:
         """Choose the architecture that the search ends with."""
-        choice = None if self.stopped else self.chooser.final()
+        choice = None if self.record.stopped else self.chooser.final()
         if choice is None:
             return
         scores = self._shown(choice.scores or {})
-        replace_nonfinite(scores)
         self._choose(choice.paths, scores)
-        self.others = [
-            {"genotype": self.search_space.genotype_of(paths).to_json(), **each} for paths, each in choice.others
-        ]
-        self.random_summary = choice.summary
+        self.record.finish(self.search_space, choice)
         reported = {**scores, **{f"random_{name}": value for name, value in choice.summary.items()}}
         self.report("search", reported)
         if self.rank == 0:
             told = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())
             logger.info("chosen: %s\n%s", told, self.genotype.to_text())
 
-    def _check_same_everywhere(self) -> None:
-        """Raises ConfigError if the processes do not have the same architecture weights."""
-        if self.processes == 1:
-            return
-        digest = hashlib.sha256()
-        for value in self.strategy.state_dict().values():
-            digest.update(value.detach().cpu().numpy().tobytes())
-        if len(set(self.context.distributed.allgather(digest.hexdigest()))) > 1:
-            what = "the processes have different architecture weights"
-            raise ConfigError([f"{what}; use equal devices and versions of PyTorch in all of them"])
-
     @property
     def complete(self) -> bool:
         """Whether it has trained as long as it should, or a rule stopped it."""
-        return bool(self.stopped) or super().complete
-
-    def _paths_of(self, genotype: Mapping[str, Any]) -> Paths:
-        return self.search_space.paths_of(self.search_space.from_json(genotype))
+        return bool(self.record.stopped) or super().complete
 
     @property
     def genotype(self) -> Any:
         """The architecture chosen so far; None before the first validation."""
-        return None if self.chosen is None else self.search_space.genotype_of(self.chosen)
+        paths = self.record.paths
+        return None if paths is None else self.search_space.genotype_of(paths)
 
     def summary(self) -> dict[str, str | int | float]:
         genotype = self.genotype
@@ -358,20 +323,12 @@ class SearchTrial(Trial):
 
     def files(self) -> dict[str, Any]:
         """The chosen architecture, all that were chosen after each epoch, and how to retrain it."""
-        if self.genotype is None:
-            return {}
-        found: dict[str, Any] = {"genotype.json": self.genotype.to_json(), "search.json": self.trace}
-        if self.others:
-            found["architectures.json"] = {"summary": self.random_summary, "best": self.others}
-        name = self.settings.search.retrain
-        if name is not None:
+        found, name = self.record.files(self.search_space), self.settings.search.retrain
+        if found and name is not None:
             config = self.context.get_experiment_config()
-            found["retrain.yaml"] = retraining_config(
-                retraining_template(name, self.space),
-                self.genotype.to_hparams(),
-                config.get("data") or {},
-                f"{config.get('name', 'search')}-best",
-            )
+            best = f"{config.get('name', 'search')}-best"
+            template, genotype = retraining_template(name, self.space), self.genotype.to_hparams()
+            found["retrain.yaml"] = retraining_config(template, genotype, config.get("data") or {}, best)
         return found
 
     def rank_state(self) -> dict[str, Any]:
@@ -393,57 +350,16 @@ class SearchTrial(Trial):
         """The strategy and its optimiser, and what it chose."""
         optimizer = None if self.arch_optimizer is None else self.arch_optimizer.state_dict()
         strategy = {name: value.detach().cpu() for name, value in self.strategy.state_dict().items()}
-        chosen = (
-            None if self.chosen is None else {name: [list(each) for each in path] for name, path in self.chosen.items()}
-        )
-        chosen_so_far = {"trace": self.trace, "chosen": chosen, "others": self.others, "summary": self.random_summary}
-        seen = {"method": self.settings.method, "eigenvalues": self.eigenvalues, "stopped": self.stopped}
-        return {"strategy": strategy, "optimizer": optimizer, **chosen_so_far, **seen}
+        own = {"method": self.settings.method, "record": self.record.to_state()}
+        return {"strategy": strategy, "optimizer": optimizer, **own}
 
     def load_shared_state(self, state: dict[str, Any]) -> None:
         """The inverse of `shared_state`. Raises MismatchError if it is of another strategy."""
-        then, now = state["method"], self.settings.method
-        if then != now:
-            names = [name for name in {**then, **now} if then.get(name) != now.get(name)]
-            changed = [f"{name}: {then.get(name)} then, {now.get(name)} now" for name in names]
-            what = "the checkpoint is of another strategy"
-            raise MismatchError(
-                [f"{what}: {'; '.join(changed)}; put it back, or start a new run, --warm-start keeps weights"]
-            )
+        self.settings.check_method(state["method"])
         self.strategy.load_state_dict(state["strategy"])
         if self.arch_optimizer is not None:
             self.arch_optimizer.load_state_dict(state["optimizer"])
-        self.others, self.random_summary = list(state["others"]), dict(state["summary"])
-        self.eigenvalues, self.stopped = list(state["eigenvalues"]), str(state["stopped"])
-        self.trace, chosen = list(state["trace"]), state["chosen"]
-        self.chosen = None if chosen is None else {name: tuple(map(tuple, path)) for name, path in chosen.items()}
-
-
-def _with_derived(task: type[Task], settings: Settings | None) -> dict[str, str]:
-    directions = task.directions(settings)
-    return {**directions, **_derived({name: way for name, way in directions.items() if name in task.shown})}
-
-
-def _derived(scores: Mapping[str, _Value]) -> dict[str, _Value]:
-    return {f"{DERIVED}{name}": value for name, value in scores.items()}
-
-
-def best_of(scores: Sequence[Mapping[str, float]]) -> int:
-    """The number of the smallest loss, the first of equal ones; what is no number is the largest."""
-    return ranked([score["loss"] for score in scores])[0]
-
-
-def _summary_of_random(
-    reports: Sequence[dict[str, float]],
-) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    """Means over the random architectures whose loss is a number, the best of them, and how many exploded."""
-    sane = [report for report in reports if math.isfinite(report["loss"])] or list(reports)
-    means = {name: sum(report[name] for report in sane) / len(sane) for name in reports[0]}
-    return means, reports[best_of(reports)], {"exploded": float(len(reports) - len(sane))}
-
-
-def _rounded(rows: list[list[float]]) -> list[list[float]]:
-    return [[round(value, 6) for value in row] for row in rows]
+        self.record = SearchRecord.from_state(state["record"])
 
 
 if __name__ == "__main__":
