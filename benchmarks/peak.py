@@ -39,11 +39,12 @@ def main() -> None:
 
 def peaks(place: str, *words: str) -> Pair:
     """Megabytes of the plain implementation and of ours, one process after the other."""
-    plain, ours = (_in_a_process(place, which, words) for which in (0, 1))
+    plain, ours = (in_a_process(place, which, words) for which in (0, 1))
     return plain, ours
 
 
-def _in_a_process(place: str, which: int, words: tuple[str, ...]) -> float:
+def in_a_process(place: str, which: int, words: tuple[str, ...]) -> float:
+    """Megabytes of one of them, in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.peak", place, str(which), *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 
 import pytest
@@ -191,10 +192,15 @@ def test_under_autocast_its_gradients_are_as_near_as_those_of_torch(
         assert (near - right).norm() <= 1.5 * (other - right).norm() < 0.03 * right.norm()
 
 
-def test_a_gradient_of_the_gradient_is_refused() -> None:
-    """It would need another backward pass written by hand; nothing is silently left out of a second derivative."""
-    x, weight = normal(2, 2, 6, 6).requires_grad_(), normal(2, 1, 5, 5, seed=2).requires_grad_()
-    y = depthwise(x, weight, (1, 1), (2, 2), (1, 1))
-    (gradient,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match="once_differentiable"):
-        gradient.square().sum().backward()
+def test_a_gradient_of_the_gradient_is_complete() -> None:
+    """The backward pass is made of torch's operations, whose derivatives are torch's: nothing is left out."""
+    for (padding, dilation), kernel in itertools.product((((2, 2), (1, 1)), ((4, 4), (2, 2))), (5, 3)):
+        found = []
+        for convolve in (depthwise, lambda x, weight, *how: F.conv2d(x, weight, None, *how, len(weight))):
+            x, weight = normal(2, 2, 6, 6).requires_grad_(), normal(2, 1, kernel, kernel, seed=2).requires_grad_()
+            same = (padding[0] - (5 - kernel) // 2 * dilation[0],) * 2
+            y = convolve(x, weight, (1, 1), same, dilation)
+            first = torch.autograd.grad(y.sin().sum(), (x, weight), create_graph=True)
+            found.append(torch.autograd.grad(sum(each.cos().sum() for each in first), (x, weight)))
+        for ours, theirs in zip(*found, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
