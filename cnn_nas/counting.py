@@ -76,7 +76,7 @@ def count_size(genotype: Genotype, size: NetworkSize, auxiliary: bool = False) -
 def operation_costs(settings: Mapping[str, Any]) -> dict[str, list[list[float]]]:
     """What each operation of each edge of a supernet costs when it is chosen: MACs over all cells of its kind.
 
-    In shares of what the edges of an average architecture cost together, so that a mixture of equal parts costs about 1.
+    In shares of what the edges of an average architecture cost together, over all predecessors and operations.
 
     Args:
         settings: those of `count` but for the auxiliary tower.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,8 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from cnn_nas import genotypes
-from cnn_nas.architecture import ALL_OPERATIONS, Genotype, sample
-from cnn_nas.counting import count
+from cnn_nas.architecture import ALL_OPERATIONS, OPERATIONS, Genotype, sample
+from cnn_nas.counting import count, operation_costs
+from cnn_nas.relaxation import paths_of
 from cnn_nas.space import SPACE
 from nas.core.space import Size
 
@@ -212,3 +214,20 @@ def test_short_networks_are_counted_as_they_are_built(layers: int) -> None:
 
 def test_an_image_size_given_as_a_list_counts_the_same() -> None:
     assert count(genotypes.DARTS, **{**CIFAR, "input_size": [3, 32, 32]}) == count(genotypes.DARTS, **CIFAR)
+
+
+def test_costs_of_operations_are_what_choosing_them_adds() -> None:
+    """Those of a path are the MACs of its genotype beyond those of one with `none` everywhere; 1 on average."""
+    size = {"init_channels": 4, "layers": 5, "classes": 10, "input_size": (3, 17, 16)}
+    costs = operation_costs(size)
+    nothing = Genotype(normal=(("none", 0),) * 8, reduce=(("none", 0),) * 8)
+    rest, found, macs = count(nothing, **size).macs, [], []
+    for seed in range(400):
+        genotype = sample(seed, "costs", operations=OPERATIONS)
+        paths = paths_of(genotype)
+        chosen = [costs[cell][edge][k] for cell, path in paths.items() for edge, ks in enumerate(path) for k in ks]
+        found.append(sum(chosen))
+        macs.append(count(genotype, **size).macs - rest)
+    assert np.corrcoef(found, macs)[0, 1] > 1 - 1e-12
+    assert found[0] / macs[0] == pytest.approx(sum(found) / sum(macs), rel=1e-9)
+    assert sum(found) / len(found) == pytest.approx(1, rel=0.05)
