@@ -88,5 +88,14 @@ class SearchRecord:
         return cls(**state)
 
 
+def on_cpu(state: Any) -> Any:
+    """Nested dicts and lists with their tensors detached and on the CPU."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().cpu()
+    if isinstance(state, Mapping):
+        return {key: on_cpu(value) for key, value in state.items()}
+    return [on_cpu(value) for value in state] if isinstance(state, list) else state
+
+
 def _path(rows: Sequence[Sequence[int]]) -> Path:
     return tuple(tuple(row) for row in rows)

@@ -31,7 +31,7 @@ from one_shot.choosing import Chooser, eigenvalue
 from one_shot.collapse import grown_too_quickly, too_many_skips
 from one_shot.figure import weights_figure
 from one_shot.gradient import GradientStrategy
-from one_shot.record import SearchRecord
+from one_shot.record import SearchRecord, on_cpu
 from one_shot.reporting import DERIVED, REPORTED, best_of, derived, directions, summary_of_random
 from one_shot.retrain import retraining_config, retraining_template
 from one_shot.settings import TASKS, Settings, read_settings
@@ -225,7 +225,8 @@ class SearchTrial(Trial):
         every, epochs = self.settings.search.eigenvalue_epochs, self.batches_trained // (self.epoch_length or 1)
         if every and epochs % every == 0 and isinstance(self.strategy, GradientStrategy):
             generator = torch_generator("cpu", self.seed, "eigenvalue", self.batches_trained)
-            found = torch.tensor(eigenvalue(self.strategy, self.task.objective_on(batch), generator))
+            value = eigenvalue(self.strategy, self.task.objective_on(batch), generator)
+            found = torch.tensor(value, device=self.context.device)
             average_over_processes([found])
             self.record.eigenvalues.append(float(found))
 
@@ -348,8 +349,8 @@ class SearchTrial(Trial):
 
     def shared_state(self) -> dict[str, Any]:
         """The strategy and its optimiser, and what it chose."""
-        optimizer = None if self.arch_optimizer is None else self.arch_optimizer.state_dict()
-        strategy = {name: value.detach().cpu() for name, value in self.strategy.state_dict().items()}
+        optimizer = None if self.arch_optimizer is None else on_cpu(self.arch_optimizer.state_dict())
+        strategy = on_cpu(self.strategy.state_dict())
         own = {"method": self.settings.method, "record": self.record.to_state()}
         return {"strategy": strategy, "optimizer": optimizer, **own}
 
