@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from support.runs import HARD, IMAGES, RECURRENT, Kind, Laptop, Run, assert_equal_runs, regular, stopped_after
+from support.search import SEARCH_IMAGES, search, search_config
 
 pytestmark = pytest.mark.gpu
 
@@ -70,3 +71,23 @@ def test_a_checkpoint_of_a_gpu_goes_on_without_one(
     assert resumed.code == 0, resumed.err
     assert resumed.read("run.json")["status"] == "completed"
     assert all(torch.isfinite(torch.tensor(resumed.values("validation", "loss"))))
+
+
+SEARCHES = [("images", "DARTS, second order"), ("images", "GDAS"), ("images", "DrNAS"), ("images", "random")]
+SEARCHES += [("text", "DARTS, first order"), ("text", "random")]
+
+
+@pytest.mark.parametrize(("space", "method"), SEARCHES, ids=str)
+def test_a_search_repeats_and_a_stop_changes_nothing(
+    space: str, method: str, tmp_path: Path, corpus: Path, pictures: Path
+) -> None:
+    config = search_config(space, method, pictures if space == "images" else corpus)
+    runs = [search(tmp_path / name, config, "--device", "cuda") for name in ("straight", "again")]
+    assert all(run.code == 0 and "device       cuda" in run.out for run in runs), runs[0].err
+    assert_equal_runs(runs[1], runs[0])
+    with stopped_after(3):
+        stopped = search(tmp_path / "cut", config, "--device", "cuda")
+    laptop = Laptop(stopped.path.parent, stopped.path, SEARCH_IMAGES)
+    resumed = replace(laptop.main(["--resume", str(stopped.path), "--device", "cuda"]), folder=stopped.path)
+    assert_equal_runs(resumed, runs[0])
+    assert resumed.read("genotype.json") == runs[0].read("genotype.json")
