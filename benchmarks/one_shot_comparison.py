@@ -63,7 +63,7 @@ STUDIES = {
                 DIGITS_DARTS,
                 {"partial": 4, "init_channels": 8, "edge_norm": True, "arch_warmup_epochs": 4},
             ),
-            "GDAS, 60 epochs": (DIGITS_DARTS, {"sampler": "gumbel_st", **_GUMBEL, "train_epochs": 60}),
+            "GDAS, 30 epochs": (DIGITS_DARTS, {"sampler": "gumbel_st", **_GUMBEL, "train_epochs": 30}),
             "DrNAS": (DIGITS_DARTS, {"sampler": "dirichlet", "arch_weight_decay": None, "anchor_weight": 0.001}),
             "SmoothDARTS, random": (DIGITS_DARTS, {"perturb": "random", "perturb_size": 0.03}),
             "DARTS-PT": (DIGITS_DARTS, {"select": "perturbation"}),
