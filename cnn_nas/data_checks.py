@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cnn_nas.images.data import DataConfig, Known, known
+from cnn_nas.images.data import DataConfig, Known, expected, known
 from cnn_nas.images.folder_images import missing_classes
 from cnn_nas.model import ModelConfig, map_size
 
@@ -27,6 +27,8 @@ def problems(optimizer: OptimizerConfig, data: Known) -> list[str]:
 
 def split_problems(config: DataConfig) -> list[str]:
     """The same for the part that is held out, before any image is read."""
+    if config.dataset == "folder" and expected(config)[0] == 1:
+        return [f"data.data_dir must have images of at least two classes in train/CLASS/, got one in {config.data_dir}"]
     total, fraction = known(config).total, config.validation_fraction
     held = round(fraction * total) if total is not None else None
     if total is None or held is None or fraction == 0 or 0 < held < total:

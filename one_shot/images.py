@@ -114,6 +114,9 @@ class ImageTask(Task):
         found += data_checks.problems(config, images)
         if not settings.data.validation_fraction:
             found.append("data.validation_fraction must be above 0, as a search is judged by images held out, got 0")
+        if config.eval_batch_size < 2:
+            rule = "hyperparameters.eval_batch_size must be at least 2, as a supernet normalises by the batch it sees"
+            found.append(f"{rule}, got {config.eval_batch_size}")
         if config.learning_rate_end > config.learning_rate:
             rule = f"hyperparameters.learning_rate_end must be at most learning_rate {config.learning_rate:g}"
             found.append(f"{rule}, got {config.learning_rate_end:g}")
@@ -244,12 +247,12 @@ class ImageTask(Task):
         if last - first < 2:
             rule = f"at least {2 * processes} images, two for each process"
             raise ConfigError([f"data.validation_fraction must hold out {rule} (batch norm), got {len(images)}"])
-        batches = evenly(first, last, max(self.config.eval_batch_size, 2))
+        batches = evenly(first, last, self.config.eval_batch_size)
         return ProcessImages(images, slice(None)), [[batch] for batch in batches]
 
     def score_all(self, entrants: Sequence[ArchWeights], batches: int | None = None) -> list[dict[str, float]]:
         assert self.data.valid is not None
-        images, size = self.data.valid, max(self.config.eval_batch_size, 2)
+        images, size = self.data.valid, self.config.eval_batch_size
         totals, samples = torch.zeros(len(entrants), len(self.names), dtype=torch.float64), 0
         for indices in evenly(0, len(images), size)[:batches]:
             count, sums = self.score(entrants, images.batch(indices, self.place.device), first=False)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cnn_nas import data_checks
 from cnn_nas.images import datasets
@@ -124,3 +126,12 @@ def test_cells_that_are_all_reductions_are_told(layers: int) -> None:
 def test_images_of_which_one_pixel_is_left_are_told() -> None:
     for side, told in ((4, 1), (5, 0), (8, 0)):
         assert len(data_checks.warnings(optimizer(), MODEL, data((side, side)))) == told
+
+
+def test_a_folder_with_one_class_is_no_regression(tmp_path: Path) -> None:
+    """Its network would have one output, like that of a regression."""
+    for split in ("train", "test"):
+        (tmp_path / split / "only").mkdir(parents=True)
+        Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(tmp_path / split / "only" / "0.png")
+    (problem,) = data_checks.split_problems(DataConfig("folder", str(tmp_path), validation_fraction=0.5))
+    assert "data.data_dir must have images of at least two classes in train/CLASS/, got one" in problem

@@ -75,6 +75,11 @@ def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, 
         (IMAGES, {"stop_eigenvalue_ratio": 0.7}, "hyperparameters.eigenvalue_epochs must be at least 1"),
         (IMAGES, {"arch_warmup_epochs": 15}, "hyperparameters.arch_warmup_epochs must be below train_epochs 15"),
         (TEXT, {"bilevel": "exact", "fast": True}, "hyperparameters.fast must not be true with bilevel exact"),
+        (
+            IMAGES,
+            {"eval_batch_size": 1},
+            "hyperparameters.eval_batch_size must be at least 2, as a supernet normalises",
+        ),
         (IMAGES, {"flip": True}, "hyperparameters.flip must be false, as a digit in the mirror"),
         (IMAGES, {"arch_to_use": "DARTS_V2"}, "hyperparameters.arch_to_use is read by nothing"),
         (
