@@ -31,7 +31,7 @@ MADE_BY_USERS = {
     "CONFIG.yaml",
 }
 PACKAGES = "nas|cnn_nas|one_shot|randomNAS_files|benchmarks|tests|docs"
-CODE = re.compile(r"^```.*?^```|^(?: {4}.*\n?)+|(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"^```.*?^```|^(?: {4}[^\n]*\n?)+|(`+)(?!`)(.+?)(?<!`)\1(?!`)", re.MULTILINE | re.DOTALL)
 
 
 def text_of(page: Path) -> str:
