@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-import math
-import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -15,11 +12,9 @@ from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.relaxation import Paths
 from nas.core.seeds import torch_generator
 from one_shot.collapse import largest_eigenvalue
-from one_shot.gradient import GradientStrategy
-from one_shot.random_search import RandomSearch, ranked
 from one_shot.selection import select_by_perturbation
 from one_shot.settings import Settings
-from one_shot.strategy import Objective, Strategy
+from one_shot.strategy import Choice, Objective, Strategy
 from one_shot.task import Task
 
 logger = logging.getLogger(__name__)
@@ -27,23 +22,6 @@ logger = logging.getLogger(__name__)
 Scores = dict[str, float]
 Gather = Callable[[Any], list[Any]]
 """What every process has, on every process."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What was chosen.
-
-    Attributes:
-        paths: the architecture.
-        scores: its metrics on all validation data, with the shared weights; None: not scored for this.
-        others: what else was scored again, best first, for random search.
-        summary: of all random architectures that were scored: how many, mean, standard deviation, best, worst, exploded.
-    """
-
-    paths: Paths
-    scores: Scores | None = None
-    others: list[tuple[Paths, Scores]] = field(default_factory=list)
-    summary: dict[str, float] = field(default_factory=dict)
 
 
 class Chooser:
@@ -62,11 +40,7 @@ class Chooser:
 
     def entrants(self, step: int) -> list[Paths]:
         """The discrete architectures that the validation after that step scores."""
-        if isinstance(self.strategy, RandomSearch):
-            generator = torch_generator("cpu", self.seed, "candidates", step)
-            return self.strategy.candidates(generator, self.strategy.config.epoch_archs)
-        derived = self.strategy.derive()
-        return [] if derived is None else [derived]
+        return self.strategy.entrants(torch_generator("cpu", self.seed, "candidates", step))
 
     def score(self, entrants: Sequence[ArchWeights], batches: int | None = None) -> list[Scores]:
         """The metrics of each on the first validation batches, or all, on every process."""
@@ -76,25 +50,9 @@ class Chooser:
 
     def final(self) -> Choice | None:
         """The architecture that the search ends with; None: the one of the last validation."""
-        if isinstance(self.strategy, RandomSearch):
-            return self._best_of_random(self.strategy)
         if self.settings.search.select == "perturbation":
             return self._by_perturbation()
-        return None
-
-    def _best_of_random(self, strategy: RandomSearch) -> Choice:
-        config = strategy.config
-        drawn = strategy.candidates(torch_generator("cpu", self.seed, "final candidates"), config.score_archs)
-        first = self.score([one_path(paths) for paths in drawn], config.score_batches)
-        losses = [scores["loss"] for scores in first]
-        best = [drawn[k] for k in ranked(losses)[: config.rescore]]
-        again = self.score([one_path(paths) for paths in best])
-        strategy.new_round()
-        for paths, scores in zip(best, again, strict=True):
-            strategy.tell(paths, scores["loss"])
-        order = ranked([scores["loss"] for scores in again])
-        others = [(best[k], again[k]) for k in order]
-        return Choice(others[0][0], others[0][1], others, _summary(losses))
+        return self.strategy.choose(self.score, torch_generator("cpu", self.seed, "final candidates"))
 
     def _by_perturbation(self) -> Choice:
         mixture, batches = self.strategy.expected(), self.settings.search.select_batches
@@ -108,7 +66,7 @@ class Chooser:
         return Choice(paths, self.score([one_path(paths)])[0])
 
 
-def eigenvalue(strategy: GradientStrategy, loss: Objective, generator: torch.Generator) -> float:
+def eigenvalue(strategy: Strategy, loss: Objective, generator: torch.Generator) -> float:
     """The largest eigenvalue of the Hessian of a loss by the architecture's parameters, which are as before afterwards."""
     parameters = list(strategy.parameters())
     before = [each.detach().clone() for each in parameters]
@@ -116,7 +74,9 @@ def eigenvalue(strategy: GradientStrategy, loss: Objective, generator: torch.Gen
     def gradient(values: Sequence[torch.Tensor]) -> Sequence[torch.Tensor]:
         _put(parameters, values)
         with torch.enable_grad():
-            found = torch.autograd.grad(loss(strategy.mixture()), parameters, allow_unused=True)
+            weights = strategy.mixture()
+            assert weights is not None
+            found = torch.autograd.grad(loss(weights), parameters, allow_unused=True)
         return [torch.zeros_like(x) if g is None else g for g, x in zip(found, parameters, strict=True)]
 
     try:
@@ -129,12 +89,3 @@ def eigenvalue(strategy: GradientStrategy, loss: Objective, generator: torch.Gen
 def _put(parameters: Sequence[torch.Tensor], values: Sequence[torch.Tensor]) -> None:
     for parameter, value in zip(parameters, values, strict=True):
         parameter.copy_(value)
-
-
-def _summary(losses: Sequence[float]) -> dict[str, float]:
-    sane = [loss for loss in losses if math.isfinite(loss)]
-    counted = {"count": float(len(losses)), "exploded": float(len(losses) - len(sane))}
-    if not sane:
-        return counted
-    spread = statistics.stdev(sane) if len(sane) > 1 else 0.0
-    return {**counted, "mean": statistics.fmean(sane), "sd": spread, "best": min(sane), "worst": max(sane)}

@@ -136,13 +136,7 @@ class GradientStrategy(Strategy):
         return reported
 
     def mixture(self) -> ArchWeights:
-        """The weights without noise, differentiable by the parameters."""
         return ArchWeights(self._means(), self._edge_weights())
-
-    @torch.no_grad()
-    def expected(self) -> ArchWeights:
-        weights = self.mixture()
-        return weights.with_tensors([tensor.detach().clone() for tensor in weights.tensors()])
 
     def derive(self) -> Paths:
         return derive(self.relaxation, {kind: table.tolist() for kind, table in self.probabilities().items()})

@@ -59,6 +59,7 @@ class ImageTask(Task):
     """
 
     package = SPACE.package
+    program = "cnn_nas.trial"
     groups = (SupernetConfig, ImageSearchConfig)
     data_group = DataConfig
     fast_is_twice_differentiable = True

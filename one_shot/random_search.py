@@ -7,6 +7,7 @@ strategy draws, ranks and remembers.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import torch
 from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.fields import field
 from nas.core.relaxation import CellShape, Path, Paths, Relaxation
-from one_shot.strategy import Objective, Progress, Strategy
+from one_shot.strategy import Choice, Objective, Progress, Score, Strategy
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class RandomSearch(Strategy):
 
     def __init__(self, relaxation: Relaxation, config: RandomConfig) -> None:
         super().__init__(relaxation)
-        self.config = config
+        self.config, self.entrant_count = config, config.epoch_archs
         for kind, shape in relaxation.items():
             self.register_buffer(
                 f"best_{kind}", torch.zeros(len(shape.edges), len(shape.operations), dtype=torch.int64)
@@ -66,6 +67,25 @@ class RandomSearch(Strategy):
     def candidates(self, generator: torch.Generator, count: int) -> list[Paths]:
         """So many random architectures, none with an excluded operation. The first ones do not depend on `count`."""
         return [draw(self.relaxation, generator) for _ in range(count)]
+
+    def entrants(self, generator: torch.Generator) -> list[Paths]:
+        return self.candidates(generator, self.entrant_count)
+
+    def scored(self, entrants: Sequence[Paths], losses: Sequence[float]) -> None:
+        self.new_round()
+        for paths, loss in zip(entrants, losses, strict=True):
+            self.tell(paths, loss)
+
+    def choose(self, score: Score, generator: torch.Generator) -> Choice:
+        """Score many on some batches, and the best of them again on all."""
+        drawn = self.candidates(generator, self.config.score_archs)
+        first = [each["loss"] for each in score([one_path(paths) for paths in drawn], self.config.score_batches)]
+        best = [drawn[k] for k in ranked(first)[: self.config.rescore]]
+        again = score([one_path(paths) for paths in best])
+        losses = [each["loss"] for each in again]
+        self.scored(best, losses)
+        others = [(best[k], again[k]) for k in ranked(losses)]
+        return Choice(*others[0], others, _summary(first))
 
     def new_round(self) -> None:
         """Forget the best: scores of other weights, or on other data, do not compare with those that follow."""
@@ -130,3 +150,12 @@ def _draw_cell(shape: CellShape, generator: torch.Generator, with_excluded: bool
         for edge in sorted(shape.entering(node), key=order.__getitem__)[: shape.kept]:
             path[edge] = (choices[int(operation[edge] * len(choices))],)
     return tuple(path)
+
+
+def _summary(losses: Sequence[float]) -> dict[str, float]:
+    sane = [loss for loss in losses if math.isfinite(loss)]
+    counted = {"count": float(len(losses)), "exploded": float(len(losses) - len(sane))}
+    if not sane:
+        return counted
+    spread = statistics.stdev(sane) if len(sane) > 1 else 0.0
+    return {**counted, "mean": statistics.fmean(sane), "sd": spread, "best": min(sane), "worst": max(sane)}

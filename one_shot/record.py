@@ -10,7 +10,7 @@ import torch
 
 from nas.core.relaxation import Path, Paths
 from nas.core.space import Space
-from one_shot.choosing import Choice
+from one_shot.strategy import Choice
 
 
 @dataclass

@@ -33,11 +33,9 @@ def best_of(scores: Sequence[Mapping[str, float]]) -> int:
     return ranked([score["loss"] for score in scores])[0]
 
 
-def summary_of_random(
-    scores: Sequence[dict[str, float]],
-) -> tuple[dict[str, float], dict[str, float], dict[str, float]]:
-    """Means over the random architectures whose loss is a number, the best of them, and how many exploded."""
+def mean_of_sane(scores: Sequence[dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Means over the random architectures whose loss is a number, or all if none is; and how many exploded."""
     sane = [score for score in scores if math.isfinite(score["loss"])]
     counted = sane or scores
     means = {name: sum(score[name] for score in counted) / len(counted) for name in scores[0]}
-    return means, scores[best_of(scores)], {"exploded": float(len(scores) - len(sane))}
+    return means, {"exploded": float(len(scores) - len(sane))}

@@ -9,9 +9,9 @@ from typing import Any
 
 from nas.config.load import load
 from nas.core.errors import ConfigError
+from one_shot.task import Task
 
 ROOT = Path(__file__).resolve().parent.parent
-_PROGRAMS = {"cnn_nas": "cnn_nas.trial", "randomNAS_files": "model_def.py"}
 _ARCHITECTURE = re.compile(
     r"arch_to_use|arch_seed|distinct_predecessors|constraints|node\d+_\w+|(normal|reduce)_node\w+"
 )
@@ -19,7 +19,7 @@ _SHARED = ("data_dir", "download_dir", "image_size", "vocabulary_size", "split_s
 """Where data lies and what it is are taken from the search; how much validates is not."""
 
 
-def retraining_template(name: str, package: str) -> dict[str, Any]:
+def retraining_template(name: str, task: type[Task]) -> dict[str, Any]:
     """A YAML of this repository that trains one architecture of a space, without the architecture.
 
     Raises:
@@ -30,8 +30,8 @@ def retraining_template(name: str, package: str) -> dict[str, Any]:
         rule = "a YAML of this repository, by its path from the root"
         raise ConfigError([f"hyperparameters.retrain must be {rule}, such as cnn_nas/digits.yaml, got {name!r}"])
     config = load(path)
-    if _PROGRAMS[package] not in str(config.get("entrypoint")):
-        raise ConfigError([f"hyperparameters.retrain must train one architecture of {package}, {name} does not"])
+    if task.program not in str(config.get("entrypoint")):
+        raise ConfigError([f"hyperparameters.retrain must train one architecture of {task.package}, {name} does not"])
     hparams = {key: value for key, value in config["hyperparameters"].items() if not _ARCHITECTURE.fullmatch(key)}
     searcher = dict(config.get("searcher") or {})
     if "max_time" in searcher:  # of ASHA, whose full length is that of the retraining

@@ -15,6 +15,7 @@ from one_shot.images import ImageTask
 from one_shot.retrain import retraining_template
 from one_shot.samplers import ONE_PATH
 from one_shot.strategies import STRATEGIES
+from one_shot.strategy import Strategy
 from one_shot.task import Task
 from one_shot.text import TextTask
 
@@ -147,6 +148,12 @@ class Settings:
         return Everything(self.task.package, tuple(sorted(self.task.supernet_json(self).items())))
 
 
+def build_strategy(settings: Settings, generator: torch.Generator) -> Strategy:
+    """The strategy that the settings mean; the generator, on the CPU, draws what starts at random."""
+    build, costs = STRATEGIES[settings.search.strategy].build, settings.task.costs(settings)
+    return build(settings.space.relaxation, settings.strategy, generator, costs)
+
+
 def read_settings(hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
     """The settings that a config means. Reads no data; raises ConfigError with every problem."""
     if not isinstance(hparams, Mapping):
@@ -207,7 +214,7 @@ def _problems(settings: Settings) -> list[str]:
         )
     if search.retrain is not None:
         problems = ErrorCollector()
-        problems.catch(retraining_template, search.retrain, settings.task.package)
+        problems.catch(retraining_template, search.retrain, settings.task)
         found += problems.found
     if not settings.learns:
         learned = ("select", "stop_skip_connections", "stop_eigenvalue_ratio", "eigenvalue_epochs", "arch_data")

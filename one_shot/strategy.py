@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import nn
@@ -80,6 +81,31 @@ class Problem:
     average: Callable[[Sequence[torch.Tensor]], None]
 
 
+class Score(Protocol):
+    """Scores architectures with the shared weights, on every process alike."""
+
+    def __call__(self, entrants: Sequence[ArchWeights], batches: int | None = None) -> list[dict[str, float]]:
+        """The metrics of each, `loss` among them, on the first validation batches, or on all."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What was chosen.
+
+    Attributes:
+        paths: the architecture.
+        scores: its metrics on all validation data, with the shared weights.
+        others: what else was scored on all of it, best first, with the one that was chosen.
+        summary: of all architectures that were scored, if there were many: how many, mean, standard deviation, best, worst,
+            exploded.
+    """
+
+    paths: Paths
+    scores: dict[str, float]
+    others: list[tuple[Paths, dict[str, float]]] = field(default_factory=list)
+    summary: dict[str, float] = field(default_factory=dict)
+
+
 class Strategy(nn.Module, ABC):
     """What chooses architectures. All that it learns is in its `state_dict`; it is the same on every process.
 
@@ -89,6 +115,9 @@ class Strategy(nn.Module, ABC):
 
     learns = True
     """Whether it has an `update`, and needs data of its own for it."""
+
+    entrant_count = 1
+    """How many architectures `entrants` gives."""
 
     def __init__(self, relaxation: Relaxation) -> None:
         super().__init__()
@@ -117,13 +146,36 @@ class Strategy(nn.Module, ABC):
         """A new optimiser of this strategy's parameters; None if it does not learn."""
         return None
 
-    def expected(self) -> ArchWeights | None:
-        """The architecture weights without noise, as constants, to score the mixture with; None if there is no mixture."""
+    def mixture(self) -> ArchWeights | None:
+        """The architecture weights without noise, differentiable by the parameters; None if there is no mixture."""
         return None
+
+    @torch.no_grad()
+    def expected(self) -> ArchWeights | None:
+        """The same as constants, to score the mixture with."""
+        weights = self.mixture()
+        return weights and weights.with_tensors([tensor.detach().clone() for tensor in weights.tensors()])
 
     def probabilities(self) -> dict[str, torch.Tensor]:
         """What derived architectures are ranked by, `(edges, operations)` for each kind of cell; {} if it does not learn."""
         return {}
+
+    def entrants(self, generator: torch.Generator) -> list[Paths]:
+        """The `entrant_count` architectures that are scored after an epoch: what it would choose now, unless it says else."""
+        derived = self.derive()
+        return [] if derived is None else [derived]
+
+    def scored(self, entrants: Sequence[Paths], losses: Sequence[float]) -> None:
+        """Told the losses of architectures with the shared weights, which do not compare with any it was told before."""
+        return None
+
+    def choose(self, score: Score, generator: torch.Generator) -> Choice | None:
+        """The architecture that the search ends with, if that takes scoring more; None: what `derive` says.
+
+        Args:
+            generator: on the CPU.
+        """
+        return None
 
     @abstractmethod
     def derive(self) -> Paths | None:

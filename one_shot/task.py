@@ -72,6 +72,9 @@ class Task(ABC):
     package: ClassVar[str]
     """Of the search space."""
 
+    program: ClassVar[str]
+    """What trains one architecture of it, as an entrypoint names it."""
+
     groups: ClassVar[tuple[type, ...]]
     """Dataclasses of its hyperparameters."""
 

@@ -52,6 +52,7 @@ class TextTask(Task):
     """
 
     package = SPACE.package
+    program = "model_def.py"
     groups = (ModelConfig, SupernetConfig, TextSearchConfig)
     data_group = DataConfig
     shown = ("loss", "perplexity")

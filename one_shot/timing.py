@@ -7,8 +7,7 @@ import time
 import torch
 
 from nas.core.seeds import torch_generator
-from one_shot.settings import Settings
-from one_shot.strategies import STRATEGIES
+from one_shot.settings import Settings, build_strategy
 from one_shot.strategy import Problem, Progress, WeightStep
 
 STEPS = 3
@@ -18,8 +17,8 @@ STEPS = 3
 def time_step(settings: Settings, batch: int, device: torch.device) -> float:
     """Seconds of a step of the architecture, if it is trained, and one of the weights, with `batch` samples."""
     net, loss_on = settings.task.random_losses(settings, batch, device)
-    build, generator = STRATEGIES[settings.search.strategy].build, torch_generator("cpu", 0)
-    strategy = build(settings.space.relaxation, settings.strategy, generator, settings.task.costs(settings)).to(device)
+    generator = torch_generator("cpu", 0)
+    strategy = build_strategy(settings, generator).to(device)
     optimizer, parameters = strategy.optimizer(), list(net.parameters())
     sgd = torch.optim.SGD(parameters, 1e-6)
     step = WeightStep(1e-6, 0.0, 0.0, 1.0, [None] * len(parameters))

@@ -30,12 +30,10 @@ from one_shot.averaging import average_over_processes, check_same_everywhere
 from one_shot.choosing import Chooser, eigenvalue
 from one_shot.collapse import grown_too_quickly, too_many_skips
 from one_shot.figure import weights_figure
-from one_shot.gradient import GradientStrategy
 from one_shot.record import SearchRecord, on_cpu
-from one_shot.reporting import DERIVED, REPORTED, best_of, derived, directions, summary_of_random
+from one_shot.reporting import DERIVED, REPORTED, best_of, derived, directions, mean_of_sane
 from one_shot.retrain import retraining_config, retraining_template
-from one_shot.settings import TASKS, Settings, read_settings
-from one_shot.strategies import STRATEGIES
+from one_shot.settings import TASKS, Settings, build_strategy, read_settings
 from one_shot.strategy import Problem, Progress, WeightStep
 from one_shot.task import Place, Step
 from one_shot.timing import time_step
@@ -55,18 +53,18 @@ class SearchTrial(Trial):
         check_fits(type(self), self.settings, self.processes, context.device, self._sharing())
         fast = self.settings.fast_on(context.device)
         self.task = self.settings.task(self.settings, Place(context.device, self.seed, self.rank, self.processes, fast))
-        build, generator = (
-            STRATEGIES[self.settings.search.strategy].build,
-            torch_generator("cpu", self.seed, "strategy"),
-        )
-        costs = self.settings.task.costs(self.settings)
-        self.strategy = build(self.search_space.relaxation, self.settings.strategy, generator, costs)
-        self.strategy.to(context.device)
+        self.strategy = build_strategy(self.settings, torch_generator("cpu", self.seed, "strategy")).to(context.device)
+        self._mixtures = (
+            0 if self.strategy.mixture() is None else 1
+        )  # that a validation scores before the discrete ones
         self.arch_optimizer = self.strategy.optimizer()
         gather = context.distributed.allgather
         self.chooser = Chooser(self.settings, self.task, self.strategy, self.seed, gather, self.rank, self.processes)
         context.wrap_model(self.task.net)  # to be saved; gradients of several processes are averaged here
         self.parameters = list(self.task.net.parameters())
+        self._size = sum(each.numel() for each in self.parameters)
+        name = self.settings.search.retrain
+        self._template = None if name is None else retraining_template(name, self.settings.task)
         self.lr = 0.0
         self.sgd = context.wrap_optimizer(self.task.optimizer())
         self.record = SearchRecord()
@@ -94,8 +92,8 @@ class SearchTrial(Trial):
 
     @property
     def _entrant_count(self) -> int:
-        """How many architectures a validation scores: the mixture and the derived one, or random ones."""
-        return 2 if self.settings.learns else int(self.settings.strategy.epoch_archs)
+        """How many a validation scores: the mixture, if there is one, and discrete architectures."""
+        return self._mixtures + self.strategy.entrant_count
 
     @classmethod
     def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
@@ -223,7 +221,7 @@ class SearchTrial(Trial):
     def _measure_eigenvalue(self, batch: Any) -> None:
         """On the first validation batch, every so many epochs."""
         every, epochs = self.settings.search.eigenvalue_epochs, self.batches_trained // (self.epoch_length or 1)
-        if every and epochs % every == 0 and isinstance(self.strategy, GradientStrategy):
+        if every and epochs % every == 0:
             generator = torch_generator("cpu", self.seed, "eigenvalue", self.batches_trained)
             value = eigenvalue(self.strategy, self.task.objective_on(batch), generator)
             found = torch.tensor(value, device=self.context.device)
@@ -234,14 +232,13 @@ class SearchTrial(Trial):
         """The metrics of a validation."""
         names, count = self.task.names, self._entrant_count
         self._scores = [self.task.report({name: means[f"{k} {name}"] for name in names}) for k in range(count)]
-        if self.settings.learns:
-            mixture, best = self._scores
-            extra = {name: value for name, value in self.strategy.report().items() if name in REPORTED}
-        else:
-            mixture, best, extra = summary_of_random(self._scores)
+        discrete = self._scores[self._mixtures :]
+        main, exploded = (self._scores[0], {}) if self._mixtures else mean_of_sane(discrete)
+        told = {name: value for name, value in self.strategy.report().items() if name in REPORTED}
+        extra = {**exploded, **told}
         if self.record.eigenvalues:
             extra = {**extra, "eigenvalue": self.record.eigenvalues[-1]}
-        return {**mixture, **self._shown(best), **extra}
+        return {**main, **self._shown(discrete[best_of(discrete)]), **extra}
 
     def _shown(self, scores: Mapping[str, float]) -> dict[str, float]:
         """What is reported of the scores of a derived architecture.
@@ -255,8 +252,10 @@ class SearchTrial(Trial):
     def on_validation(self, metrics: dict[str, Any]) -> None:
         """Write down the architecture that the strategy would choose now; at the end choose."""
         check_same_everywhere(self.strategy.state_dict(), self.context.distributed.allgather)
-        which = 0 if self.settings.learns else best_of(self._scores)
-        self._choose(self._paths[which], {name: metrics[name] for name in metrics if name.startswith(DERIVED)})
+        self.strategy.scored(self._paths, [scores["loss"] for scores in self._scores[self._mixtures :]])
+        chosen = self.strategy.derive()
+        assert chosen is not None  # it was told of some
+        self._choose(chosen, {name: metrics[name] for name in metrics if name.startswith(DERIVED)})
         if (reason := self._should_stop()) and not self.complete:
             self.record.stopped = reason
             if self.rank == 0:
@@ -296,7 +295,7 @@ class SearchTrial(Trial):
         choice = None if self.record.stopped else self.chooser.final()
         if choice is None:
             return
-        scores = self._shown(choice.scores or {})
+        scores = self._shown(choice.scores)
         self._choose(choice.paths, scores)
         self.record.finish(self.search_space, choice)
         reported = {**scores, **{f"random_{name}": value for name, value in choice.summary.items()}}
@@ -318,18 +317,17 @@ class SearchTrial(Trial):
 
     def summary(self) -> dict[str, str | int | float]:
         genotype = self.genotype
-        size = self.network_size(self.settings)
         chosen = {} if genotype is None else {"architecture": str(genotype), "genotype": genotype.to_text()}
-        return {"supernet": str(self.settings.genotype), **chosen, "parameters": size.parameters}
+        return {"supernet": str(self.settings.genotype), **chosen, "parameters": self._size}
 
     def files(self) -> dict[str, Any]:
         """The chosen architecture, all that were chosen after each epoch, and how to retrain it."""
-        found, name = self.record.files(self.search_space), self.settings.search.retrain
-        if found and name is not None:
+        found = self.record.files(self.search_space)
+        if found and self._template is not None:
             config = self.context.get_experiment_config()
             best = f"{config.get('name', 'search')}-best"
-            template, genotype = retraining_template(name, self.space), self.genotype.to_hparams()
-            found["retrain.yaml"] = retraining_config(template, genotype, config.get("data") or {}, best)
+            data, genotype = config.get("data") or {}, self.genotype.to_hparams()
+            found["retrain.yaml"] = retraining_config(self._template, genotype, data, best)
         return found
 
     def rank_state(self) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def _memory(experiment: Experiment, batch_memory: bool) -> Iterator[str]:
     yield _line("", "what the allocator holds back (on a CPU as much as half of it again).")
     if largest.note:
         yield _line("", largest.note)
-    too_large = what_is_too_large(trial, points[which], processes, choose_device("auto"))
+    too_large = what_is_too_large(largest, trial, points[which], processes, choose_device("auto"))
     if too_large is not None:
         yield _line("here", f"too large for this machine: {too_large}" if too_large else "fits this machine")
 

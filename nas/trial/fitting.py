@@ -8,6 +8,7 @@ import torch
 
 from nas.core.errors import ConfigError
 from nas.core.host import free_memory
+from nas.core.memory import MemoryEstimate
 from nas.trial.base import Trial
 
 
@@ -29,16 +30,26 @@ def check_fits(trial: type[Trial], settings: Any, processes: int, device: torch.
     Raises:
         ConfigError: with what is needed, what there is, and the largest batch by halves that would fit.
     """
-    if too_large := what_is_too_large(trial, settings, processes, device, sharing):
+    estimate = trial.memory(settings, processes)
+    if too_large := what_is_too_large(estimate, trial, settings, processes, device, sharing):
         size = trial.global_batch_size(settings)
         raise ConfigError([f"hyperparameters.global_batch_size {size} is too large: {too_large}"])
 
 
 def what_is_too_large(
-    trial: type[Trial], settings: Any, processes: int, device: torch.device, sharing: int = 1
+    estimate: MemoryEstimate | None,
+    trial: type[Trial],
+    settings: Any,
+    processes: int,
+    device: torch.device,
+    sharing: int = 1,
 ) -> str | None:
-    """What training needs more than a device has free, and which batch would fit; "" if it fits, None if nobody knows."""
-    free, estimate = device_memory(device), trial.memory(settings, processes)
+    """What training needs more than a device has free, and which batch would fit; "" if it fits, None if nobody knows.
+
+    Args:
+        estimate: the trial's, with these settings and processes.
+    """
+    free = device_memory(device)
     if free is None or estimate is None:
         return None
     if estimate.total * sharing <= free:

@@ -14,7 +14,9 @@ from support.search import CASES, KINDS, go_on, search, search_config
 from cnn_nas.images.data import ImageData
 from nas.config.load import load
 from nas.core.space import load_space
+from one_shot.images import ImageTask
 from one_shot.retrain import retraining_template
+from one_shot.text import TextTask
 
 SPACES = {"images": load_space("cnn_nas"), "text": load_space("randomNAS_files")}
 
@@ -102,10 +104,10 @@ def test_the_winner_is_retrained_by_the_yaml_that_the_search_leaves(places: dict
 
 
 def test_a_template_that_searches_becomes_one_training_of_full_length() -> None:
-    config = retraining_template("quickstart.yaml", "randomNAS_files")
+    config = retraining_template("quickstart.yaml", TextTask)
     assert config["searcher"] == {"name": "single", "metric": "perplexity", "smaller_is_better": True}
     assert config["hyperparameters"]["train_epochs"] == 9 and "arch_seed" not in config["hyperparameters"]
-    template = retraining_template("cnn_nas/digits.yaml", "cnn_nas")
+    template = retraining_template("cnn_nas/digits.yaml", ImageTask)
     assert template["hyperparameters"]["train_epochs"] == 20 and template["searcher"]["name"] == "single"
 
 
