@@ -17,7 +17,7 @@ import pytest
 from determined.common import context
 from support.runs import ROOT
 
-NAMES = {"nas", "cnn_nas", "randomNAS_files", "model_def", "data"}
+NAMES = {"nas", "one_shot", "cnn_nas", "randomNAS_files", "model_def", "data"}
 LIMIT = 1_500_000
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
