@@ -25,7 +25,7 @@ SEARCH_TEXT = Kind(
     TRIAL,
     "one_shot/rnn_darts.yaml",
     SCRIPT,
-    {**TINY, "global_batch_size": 4, "eval_batch_size": 6, "arch_learning_rate": 0.1, **SHARED},
+    {**TINY, "global_batch_size": 8, "eval_batch_size": 6, "arch_learning_rate": 0.1, **SHARED},
     RECURRENT.data,
 )
 KINDS = {"images": SEARCH_IMAGES, "text": SEARCH_TEXT}
