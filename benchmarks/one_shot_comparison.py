@@ -50,36 +50,49 @@ class Study:
 
 DIGITS_DARTS, TEXT_DARTS = "one_shot/digits_darts.yaml", "one_shot/pydoc_darts.yaml"
 ONE = {"train_epochs": 1}
-SMALL = {"init_channels": 4, "layers": 4, "global_batch_size": 32, "train_epochs": 6}
 _SIMPLEX = {"sampler": "simplex", "arch_weight_decay": None, "arch_learning_rate": 0.1}
 _GUMBEL = {"temperature": 10, "temperature_end": 0.1, "temperature_schedule": "linear"}
+
+
+def of_images(epochs: int, **common: Any) -> dict[str, tuple[str, Settings]]:
+    """The methods that search for a convolutional cell.
+
+    Args:
+        epochs: of a search whose every step runs the whole supernet; the others get two (GDAS) and four times (random) as many.
+        common: what all of them differ in from the YAMLs for digits; a rate here is not for a method that has its own.
+    """
+    search, drawn = {**common, "train_epochs": epochs}, {**common, "train_epochs": 4 * epochs}
+    drawn.pop("arch_learning_rate", None)
+    methods: dict[str, Settings] = {
+        "DARTS, first order": {},
+        "DARTS, second order, r = 0.1": {"bilevel": "unrolled", "finite_difference": 0.1},
+        "GAEA": _SIMPLEX,
+        "PC-DARTS, 8 channels": {
+            **{"partial": 4, "init_channels": 8, "edge_norm": True},
+            "arch_warmup_epochs": round(epochs * 4 / 15),
+        },
+        f"GDAS, {2 * epochs} epochs": {"sampler": "gumbel_st", **_GUMBEL, "train_epochs": 2 * epochs},
+        "DrNAS": {"sampler": "dirichlet", "arch_weight_decay": None, "anchor_weight": 0.001},
+        "SmoothDARTS, random": {"perturb": "random", "perturb_size": 0.03},
+        "DARTS-PT": {"select": "perturbation"},
+    }
+    found: dict[str, tuple[str, Settings]] = {
+        name: (DIGITS_DARTS, {**search, **changes}) for name, changes in methods.items()
+    }
+    return {**found, "random, shared weights": ("one_shot/digits_random.yaml", drawn)}
+
+
 STUDIES = {
     "digits": Study(
-        {
-            "DARTS, first order": (DIGITS_DARTS, {}),
-            "DARTS, second order, r = 0.1": (DIGITS_DARTS, {"bilevel": "unrolled", "finite_difference": 0.1}),
-            "GAEA": (DIGITS_DARTS, _SIMPLEX),
-            "PC-DARTS, 8 channels": (
-                DIGITS_DARTS,
-                {"partial": 4, "init_channels": 8, "edge_norm": True, "arch_warmup_epochs": 4},
-            ),
-            "GDAS, 30 epochs": (DIGITS_DARTS, {"sampler": "gumbel_st", **_GUMBEL, "train_epochs": 30}),
-            "DrNAS": (DIGITS_DARTS, {"sampler": "dirichlet", "arch_weight_decay": None, "anchor_weight": 0.001}),
-            "SmoothDARTS, random": (DIGITS_DARTS, {"perturb": "random", "perturb_size": 0.03}),
-            "DARTS-PT": (DIGITS_DARTS, {"select": "perturbation"}),
-            "random, shared weights": ("one_shot/digits_random.yaml", {}),
-        },
+        of_images(15),
         "cnn_nas/digits.yaml",
         ("-m", "cnn_nas.trial"),
         "test_top1_accuracy",
         100,
     ),
+    # For some 1,000 images that train the weights: rate x steps is about 5, as in the YAML for digits.
     "images": Study(
-        {
-            "DARTS, first order": ("one_shot/cnn_mnist.yaml", SMALL),
-            "GAEA": ("one_shot/cnn_mnist.yaml", {**SMALL, **_SIMPLEX}),
-            "random, shared weights": ("one_shot/digits_random.yaml", {**SMALL, "train_epochs": 24, "crop_padding": 2}),
-        },
+        of_images(4, crop_padding=2, arch_learning_rate=0.04),
         "cnn_nas/mnist.yaml",
         ("-m", "cnn_nas.trial"),
         "test_top1_accuracy",
