@@ -16,7 +16,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
@@ -50,6 +50,10 @@ def warm_up(folder: Path, preload: str | None) -> None:
         os.environ.update({} if known is None else {"PYTHONPATH": known})
 
 
+LAST_WORDS = 1.0
+"""Seconds in which what a process said before its end may still arrive, where nothing of it has been heard."""
+
+
 @dataclass
 class Process:
     """A trial's process."""
@@ -58,6 +62,7 @@ class Process:
     wait: Callable[[], int]  # until it ends; returns its exit status, negative for a signal
     connection: Connection | None = None
     reader: threading.Thread | None = None
+    spoke: threading.Event = field(default_factory=threading.Event)  # set once there are a connection and a reader
 
 
 Message = tuple[int, dict[str, Any]]
@@ -79,6 +84,7 @@ class WorkerPool:
         self.messages: queue.Queue[Message] = queue.Queue()
         self._folder, self._program, self._slots = str(folder), list(program), slots
         self._processes: dict[int, Process] = {}
+        self._starting = threading.Lock()  # a process may speak before it is among them
         self._key = secrets.token_bytes(32)
         self._listener = Listener(authkey=self._key)
         self._context = multiprocessing.get_context("forkserver")
@@ -98,7 +104,8 @@ class WorkerPool:
         if placement.visible:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(placement.visible)
         start = self._fork if self._slots == 1 else self._torchrun
-        process = self._processes[number] = start(arguments, folder / "log.txt", environment)
+        with self._starting:
+            process = self._processes[number] = start(arguments, folder / "log.txt", environment)
         threading.Thread(target=self._wait, args=(number, process), name=f"trial {number}", daemon=True).start()
 
     def answer(self, number: int, *, stop: bool) -> None:
@@ -171,13 +178,17 @@ class WorkerPool:
                 message = json.loads(connection.recv_bytes())
                 if number is None:
                     number = int(message["trial"])
-                    process = self._processes[number]
+                    with self._starting:
+                        process = self._processes.get(number)
+                    if process is None:
+                        return  # it has ended, and so it was told
                     process.connection, process.reader = connection, threading.current_thread()
+                    process.spoke.set()
                 self.messages.put((number, message))
 
     def _wait(self, number: int, process: Process) -> None:
         code = process.wait()
-        if process.reader is not None:
+        if process.spoke.wait(timeout=LAST_WORDS) and process.reader is not None:
             process.reader.join(timeout=10)  # its last words come first
         del self._processes[number]
         self.messages.put((number, {"say": "exit", "code": code}))

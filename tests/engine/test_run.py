@@ -97,7 +97,7 @@ def test_two_trials_at_once_survive_ctrl_c_and_a_kill(desk: Desk) -> None:
 
     wait_for(further)
     assert most == 2
-    ended = {trial[0]: trial for trial in record(desk.folder) if trial[7]}
+    ended = {trial[0]: trial for trial in record(desk.folder) if trial[3].is_finished()}
     everybody = descendants(engine.pid)
     engine.kill()
     engine.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,31 @@ def hear(pool: WorkerPool) -> dict[str, Any]:
     number, message = pool.messages.get(timeout=DEADLINE)
     assert number == 7
     return message
+
+
+def test_what_a_trial_says_before_it_is_known_or_after_its_end_is_heard(
+    tmp_path: Path, pools: list[WorkerPool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A busy machine: the process has spoken and ended before the pool goes on, or is read only after its end."""
+    fork, read = WorkerPool._fork, WorkerPool._read
+
+    def slow_fork(self: WorkerPool, *arguments: Any) -> Any:
+        process = fork(self, *arguments)
+        process.wait()
+        return process
+
+    def slow_read(self: WorkerPool, connection: Any) -> None:
+        time.sleep(0.2)
+        read(self, connection)
+
+    text = CONNECT + "client.progress(5, 40); client.ended('completed', [])"
+    for name, slow in (("_fork", slow_fork), ("_read", slow_read)):
+        (tmp_path / name).mkdir()
+        with monkeypatch.context() as patch:
+            patch.setattr(WorkerPool, name, slow)
+            pool = begin(tmp_path / name, pools, text)
+            said = [hear(pool)["say"] for _ in range(4)]
+        assert said == ["started", "progress", "ended", "exit"] and pool.numbers == []
 
 
 TALK = (
