@@ -60,6 +60,12 @@ class Settings:
     data: DataConfig
 
 
+def size_of(settings: Settings, vocabulary: int) -> Size:
+    """What the network costs on a text of so many words."""
+    model = settings.model
+    return SPACE.size(settings.genotype, hidden=model.nhid, depth=model.depth, vocabulary=vocabulary)
+
+
 class RecurrentTrial(Trial):
     """One recurrent cell, trained on one corpus."""
 
@@ -142,9 +148,7 @@ class RecurrentTrial(Trial):
 
     @classmethod
     def network_size(cls, settings: Settings) -> Size:
-        words, _ = known_vocabulary(settings.data)
-        model = settings.model
-        return SPACE.size(settings.genotype, hidden=model.nhid, depth=model.depth, vocabulary=words)
+        return size_of(settings, known_vocabulary(settings.data)[0])
 
     @classmethod
     def describe_size(cls, settings: Settings) -> str:
@@ -288,10 +292,12 @@ class RecurrentTrial(Trial):
 
     def summary(self) -> dict[str, str | int | float]:
         """The cell in words, and what it costs."""
+        size = size_of(self.settings, len(self.corpus.vocabulary))
         return {
             "architecture": str(self.genotype),
             "genotype": self.genotype.to_text(),
             "parameters": sum(parameter.numel() for parameter in self.net.parameters()),
+            "macs": size.macs,
             "corpus": self.corpus.name,
         }
 

@@ -151,7 +151,7 @@ def _search(
 
 def _summarise(console: Console, folder: Path) -> int:
     """Print the results; returns the exit status: 1 if all trials failed."""
-    from nas.results.experiment import read_local
+    from nas.results.local import read_local
     from nas.results.summary import print_summary
     from nas.runs.study_schema import FAILURES
 

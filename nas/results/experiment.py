@@ -1,36 +1,48 @@
-"""What an experiment came to, as plain data: read from its folder, and ready for JSON."""
+"""What an experiment came to, as plain data that is ready for JSON. Where it was read, nobody else has to know.
+
+`source.py` reads one, from a folder or from a Determined master.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
 
-import optuna
-from optuna.trial import FrozenTrial
+Point = tuple[float, float]
+"""Time, in the experiment's time metric, and value; a value may be NaN or infinite."""
 
-from nas.config import load as configs
-from nas.config.search_space import search_space
-from nas.core.errors import ConfigError
-from nas.runs.run_folder import RunFolder
-from nas.runs.study_schema import ERRORS, HYPERPARAMETERS, METADATA, OUTCOME, SEED, storage_url
+MetricCurves = dict[str, dict[str, list[Point]]]
+"""The points of each metric, by its group ("training", "validation", "test") and name."""
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """One trial.
+    """One trial. What its source does not know is None, or empty.
 
     Attributes:
         number: in the order of creation, from 0.
         outcome: completed, pruned, diverged, error or invalid; "" while it has not ended.
         hyperparameters: one value for each, in the sections of the config.
         chosen: those that a searcher chose, by full name such as `head.width`.
-        validations: (time, metric) of each, in order; a metric may be NaN or infinite.
-        folder: of the trial; it may not be there yet.
+        validations: time and searcher's metric of each, in order; a metric may be NaN or infinite.
+        folder: of the trial on this machine, which may not be there yet; "" of a trial on a cluster.
         errors: what was wrong, for outcomes invalid and error.
         architecture: in words, as the trial reported it.
+        space: package of its search space, such as `cnn_nas`.
+        genotype: the architecture as that space's JSON.
+        parameters: of the network of that architecture; trainable.
+        macs: multiply-accumulates of it for one input (an image, a word).
+        seconds: for which it was at work, in all attempts, up to its last checkpoint.
+        curves: all metrics that were reported.
+        test: the scores on the test split, by name.
+        search: of a one-shot search the trace, one entry a validation: `epochs`, `genotype`, `scores`, `weights`, ...
+        checkpoint: id of the best checkpoint that is left, or of the latest.
+        bracket: of ASHA, from 0.
+        restarts: how often it was started again after a failure.
+        versions: what ran it: python, torch, ..., commit.
+        device: such as `cpu` or `cuda (NVIDIA H200)`.
+        reference: number or folder by which its source finds it again.
     """
 
     number: int
@@ -38,26 +50,46 @@ class TrialResult:
     hyperparameters: dict[str, Any]
     chosen: dict[str, Any]
     seed: int
-    validations: list[tuple[float, float]]
+    validations: list[Point]
     folder: str
     errors: list[str] = field(default_factory=list)
     architecture: str | None = None
+    space: str | None = None
+    genotype: dict[str, Any] | None = None
     parameters: int | None = None
+    macs: int | None = None
+    seconds: float | None = None
+    curves: MetricCurves = field(default_factory=dict)
+    test: dict[str, float] = field(default_factory=dict)
+    search: list[dict[str, Any]] = field(default_factory=list)
+    checkpoint: str | None = None
+    bracket: int | None = None
+    restarts: int = 0
+    versions: dict[str, str | None] = field(default_factory=dict)
+    device: str | None = None
+    reference: str = ""
 
 
 @dataclass(frozen=True)
 class ExperimentResult:
-    """One experiment.
+    """One experiment, or one run of a trial on its own, which is one of a single trial.
 
     Attributes:
+        folder: on this machine; "" of one on a cluster.
         status: new, running, stopped or completed.
         metric: which the searcher looks at.
         time_metric: epochs or batches, in which validations are timed.
         length: of a full training, in these.
         rungs: times at which ASHA compared trials.
+        storage: URL of the Optuna storage; "" if there is none.
         trial: "module:Class" of a trial that follows the contract; None for any other program.
         program_folder: from which the program imports first.
-        storage: URL of the Optuna storage.
+        source: "local" or "determined".
+        reference: what to type for it: the folder, or the experiment's id.
+        processes: of each trial, one a device.
+        sampler: what chose hyperparameters in place of the master's draws.
+        created: when, in seconds since 1970.
+        versions: what ran it: python, torch, ..., commit.
     """
 
     name: str
@@ -73,6 +105,12 @@ class ExperimentResult:
     storage: str
     trial: str | None = None
     program_folder: str | None = None
+    source: Literal["local", "determined"] = "local"
+    reference: str = ""
+    processes: int = 1
+    sampler: str | None = None
+    created: float | None = None
+    versions: dict[str, str | None] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Lists, dicts, numbers and text, ready for `json.dump`."""
@@ -80,77 +118,27 @@ class ExperimentResult:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ExperimentResult:
-        """The inverse of `to_json`, from what `json.load` gives."""
-        trials = [
-            TrialResult(**{**each, "validations": [(time, value) for time, value in each["validations"]]})
-            for each in data["trials"]
-        ]
-        return cls(**{**data, "trials": trials})
+        """The inverse of `to_json`, from what `json.load` gives. Unknown fields, of a later version, are left out."""
+        return cls(**{**_known(cls, data), "trials": [_trial(each) for each in data["trials"]]})
 
 
-def read_local(folder: Path) -> ExperimentResult:
-    """Read an experiment that the engine runs or ran; a running one is not disturbed.
-
-    Raises:
-        ConfigError: if the folder is not one of an experiment, or its study cannot be read.
-    """
-    opened, config = RunFolder.open(folder)
-    run, section = opened.run, config["searcher"]
-    if "study" not in run:
-        raise ConfigError([f"{folder} is not the folder of an experiment that has begun: run.json names no study"])
-    url = storage_url(folder, run)
-    return ExperimentResult(
-        name=str(config.get("name", folder.name)),
-        folder=str(folder),
-        status=str(run.get("status", "")),
-        config=config,
-        metric=section["metric"],
-        smaller_is_better=configs.smaller_is_better(config),
-        time_metric=str(run.get("unit", "epochs")),
-        length=int(run.get("length", 0)),
-        rungs=list(run.get("rungs", [])),
-        trials=[_trial(trial, config, folder) for trial in _study(url, str(run["study"])).get_trials(deepcopy=False)],
-        storage=url,
-        trial=run.get("trial"),
-        program_folder=run.get("program_folder"),
-    )
+def device_seconds(experiment: ExperimentResult, trial: TrialResult) -> float | None:
+    """How long all devices of a trial were at work, added up; None if nobody knows."""
+    return None if trial.seconds is None else trial.seconds * experiment.processes
 
 
-def _study(url: str, name: str) -> optuna.Study:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        return optuna.load_study(study_name=name, storage=_readable(url))
-    except Exception as error:  # of SQLAlchemy, its drivers, Alembic: each has its own
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError([f"study {name} cannot be read from {url}: {reason}"]) from error
+def _trial(data: Mapping[str, Any]) -> TrialResult:
+    curves = {
+        group: {name: _points(points) for name, points in metrics.items()}
+        for group, metrics in data.get("curves", {}).items()
+    }
+    return TrialResult(**{**_known(TrialResult, data), "validations": _points(data["validations"]), "curves": curves})
 
 
-def _readable(url: str) -> str:
-    """The URL of a database that is there: SQLite would make an empty one where there is none."""
-    path = url.removeprefix("sqlite:///")
-    if path == url or path in ("", ":memory:") or path.startswith("file:") or "?" in path:
-        return url
-    return f"sqlite:///file:{quote(path)}?mode=rw&uri=true"
+def _points(points: list[list[float]]) -> list[Point]:
+    return [(time, value) for time, value in points]
 
 
-def _trial(trial: FrozenTrial, config: Mapping[str, Any], folder: Path) -> TrialResult:
-    known = trial.user_attrs
-    hyperparameters = known[HYPERPARAMETERS]
-    return TrialResult(
-        number=trial.number,
-        outcome=str(known.get(OUTCOME, "")) if trial.state.is_finished() else "",
-        hyperparameters=hyperparameters,
-        chosen={name: _by_name(hyperparameters, name) for name in search_space(config["hyperparameters"])},
-        seed=known[SEED],
-        validations=[(float(time), value) for time, value in sorted(trial.intermediate_values.items())],
-        folder=str(folder / "trials" / str(trial.number)),
-        errors=list(known.get(ERRORS, [])),
-        **{name: known.get(name) for name in METADATA},
-    )
-
-
-def _by_name(hyperparameters: Mapping[str, Any], name: str) -> Any:
-    value: Any = hyperparameters
-    for part in name.split("."):
-        value = value[part]
-    return value
+def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:
+    names = {each.name for each in fields(kind)}
+    return {name: value for name, value in data.items() if name in names}

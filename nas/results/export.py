@@ -9,8 +9,8 @@ from typing import Any
 from nas.core.errors import ConfigError
 from nas.core.program import importing_from
 from nas.core.space import load_space
-from nas.results.experiment import read_local
 from nas.results.leaderboard import leaderboard
+from nas.results.local import read_local
 
 
 def export(folder: Path, name: str) -> list[str]:

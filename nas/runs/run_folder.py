@@ -2,7 +2,8 @@
 
     experiments/train_one_arch-1/
         config.yaml       the experiment config, overrides included
-        run.json          hyperparameters, seed, status, latest and best checkpoint, versions, digests of the data
+        run.json          hyperparameters, seed, status, latest and best checkpoint, seconds, device, versions, digests of
+                          the data
         genotype.json     the architecture (and whatever else the trial writes beside its weights)
         metrics.jsonl     one line a report, in order
         log.txt           what was said while it ran
@@ -17,6 +18,7 @@ import json
 import platform
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
@@ -44,6 +46,7 @@ class RunFolder:
         self.path, self.run = path, run
         self.checkpoints = path / "checkpoints"
         self.policy = policy or RetentionPolicy()
+        self._since, self._before = time.monotonic(), 0.0  # this attempt's start; seconds of the earlier ones
 
     @classmethod
     def create(cls, parent: Path, name: str, config: dict[str, Any], run: dict[str, Any]) -> RunFolder:
@@ -65,7 +68,7 @@ class RunFolder:
     @classmethod
     def fill(cls, path: Path, config: dict[str, Any], run: dict[str, Any]) -> RunFolder:
         """Make an existing folder, such as one half made before a crash, that of a new run."""
-        folder = cls(path, run, RetentionPolicy.of(config))
+        folder = cls(path, {"created": time.time(), **run}, RetentionPolicy.of(config))
         write_atomically(path / "config.yaml", dump(config).encode())
         folder.save()
         return folder
@@ -85,11 +88,12 @@ class RunFolder:
         return cls(path, run, RetentionPolicy.of(config)), config
 
     @contextmanager
-    def held(self, wait: float = 0) -> Iterator[None]:
+    def held(self, wait: float = 0.5) -> Iterator[None]:
         """Keep other processes from running the same trial, and read what the last one left.
 
         Raises:
-            FolderBusyError: another process runs it, and still does after `wait` seconds.
+            FolderBusyError: another process runs it, and still does after `wait` seconds: whoever only asks whether it is
+                held (see `is_held`) is gone sooner.
         """
         lock = filelock.FileLock(str(self.path / ".lock"))
         try:
@@ -101,6 +105,17 @@ class RunFolder:
             yield
         finally:
             lock.release()
+
+    def is_held(self) -> bool:
+        """Whether a process is at work in the folder."""
+        if not (self.path / ".lock").exists():
+            return False
+        lock = filelock.FileLock(str(self.path / ".lock"))
+        try:
+            with lock.acquire(timeout=0):
+                return False
+        except (filelock.Timeout, OSError):  # of a folder that is not ours to write in, nobody can tell
+            return True
 
     def save(self, **changes: Any) -> None:
         """Update `run.json`, atomically."""
@@ -133,9 +148,11 @@ class RunFolder:
     def rewind(self) -> tuple[str | None, int]:
         """Back to the latest checkpoint: its id and batches.
 
-        Forgets the metrics and half-written checkpoints after it, and the test, which will be made again.
+        Forgets the metrics and half-written checkpoints after it, and the test, which will be made again. The time of the
+        run counts on from here.
         """
         uuid, batches = self.latest()
+        self._since, self._before = time.monotonic(), float(self.run.get("seconds", 0))
         kept = [
             record
             for record in self.metrics()
@@ -154,7 +171,8 @@ class RunFolder:
         winner = best(candidates, lambda each: each["value"], smaller_is_better=smaller_is_better)
         known = [each for each in self.run.get("checkpoints", []) if each["uuid"] != uuid]
         kept = self.policy.while_training([*known, entry], smaller_is_better=smaller_is_better)
-        self.save(latest=entry, best=winner, checkpoints=kept)
+        seconds = round(self._before + time.monotonic() - self._since, 2)  # of all attempts, up to this checkpoint
+        self.save(latest=entry, best=winner, checkpoints=kept, seconds=seconds)
         self._prune()
 
     def retain(self, uuids: set[str]) -> None:

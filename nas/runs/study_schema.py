@@ -27,7 +27,7 @@ OUTCOME = "outcome"
 ERRORS = "errors"
 """What was wrong, for a trial whose outcome is invalid or error."""
 
-METADATA = ("architecture", "parameters")
+METADATA = ("architecture", "parameters", "macs")
 """What is copied from a trial's metadata when it ends, so that the study alone can be read."""
 
 OUTCOMES = ("completed", "pruned", "diverged", "error", "invalid")

@@ -27,3 +27,8 @@ def compute_exactly() -> None:
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def device_name(device: torch.device) -> str:
+    """The kind of device, with the model of a GPU, such as `cuda (NVIDIA H200)`."""
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type

@@ -25,6 +25,7 @@ from nas.runs.run_folder import RunFolder
 from nas.trial import determined_private as private
 from nas.trial.base import Trial
 from nas.trial.bookkeeping import check_same_everywhere
+from nas.trial.device import device_name
 from nas.trial.engine_client import EngineClient
 from nas.trial.progress import Progress, ReportingSteps
 
@@ -220,7 +221,8 @@ def train(
         if chief:
             folder.rewind()
             belongs = trial.identity.to_json(only=("architecture", "data", "space", "versions"))
-            folder.save(status="running", identity=belongs)
+            about = {"name": device_name(device), "processes": distributed.size}
+            folder.save(status="running", identity=belongs, device=about)
             trial.publish = lambda: core_context.train.set_metadata(trial.describe())
             trial.publish()
         recorder = CheckpointRecorder(folder, trial, train_context) if chief else None

@@ -12,8 +12,9 @@ import pytest
 from nas.config import load as configs
 from nas.core.errors import ConfigError
 from nas.engine.study_store import StudyStore
-from nas.results.experiment import ExperimentResult, read_local
+from nas.results.experiment import ExperimentResult
 from nas.results.leaderboard import best_metric, leaderboard
+from nas.results.local import read_local
 from nas.runs.run_folder import RunFolder
 
 CONFIG: dict[str, Any] = {

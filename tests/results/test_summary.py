@@ -17,7 +17,7 @@ from nas.config import load as configs
 from nas.config.rules import refusals
 from nas.config.search_space import search_space
 from nas.results import curves
-from nas.results.experiment import read_local
+from nas.results.local import read_local
 from nas.results.summary import print_summary
 from nas.runs.run_folder import RunFolder
 

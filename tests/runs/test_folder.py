@@ -7,6 +7,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,8 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_what_is_made_can_be_opened(tmp_path: Path) -> None:
     made = RunFolder.create(tmp_path, "run", CONFIG, {"seed": 3})
     opened, config = RunFolder.open(made.path)
-    assert opened.path == made.path and opened.run == {"seed": 3} and config == CONFIG
+    assert opened.path == made.path and config == CONFIG
+    assert opened.run == {"seed": 3, "created": made.run["created"]} and made.run["created"] <= time.time()
 
 
 @pytest.mark.parametrize("content", [None, "", '{"seed": 3', "no json"])
@@ -82,7 +84,7 @@ def test_a_run_whose_config_is_broken_is_refused_by_name(content: str, folder: R
 def test_saving_updates_what_is_on_disk(folder: RunFolder) -> None:
     folder.save(status="running")
     folder.save(seed=3)
-    assert run_json(folder) == folder.run == {"status": "running", "seed": 3}
+    assert run_json(folder) == folder.run == {"status": "running", "seed": 3, "created": folder.run["created"]}
 
 
 def test_no_temporary_file_stays_behind(folder: RunFolder) -> None:
@@ -93,9 +95,10 @@ def test_no_temporary_file_stays_behind(folder: RunFolder) -> None:
 
 
 def test_a_write_that_fails_leaves_the_old_content(folder: RunFolder) -> None:
+    before = run_json(folder)
     with pytest.raises(TypeError):
         folder.save(status=object())
-    assert run_json(folder) == {"status": "new"}
+    assert run_json(folder) == before
 
 
 # Metrics
@@ -291,3 +294,25 @@ def test_a_run_that_has_a_checkpoint_is_kept(folder: RunFolder) -> None:
     folder.checkpoint_saved("a", 1, 1.0, None, smaller_is_better=True)
     folder.discard()
     assert stored(folder) == {"a"}
+
+
+def test_the_seconds_of_a_run_are_those_of_all_its_attempts(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time between attempts does not count, nor what came after the checkpoint that the next one goes on from."""
+    now = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    folder.rewind()
+    now += 5
+    folder.checkpoint_saved("a", 10, 1.0, None, smaller_is_better=True)
+    now += 100
+    again, _ = RunFolder.open(folder.path)
+    again.rewind()
+    now += 2.5
+    again.checkpoint_saved("b", 20, 2.0, None, smaller_is_better=True)
+    assert run_json(folder)["seconds"] == 7.5
+
+
+def test_whether_a_folder_is_held_can_be_asked_without_disturbing_anybody(folder: RunFolder) -> None:
+    assert not folder.is_held()
+    with folder.held():
+        assert RunFolder.open(folder.path)[0].is_held()
+    assert not folder.is_held()

@@ -1,0 +1,25 @@
+"""Where results are read: a folder on this machine, or an experiment on a Determined master by its id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas.core.errors import ConfigError
+from nas.results.experiment import ExperimentResult
+from nas.results.local import read_local
+
+
+def read(reference: str) -> ExperimentResult:
+    """The experiment that a user means: the folder of an experiment or of a run, or an id such as `17`.
+
+    A folder that is called like a number wins over the id.
+
+    Raises:
+        ConfigError: if there is no such experiment, or it cannot be read.
+    """
+    path = Path(reference)
+    if path.is_dir():
+        return read_local(path)
+    raise ConfigError(
+        [f"experiment {reference!r} is neither a folder nor the id of an experiment on a Determined master"]
+    )
