@@ -25,6 +25,7 @@ from nas.core.fields import read
 from nas.core.identity import DataPart
 from nas.core.memory import MemoryEstimate
 from nas.core.metrics import perplexity
+from nas.core.portable import Portable
 from nas.core.seeds import torch_generator
 from nas.core.space import Size
 from nas.trial import DataFacts, RunConfig, ShardedBatchLoader, Trial, WeightedMeans, main
@@ -40,6 +41,7 @@ from randomNAS_files.fast.model import FastLanguageModel
 from randomNAS_files.from_config import ArchitectureConfig, from_config
 from randomNAS_files.memory import estimate
 from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
+from randomNAS_files.portable import portable
 from randomNAS_files.scoring import score_slice, score_stream
 from randomNAS_files.settings import OptimizerConfig, fits_processes, fits_text
 from randomNAS_files.slices import Columns, RandomSlices, fixed_slices, shard_columns
@@ -305,6 +307,11 @@ class RecurrentTrial(Trial):
         """The genotype, and the scores of random cells if there are any."""
         scores = {"architectures.json": self.scores} if self.scores else {}
         return {"genotype.json": self.genotype.to_json(), **scores}
+
+    def portable(self) -> Portable:
+        """With the averaged weights, if there are any."""
+        with self.sgd.averaged_weights():
+            return portable(self.net, self.corpus.valid, self.corpus.vocabulary)
 
     def on_warm_start(self) -> None:
         """Begin with the weights that the other trial was evaluated with; averaging starts when this one's time comes."""

@@ -19,7 +19,7 @@ from nas.core.fields import exactly_one, field
 class ArchitectureConfig:
     """Hyperparameters that say which architecture to train."""
 
-    arch_to_use: str | None = None  # a constant of cnn_nas/genotypes.py
+    arch_to_use: str | None = None  # the text of a genotype, or a constant of cnn_nas/genotypes.py
     arch_seed: int | None = field(None, ge=0)  # one drawn at random from this seed, within the constraints
     distinct_predecessors: bool = True  # whether a drawn node's two edges come from two different states
 
@@ -43,11 +43,12 @@ def from_config(hparams: Mapping[str, Any], rules: Constraints | None, size: Net
     name, seed = hparams.get("arch_to_use"), hparams.get("arch_seed")
     given = {"arch_to_use": name is not None, "arch_seed": seed is not None, "normal_node1_edge1...": bool(edges)}
     exactly_one(
-        given, "arch_to_use (a name), arch_seed (a random one) or normal_node1_edge1, normal_node1_edge1_op, ..."
+        given,
+        "arch_to_use (a name or a Genotype(...)), arch_seed (a random one) or normal_node1_edge1, normal_node1_edge1_op, ...",
     )
     if seed is not None:
         return _drawn(seed, hparams.get("distinct_predecessors", True), rules, size)
-    chosen = architecture.from_hparams(edges) if edges else SPACE.by_name(str(name))
+    chosen = architecture.from_hparams(edges) if edges else SPACE.read(str(name))
     broken = rules.broken(chosen, size) if rules else []
     if broken:
         what = "the architecture of the hyperparameters" if edges else f"arch_to_use {name}"

@@ -31,12 +31,14 @@ from cnn_nas.images.data import expected, known, load
 from cnn_nas.images.metrics import Classification, Regression
 from cnn_nas.memory import estimate
 from cnn_nas.model import Network, draw_path_masks
+from cnn_nas.portable import portable
 from cnn_nas.settings import Settings, read_settings, sized
 from cnn_nas.survey import survey_config
 from nas.core.errors import ConfigError, DataError
 from nas.core.identity import DataPart
 from nas.core.memory import MemoryEstimate
 from nas.core.optimizers import fused_sgd
+from nas.core.portable import Portable
 from nas.core.seeds import torch_generator
 from nas.core.space import Size
 from nas.core.survey import SpaceSurvey
@@ -295,6 +297,9 @@ class ImageTrial(Trial):
     def files(self) -> dict[str, Any]:
         """The genotype."""
         return {"genotype.json": self.genotype.to_json()}
+
+    def portable(self) -> Portable:
+        return portable(self.net, self.data, self.scores)
 
     def rank_state(self) -> list[float]:
         """What the epoch has summed."""

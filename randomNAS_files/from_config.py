@@ -17,7 +17,7 @@ from randomNAS_files.space import SPACE
 class ArchitectureConfig:
     """Hyperparameters that say which cell to train, and whether to score others with its weights."""
 
-    arch_to_use: str | None = None  # a constant of randomNAS_files/genotypes.py
+    arch_to_use: str | None = None  # the text of a genotype, or a constant of randomNAS_files/genotypes.py
     arch_seed: int | None = field(None, ge=0)  # a cell drawn at random from this seed
     eval_same_arch: bool = True  # false: at the end, score num_archs_to_eval random cells with the trained weights
     num_archs_to_eval: int | None = field(None, ge=1)
@@ -38,11 +38,13 @@ def from_config(hparams: Mapping[str, Any]) -> Genotype:
     nodes = architecture.node_hparams(hparams)
     name, seed = hparams.get("arch_to_use"), hparams.get("arch_seed")
     given = {"arch_to_use": name is not None, "arch_seed": seed is not None, "node1_op...": bool(nodes)}
-    exactly_one(given, "arch_to_use (a name), arch_seed (a random cell) or node1_op, node1_edge, ...")
+    exactly_one(
+        given, "arch_to_use (a name or a Genotype(...)), arch_seed (a random cell) or node1_op, node1_edge, ..."
+    )
     if nodes:
         return architecture.from_hparams(nodes)
     if seed is None:
-        return SPACE.by_name(str(name))
+        return SPACE.read(str(name))
     if type(seed) is not int:
         raise ConfigError([f"hyperparameters.arch_seed must be a whole number, got {seed!r}"])
     return architecture.sample(seed)

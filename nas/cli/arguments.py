@@ -23,3 +23,20 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return int(text)
+
+
+def add_which(parser: argparse.ArgumentParser) -> None:
+    """`--rank` or `--trial`: which trial of an experiment; and `--space`."""
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--rank", metavar="N", type=positive, default=1, help="of an experiment's trials (default: 1, the best)"
+    )
+    which.add_argument("--trial", metavar="N", type=whole, help="the experiment's trial of this number")
+    parser.add_argument("--space", metavar="PACKAGE", help="search space of a name that several have, such as cnn_nas")
+
+
+def whole(text: str) -> int:
+    """A whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, got {text!r}")
+    return int(text)

@@ -1,27 +1,85 @@
-"""`nas export`: an architecture as a line for `genotypes.py`."""
+"""`nas export`: an architecture as a constant, a config that retrains it, and its trained network."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nas.cli.arguments import add_overrides, add_which
+from nas.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nas.results.architecture import Found
+
+FORMS = ("constant", "text", "json", "hparams", "dot")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command and its arguments."""
-    summary = "print the architecture of a run, of a search's best trial, or of a checkpoint"
+    summary = "print an architecture, or write it with its config, model card and trained network"
     parser = commands.add_parser("export", help=summary, description=f"{summary[0].upper()}{summary[1:]}.")
     parser.add_argument(
-        "folder",
-        metavar="FOLDER",
-        type=Path,
-        help="of a run, of an experiment, or of a checkpoint (det checkpoint download)",
+        "source",
+        metavar="SOURCE",
+        help="an experiment, a run or a checkpoint (its folder; an experiment's id on a cluster), a file that holds a"
+        " genotype, a name, or Genotype(...)",
     )
+    add_which(parser)
     parser.add_argument("--name", metavar="NAME", default="MINE", help="of the constant (default: MINE)")
+    parser.add_argument("--form", choices=FORMS, default="constant", help="what is printed (default: constant)")
+    parser.add_argument("--add", action="store_true", help="add the constant to the space's genotypes.py")
+    parser.add_argument(
+        "--out", metavar="FOLDER", type=Path, help="write genotype, constant, retrain.yaml and model card"
+    )
+    parser.add_argument("--checkpoint", action="store_true", help="with --out: the trained network too")
+    parser.add_argument("--onnx", action="store_true", help="with --checkpoint: as ONNX too")
+    add_overrides(parser, "--config data.data_dir=elsewhere, where the data lie that the network was trained on")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from nas.results.export import export
+    from nas.core.program import importing_from
+    from nas.results.architecture import find
+    from nas.results.constant import add_constant, genotypes_file
+    from nas.results.export import export_folder, written
 
-    print(*export(arguments.folder, arguments.name), sep="\n")
+    if (arguments.checkpoint or arguments.onnx or arguments.set) and arguments.out is None:
+        raise ConfigError(["--checkpoint writes files; say with --out FOLDER where"])
+    if arguments.onnx and not arguments.checkpoint:
+        raise ConfigError(["--onnx writes the trained network; ask for it with --checkpoint"])
+    found = find(arguments.source, rank=arguments.rank, trial=arguments.trial, space=arguments.space)
+    if arguments.add:
+        with importing_from(found.experiment.program_folder if found.experiment else None):
+            path = genotypes_file(found.package)
+        add_constant(path, arguments.name, found.genotype, f"From {found.origin}.")
+        print(f"{arguments.name} added to {path}; use it as arch_to_use: {arguments.name}")
+    if arguments.out is None:
+        if not arguments.add:
+            print(written(found, arguments.form, arguments.name))
+        return 0
+    if arguments.checkpoint:
+        return _with_network(arguments, found)
+    print(*export_folder(found, arguments.name, arguments.out), sep="\n")
+    return 0
+
+
+def _with_network(arguments: argparse.Namespace, found: Found) -> int:
+    """All files, once the trained network is known to be there and to fit its data."""
+    import json
+
+    from nas.core.files import write_atomically
+    from nas.results.card import model_card
+    from nas.results.export import checkpoint_of, export_folder
+    from nas.trial.exporting import evaluate, export_network
+
+    path = checkpoint_of(found)
+    folder = found.experiment.program_folder if found.experiment else None
+    trial, scores = evaluate(path, arguments.set, "valid", program_folder=folder)
+    out: Path = arguments.out
+    files = export_folder(found, arguments.name, out)
+    lines = export_network(trial, out, onnx=arguments.onnx, about={"checkpoint": path.name, "scores": scores})
+    network = json.loads((out / "network.json").read_text(encoding="utf-8"))
+    write_atomically(out / "README.md", model_card(found, arguments.name, network).encode())
+    print(*files, out / "network.json", *lines, sep="\n")
     return 0

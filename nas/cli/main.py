@@ -2,7 +2,9 @@
 
 nas run quickstart.yaml                   run an experiment on this machine
 nas check constrained_adaptive.yaml       can it run, what does its search space hold, will it fit in memory?
-nas export experiments/quickstart-1       the best architecture, as a line for genotypes.py
+nas export experiments/quickstart-1       the best architecture, as a constant for genotypes.py; with its trained network
+nas draw experiments/quickstart-1         the same as a drawing
+nas evaluate experiments/quickstart-1     what its trained network scores
 
 `python3 -m nas ...` is the same.
 """
@@ -16,7 +18,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from nas import __version__
-from nas.cli import check, export, run
+from nas.cli import check, draw, evaluate, export, run
 from nas.core.errors import ConfigError
 
 
@@ -50,6 +52,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nas", description="Neural architecture search experiments.")
     parser.add_argument("--version", action="version", version=f"nas {version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (run, check, export):
+    for command in (run, check, export, draw, evaluate):
         command.add_parser(commands)
     return parser

@@ -52,15 +52,44 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="NAME",
         help="tpe, gp, cmaes or qmc instead of the master's draws, see docs/local_engine.md",
     )
+    again = parser.add_argument_group("train what a search found")
+    again.add_argument(
+        "--retrain", metavar="EXPERIMENT", help="train its best architectures, and score them on the test split"
+    )
+    again.add_argument("--best", metavar="K", type=positive, help="how many of them (default: 1)")
+    again.add_argument("--seeds", metavar="N", type=positive, help="trainings of each (default: 1)")
     parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     from nas.engine.experiments import Request  # takes half a second to import, unlike the help
 
+    if arguments.retrain is not None:
+        arguments.config = _retraining(arguments)
+    elif arguments.best or arguments.seeds:
+        raise ConfigError(["--best and --seeds say how to --retrain an experiment; name it"])
     names = ("config", "resume", "new", "experiments", "storage", "sampler")
     chosen = {name: getattr(arguments, name) for name in names}
     return run(Request(**chosen, overrides=tuple(arguments.set)), arguments.workers, arguments.device)
+
+
+def _retraining(arguments: argparse.Namespace) -> Path:
+    """Write the config that trains what an experiment found, in its folder; returns its path."""
+    from nas.config.yaml_text import dump
+    from nas.core.files import write_atomically
+    from nas.results.retraining import best_again
+    from nas.results.source import read
+
+    if arguments.config is not None or arguments.resume is not None:
+        raise ConfigError(["--retrain makes the config itself; leave out CONFIG and --resume"])
+    experiment, count, seeds = read(arguments.retrain), arguments.best or 1, arguments.seeds or 1
+    prefix = "hyperparameters."
+    settled = {pair.partition("=")[0].removeprefix(prefix) for pair in arguments.set if pair.startswith(prefix)}
+    config = best_again(experiment, count, seeds, settled)
+    path = Path(experiment.folder, f"best-{count}x{seeds}.yaml")
+    write_atomically(path, dump(config).encode())
+    print(f"config       {path}")
+    return path
 
 
 def run(request: Request, workers: int | None, device: str) -> int:

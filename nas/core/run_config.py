@@ -17,6 +17,7 @@ class RunConfig:
 
     train_epochs: int | None = field(None, ge=1)  # length of training where the searcher does not say it
     evaluate_test: bool = False  # score the test split, once, at the end
+    repeat: int | None = field(None, ge=0)  # tells trainings of the same setting apart; only their seeds differ
     fast: bool | None = None  # the fast form of the same computation; null: true but on MPS, where it was never tried
 
     def fast_on(self, device: torch.device) -> bool:

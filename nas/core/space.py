@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from nas.core.errors import ConfigError, unknown
 from nas.core.genotype_text import each_once
+from nas.core.program import ROOT
 from nas.core.relaxation import Paths, Relaxation
 
 
@@ -172,6 +173,11 @@ def load_space(package: str) -> Space[Any]:
     if not isinstance(space, Space):
         raise ConfigError([f"{package}.space.SPACE must be a nas.core.space.Space, got {space!r}"])
     return space
+
+
+def known_spaces() -> list[str]:
+    """The packages beside this one that hold a search space, by name."""
+    return sorted(path.parent.name for path in ROOT.glob("*/space.py"))
 
 
 def _json(text: str) -> Mapping[str, Any]:

@@ -1,55 +1,94 @@
-"""The architecture that a folder holds, as a constant for the `genotypes.py` of its space."""
+"""What was found, for use elsewhere: printed in any form, or a folder with all that belongs to it."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
+from nas.config.yaml_text import dump
 from nas.core.errors import ConfigError
-from nas.core.program import importing_from
-from nas.core.space import load_space
-from nas.results.leaderboard import leaderboard
-from nas.results.local import read_local
+from nas.core.files import write_atomically
+from nas.results.architecture import Found
+from nas.results.card import model_card
+from nas.results.constant import check_name, constant
+from nas.results.experiment import ExperimentResult, TrialResult
+from nas.results.retraining import once_more, retraining
+
+FORMS = ("constant", "text", "json", "hparams", "dot")
 
 
-def export(folder: Path, name: str) -> list[str]:
-    """A comment that says where it is from, and the constant.
-
-    Args:
-        folder: of a run, of an experiment (then its best trial counts), or of a checkpoint.
-        name: of the constant, in capitals.
+def written(found: Found, form: str, name: str = "MINE") -> str:
+    """The architecture in one of the forms.
 
     Raises:
-        ConfigError: the folder holds no architecture of a search space, or no such name will do.
+        ConfigError: it cannot be written so, or no constant can be called so.
     """
-    if not (name.isidentifier() and name.isupper()):
-        raise ConfigError([f"--name must be in capitals, such as MINE or CELL_2, got {name!r}"])
-    program = None
-    if (folder / "trials").is_dir():
-        experiment = read_local(folder)
-        leaders = leaderboard(experiment)
-        if not leaders:
-            raise ConfigError([f"{folder} has no trial with a result yet"])
-        folder, program = Path(leaders[0].folder), experiment.program_folder
+    genotype = found.genotype
+    if form == "constant":
+        origin = " ".join(found.origin.split())
+        return f"# From {origin}; for {found.package}/genotypes.py\n{constant(name, genotype)}"
+    if form == "text":
+        return str(genotype.to_text())
+    if form == "json":
+        return json.dumps(genotype.to_json(), indent=1)
+    if form == "hparams":
+        return dump({"hyperparameters": genotype.to_hparams()}).rstrip()
+    return found.space.to_dot(genotype).rstrip()
+
+
+def export_folder(found: Found, name: str, out: Path) -> list[str]:
+    """Write the genotype, the constant, a config that retrains it, and a model card; returns the files.
+
+    Raises:
+        ConfigError: the folder holds something else already, or cannot be written.
+    """
+    check_name(name)
+    files = {
+        "genotype.json": written(found, "json") + "\n",
+        "genotype.py": written(found, "constant", name) + "\n",
+        "README.md": model_card(found, name),
+    }
+    if found.experiment is not None and found.trial is not None:
+        files["retrain.yaml"] = dump(again(found.experiment, found.trial))
+    prepare(out)
     try:
-        genotype = json.loads((folder / "genotype.json").read_text(encoding="utf-8"))
-        package = _space(folder)
-    except (OSError, ValueError) as error:
-        raise ConfigError([f"{folder} holds no architecture of a search space ({error})"]) from error
-    with importing_from(program):
-        space = load_space(package)
-        return [
-            f"# From {folder}; a line for {package}/genotypes.py",
-            f"{name} = {space.from_json(genotype).to_text()}",
-        ]
+        for file, text in files.items():
+            write_atomically(out / file, text.encode())
+    except OSError as error:
+        raise ConfigError([f"--out {out} cannot be written: {error.strerror or error}"]) from error
+    return [str(out / file) for file in files]
 
 
-def _space(folder: Path) -> str:
-    """The package that the folder names. Raises OSError or ValueError if it names none."""
-    beside, run = folder / "identity.json", folder / "run.json"
-    read: dict[str, Any] = json.loads((beside if beside.is_file() else run).read_text(encoding="utf-8"))
-    package = read.get("space") or read.get("identity", {}).get("space")
-    if not package:
-        raise ValueError("it names no search space")
-    return str(package)
+def again(experiment: ExperimentResult, trial: TrialResult) -> dict[str, object]:
+    """The config that trains what a trial found, or the trial itself once more."""
+    return retraining(experiment, trial) or once_more(experiment, trial)
+
+
+def prepare(out: Path) -> None:
+    """Make the folder. Raises ConfigError if it is there with anything in it, so that nothing is overwritten."""
+    try:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise ConfigError([f"--out {out} is there already, and not empty; choose another folder"])
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError([f"--out {out} cannot be made: {error.strerror or error}"]) from error
+
+
+def checkpoint_of(found: Found) -> Path:
+    """The folder of the checkpoint that a trial has left on this machine. Raises ConfigError if there is none."""
+    trial = found.trial
+    if trial is None:
+        path = Path(found.origin)
+        if (path / "state_dict.pth").is_file():
+            return path
+        raise ConfigError(
+            [f"{found.origin} is an architecture without weights; --checkpoint needs a run or a checkpoint"]
+        )
+    if not trial.folder or trial.checkpoint is None:
+        raise ConfigError(
+            [
+                f"trial {trial.number} has left no checkpoint; of a search only the best ones stay, see"
+                " checkpoint_storage, so train it once more first"
+            ]
+        )
+    return Path(trial.folder, "checkpoints", trial.checkpoint)

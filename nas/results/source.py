@@ -9,6 +9,11 @@ from nas.results.experiment import ExperimentResult
 from nas.results.local import read_local
 
 
+def is_experiment(reference: str) -> bool:
+    """Whether this means an experiment or a run, here or on a master; reads neither."""
+    return (Path(reference) / "run.json").is_file() or (reference.isdecimal() and not Path(reference).exists())
+
+
 def read(reference: str) -> ExperimentResult:
     """The experiment that a user means: the folder of an experiment or of a run, or an id such as `17`.
 

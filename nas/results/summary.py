@@ -6,7 +6,6 @@ import json
 import shlex
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -17,13 +16,13 @@ from nas.core.program import importing_from
 from nas.core.space import load_space
 from nas.results import curves
 from nas.results.curve_data import Curve
-from nas.results.experiment import ExperimentResult, TrialResult
+from nas.results.experiment import ExperimentResult
 from nas.results.leaderboard import leaderboard, table
+from nas.results.repeats import repeats_table
+from nas.results.retraining import retraining
 from nas.runs.ranking import is_measurement
 from nas.runs.run_folder import RunFolder
 
-RETRAINING = "retrain.yaml"
-"""What a trial leaves whose result is to be trained by another one."""
 SHOWN = 5
 """Trials of the leaderboard."""
 
@@ -42,14 +41,14 @@ def print_summary(console: Console, experiment: ExperimentResult) -> None:
     if best is None or not Path(best.folder).is_dir():
         return
     if leaders:
-        console.print(table(experiment, leaders[:SHOWN]))
+        console.print(repeats_table(experiment) or table(experiment, leaders[:SHOWN]))
     say(*drawing(Path(best.folder), experiment.program_folder), *scores_on_test(Path(best.folder)))
     if leaders and draw_curves(experiment, folder / "curves.png"):
         say(f"{'curves':<12} {folder / 'curves.png'}")
     say(f"{'trials':<12} {folder / 'trials'}")
     config = retraining(experiment, best) if leaders else None
     if config is not None:
-        write_atomically(folder / "best.yaml", config.encode())
+        write_atomically(folder / "best.yaml", dump(config).encode())
         say(f"{'retrain':<12} nas run {shlex.quote(str(folder / 'best.yaml'))}")
     say(f"{'dashboard':<12} optuna-dashboard {shlex.quote(experiment.storage)}")
 
@@ -107,33 +106,3 @@ def scores_on_test(trial: Path) -> list[str]:
 
 def _score(value: float) -> str:
     return f"{value:.6g}" if is_measurement(value) else "not finite"
-
-
-def retraining(experiment: ExperimentResult, trial: TrialResult) -> str | None:
-    """The YAML that trains what was found: what the trial itself left, or its own settings after a search; None otherwise."""
-    left = Path(trial.folder) / RETRAINING
-    if left.is_file():
-        return left.read_text(encoding="utf-8")
-    return None if experiment.config["searcher"]["name"] == "single" else dump(once_more(experiment, trial))
-
-
-def once_more(experiment: ExperimentResult, trial: TrialResult) -> dict[str, Any]:
-    """A config that trains the trial's architecture once more at full length, and scores it on the test split.
-
-    A program that does not follow the contract of trials may not know `evaluate_test`; it is not asked for it.
-    """
-    section = experiment.config["searcher"]
-    searcher = {name: value for name, value in section.items() if name in ("metric", "smaller_is_better")}
-    hparams = {**trial.hyperparameters, "train_epochs": _epochs(experiment, Path(trial.folder))}
-    if experiment.trial is not None:
-        hparams["evaluate_test"] = True
-    name = f"{experiment.config.get('name', 'search')}-best"
-    return {**experiment.config, "name": name, "searcher": {"name": "single", **searcher}, "hyperparameters": hparams}
-
-
-def _epochs(experiment: ExperimentResult, trial: Path) -> int:
-    """The length of a full training; one in batches is rounded to whole epochs."""
-    if experiment.time_metric == "epochs":
-        return experiment.length
-    latest = RunFolder.open(trial)[0].run.get("latest") or {"epochs": 1, "batches": 1}
-    return max(1, round(float(experiment.length * latest["epochs"] / latest["batches"])))

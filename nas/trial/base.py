@@ -18,8 +18,10 @@ import numpy as np
 import torch
 from determined import pytorch
 
+from nas.core.errors import ConfigError
 from nas.core.identity import DataPart, Identity, code_digest
 from nas.core.memory import MemoryEstimate
+from nas.core.portable import Portable
 from nas.core.run_config import RunConfig
 from nas.core.space import Size
 from nas.core.survey import SpaceSurvey
@@ -223,6 +225,10 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
     def facts(self) -> dict[str, Any]:
         """All that is written beside the weights: `files`, and what the weights belong to."""
         return {**self.files(), "identity.json": self.identity.to_json()}
+
+    def portable(self) -> Portable:
+        """The trained network for use elsewhere. Raises ConfigError for a trial whose network is of no use there."""
+        raise ConfigError([f"{type(self).__name__} trains no network that can be exported"])
 
     def rank_state(self) -> Any:
         """What only this process knows and a resumed run needs, as plain types and CPU tensors."""

@@ -82,10 +82,13 @@ class Checkpoint:
         """Of its trial."""
         return int(self.identity.seed or 0)
 
-    def write_to(self, checkpoints: Path, trial_id: int, **progress: Any) -> dict[str, Any]:
+    def write_to(
+        self, checkpoints: Path, trial_id: int, hparams: dict[str, Any] | None = None, **progress: Any
+    ) -> dict[str, Any]:
         """Write it into a run's folder of checkpoints; returns its entry for `run.json`.
 
         Args:
+            hparams: taken for those of the trial that wrote it: changes that are meant are not told.
             trial_id: whose it is to be: `private.LOCAL_TRIAL` to go on with, `private.OTHER_TRIAL` for a warm start.
             progress: changes of it.
 
@@ -94,7 +97,10 @@ class Checkpoint:
         """
         try:
             state = torch.load(self.path / WEIGHTS, map_location="cpu", weights_only=True)
-            state["callbacks"]["bookkeeping"]["trial_id"] = trial_id
+            written = state["callbacks"]["bookkeeping"]
+            written["trial_id"] = trial_id
+            if hparams is not None:
+                written["identity"]["hyperparameters"] = hparams
         except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
             raise ConfigError([f"{self.path / WEIGHTS} cannot be read ({error}); download it again"]) from error
         name = str(uuid.uuid4())
@@ -127,14 +133,18 @@ def begin_from(folder: RunFolder, checkpoint: Checkpoint, *, warm: bool) -> None
         folder.save(latest=entry, checkpoints=[entry], resumed=entry, resumed_from=where)
 
 
-def score(
+def evaluated(
     trial_class: type[Trial],
     checkpoint: Checkpoint,
     plan: local.TrialPlan,
     device: torch.device,
     distributed: core.DistributedContext,
-) -> str:
-    """Validate a checkpoint's weights, and test them if the hyperparameters say so; returns both, a line each.
+) -> tuple[Trial, dict[str, dict[str, Any]]]:
+    """Validate a checkpoint's weights, and test them if the hyperparameters say so.
+
+    Returns:
+        The trial with these weights, and on the first process the metrics of each split that was scored: "valid", which is
+        empty if nothing is held out, and "test".
 
     Raises:
         MismatchError: the architecture or the data are not those that it was trained with.
@@ -152,15 +162,27 @@ def score(
             folder = RunFolder.create(scratch, "score", plan.config, new_run(plan.hparams, plan.seed, {}))
             # Determined validates where it was not validated, and saves where it was not saved.
             entry = checkpoint.write_to(
-                folder.checkpoints, private.LOCAL_TRIAL, last_val=0, last_ckpt=checkpoint.batches
+                folder.checkpoints, private.LOCAL_TRIAL, plan.hparams, last_val=0, last_ckpt=checkpoint.batches
             )
             folder.save(latest=entry)
         folder = distributed.broadcast(folder)
         whole = replace(plan, length=("batches", checkpoint.batches), quiet=True)
         trial = local.train(build, whole, device, distributed, folder)
         if distributed.rank:
-            return ""
-        scores = [("valid", folder.metrics("validation")), ("test", folder.metrics("test"))]
-        lines = [f"{name:<12} {describe(records[-1]) or 'nothing held out'}" for name, records in scores if records]
-        about = [f"{name:<12} {value}" for name, value in trial.describe().items()]
-        return "\n".join([*about, f"{'trained':<12} {checkpoint.batches} batches", *lines])
+            return trial, {}
+        records = {"valid": folder.metrics("validation"), "test": folder.metrics("test")}
+        return trial, {split: found[-1] for split, found in records.items() if found}
+
+
+def score(
+    trial_class: type[Trial],
+    checkpoint: Checkpoint,
+    plan: local.TrialPlan,
+    device: torch.device,
+    distributed: core.DistributedContext,
+) -> str:
+    """What `evaluated` finds, in words: the trial, and a line for each split. Raises MismatchError."""
+    trial, scores = evaluated(trial_class, checkpoint, plan, device, distributed)
+    lines = [f"{split:<12} {describe(found) or 'nothing held out'}" for split, found in scores.items()]
+    about = [f"{name:<12} {value}" for name, value in trial.describe().items()]
+    return "\n".join([*about, f"{'trained':<12} {checkpoint.batches} batches", *lines])

@@ -36,7 +36,7 @@ from nas.trial import cluster, local
 from nas.trial.base import Trial
 from nas.trial.checkpoints import Checkpoint, begin_from, score, settings_of
 from nas.trial.engine_client import EngineClient
-from nas.trial.progress import TOLD, describe
+from nas.trial.progress import TOLD, describe, quiet_libraries
 
 logger = logging.getLogger(__name__)
 ORPHANS_LEAVE = 60.0
@@ -53,8 +53,7 @@ def main(trial: str, argv: Sequence[str] | None = None) -> int:
     arguments = build_parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger().handlers[0].addFilter(lambda record: record.name != TOLD.name)
-    for noisy, level in (("determined", "WARNING"), ("determined.common.storage", "ERROR"), ("filelock", "WARNING")):
-        logging.getLogger(noisy).setLevel(level)
+    quiet_libraries()
     engine = None
     if arguments.engine and os.environ.get("RANK", "0") == "0":
         engine = EngineClient(arguments.engine, int(Path(arguments.resume).name))

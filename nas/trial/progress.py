@@ -96,3 +96,9 @@ class ReportingSteps(Container[int]):
         assert isinstance(step, int)
         self._progress.tick()
         return step % self._period == 0 or (self._at_once and bool(self._stop.wanted))
+
+
+def quiet_libraries() -> None:
+    """What libraries say of their own work is nothing to act on."""
+    for noisy, level in (("determined", "WARNING"), ("determined.common.storage", "ERROR"), ("filelock", "WARNING")):
+        logging.getLogger(noisy).setLevel(level)
