@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ def find(source: str, *, rank: int = 1, trial: int | None = None, space: str | N
     Raises:
         ConfigError: there is no such thing, or it holds no architecture of a search space.
     """
+    if not os.path.exists(source) and not is_experiment(source):  # unlike Path, at ease with a name that is too long
+        return _written(source, source, [space] if space else known_spaces())
     path = Path(source)
     if (path / CHECKPOINT).is_file() and not (path / "run.json").is_file():
         return _of_checkpoint(path)
@@ -58,7 +61,10 @@ def find(source: str, *, rank: int = 1, trial: int | None = None, space: str | N
         return of_trial(experiment, chosen_trial(experiment, rank, trial))
     if path.is_dir():
         raise ConfigError([f"{path} is a folder, but not that of an experiment, a run or a checkpoint"])
-    text = path.read_text(encoding="utf-8").strip() if path.is_file() else source
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{path} cannot be read as text: {error}"]) from error
     return _written(text, source, [space] if space else known_spaces())
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from nas.core.errors import ConfigError
@@ -11,7 +12,9 @@ from nas.results.local import read_local
 
 def is_experiment(reference: str) -> bool:
     """Whether this means an experiment or a run, here or on a master; reads neither."""
-    return (Path(reference) / "run.json").is_file() or (reference.isdecimal() and not Path(reference).exists())
+    if os.path.exists(reference):
+        return (Path(reference) / "run.json").is_file()
+    return reference.isdecimal()
 
 
 def read(reference: str) -> ExperimentResult:
