@@ -11,9 +11,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from nas.config.brackets import DEFAULTS, Bracket, brackets
 from nas.config.search_space import grid_size
-from nas.engine import asha
-from nas.engine.asha import DEFAULTS, FAILED_METRIC, Asha, Bracket, RungState
+from nas.engine.asha import FAILED_METRIC, Asha, RungState
 from nas.runs.study_schema import BRACKET, RUNG_STATE
 
 ASHA = ("adaptive_asha", "async_halving")
@@ -89,7 +89,7 @@ class AshaPruner(optuna.pruners.BasePruner):
 
     def __init__(self, searcher: Mapping[str, Any]) -> None:
         self._searcher = searcher
-        self.brackets: list[Bracket] = asha.brackets(searcher)
+        self.brackets: list[Bracket] = brackets(searcher)
         self.divisor = float(searcher.get("divisor") or DEFAULTS["divisor"])
 
     def search(self, trials: Iterable[FrozenTrial]) -> Asha:

@@ -15,8 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.asha_reference import Reference, ReferenceBracket, floor_log
 
-from nas.engine import asha
-from nas.engine.asha import Asha, Bracket, brackets, replay
+from nas.config.brackets import Bracket, _log, brackets
+from nas.engine.asha import Asha, replay
 
 DIVISORS = [2, 2.5, 3, 4, 5, 7.5]  # those for which no rounding of a logarithm matters; the others are below, by hand
 METRICS = [0.0, -0.0, 1.0, 1.5, -2.0, 1e10, -1e10, 1e-300]
@@ -442,7 +442,7 @@ def test_no_events_lead_to_nothing() -> None:
 @example(math.nextafter(1, 2))
 @example(2**0.5)
 def test_a_logarithm_is_right_to_one_unit_in_the_last_place(number: float) -> None:
-    ours = asha._log(number)
+    ours = _log(number)
     with localcontext() as context:
         context.prec = 60
         assert abs(Decimal(ours) - Decimal(number).ln()) <= Decimal(math.ulp(ours))
@@ -462,7 +462,7 @@ def test_a_logarithm_is_right_to_one_unit_in_the_last_place(number: float) -> No
     ],
 )
 def test_a_logarithm_is_rounded_as_go_does(number: float, go: str) -> None:
-    assert asha._log(number) == float.fromhex(go)
+    assert _log(number) == float.fromhex(go)
 
 
 @pytest.mark.parametrize(
@@ -483,4 +483,4 @@ def test_the_rungs_at_an_exact_power_are_as_many_as_go_counts(divisor: int, numb
 @pytest.mark.parametrize("divisor", DIVISORS)
 def test_for_the_divisors_of_these_tests_the_rounding_of_logarithms_does_not_matter(divisor: float) -> None:
     for number in range(1, 2001):
-        assert int(asha._log(number) / asha._log(divisor)) == floor_log(Fraction(divisor), number)
+        assert int(_log(number) / _log(divisor)) == floor_log(Fraction(divisor), number)
