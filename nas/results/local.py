@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -175,8 +175,19 @@ def _curves(opened: RunFolder, time_metric: str) -> MetricCurves:
     rate = 1.0
     if time_metric == "epochs" and latest.get("batches"):
         rate = latest["epochs"] / latest["batches"]
+    return curves_of(opened.metrics(), time_metric, rate)
+
+
+def curves_of(records: Iterable[Mapping[str, Any]], time_metric: str, rate: float) -> MetricCurves:
+    """The curves of all groups but "test".
+
+    Args:
+        records: reports, each with its group, the step and metrics.
+        time_metric: what validations are timed in.
+        rate: of these units, how many a batch is.
+    """
     curves: MetricCurves = {}
-    for record in opened.metrics():
+    for record in records:
         if record["group"] == "test":
             continue
         whole = time_metric in record and record["group"] == "validation"

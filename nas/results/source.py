@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 from nas.core.errors import ConfigError
+from nas.results.determined_master import find_experiment
+from nas.results.determined_source import read_determined
 from nas.results.experiment import ExperimentResult
 from nas.results.local import read_local
 
@@ -18,7 +20,8 @@ def is_experiment(reference: str) -> bool:
 
 
 def read(reference: str) -> ExperimentResult:
-    """The experiment that a user means: the folder of an experiment or of a run, or an id such as `17`.
+    """The experiment that a user means: the folder of an experiment or of a run, or an id such as `17`,
+    or the address of the experiment's page in the web UI of a master.
 
     A folder that is called like a number wins over the id.
 
@@ -28,6 +31,8 @@ def read(reference: str) -> ExperimentResult:
     path = Path(reference)
     if path.is_dir():
         return read_local(path)
+    if find_experiment(reference):
+        return read_determined(reference)
     raise ConfigError(
         [f"experiment {reference!r} is neither a folder nor the id of an experiment on a Determined master"]
     )
