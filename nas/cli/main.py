@@ -2,8 +2,12 @@
 
 nas run quickstart.yaml                   run an experiment on this machine
 nas check constrained_adaptive.yaml       can it run, what does its search space hold, will it fit in memory?
-nas export experiments/quickstart-1       the best architecture, as a constant for genotypes.py; with its trained network
-nas draw experiments/quickstart-1         the same as a drawing
+nas list                                  what ran here, and how it ended
+nas show experiments/quickstart-1         what a search came to, and how to go on
+nas report experiments/quickstart-1       a page with figures, and the same as Markdown, CSV and JSON
+nas compare A B C                         whether one search is better than another
+nas draw experiments/quickstart-1         the best architecture as a drawing
+nas export experiments/quickstart-1       the same as a constant for genotypes.py, or with its trained network
 nas evaluate experiments/quickstart-1     what its trained network scores
 
 `python3 -m nas ...` is the same.
@@ -18,7 +22,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from nas import __version__
-from nas.cli import check, draw, evaluate, export, run
+from nas.cli import check, draw, evaluate, export, report, run
 from nas.core.errors import ConfigError
 
 
@@ -52,6 +56,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nas", description="Neural architecture search experiments.")
     parser.add_argument("--version", action="version", version=f"nas {version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (run, check, export, draw, evaluate):
+    for command in (run, check, report, draw, export, evaluate):
         command.add_parser(commands)
     return parser

@@ -132,11 +132,19 @@ def _trial(data: Mapping[str, Any]) -> TrialResult:
         group: {name: _points(points) for name, points in metrics.items()}
         for group, metrics in data.get("curves", {}).items()
     }
-    return TrialResult(**{**_known(TrialResult, data), "validations": _points(data["validations"]), "curves": curves})
+    test = {name: _number(value) for name, value in data.get("test", {}).items()}
+    return TrialResult(
+        **{**_known(TrialResult, data), "validations": _points(data["validations"]), "curves": curves, "test": test}
+    )
 
 
 def _points(points: list[list[float]]) -> list[Point]:
-    return [(time, value) for time, value in points]
+    return [(time, _number(value)) for time, value in points]
+
+
+def _number(value: Any) -> Any:
+    """Strict JSON has no NaN: there it is a text, such as `NaN` or `-Infinity`."""
+    return float(value) if isinstance(value, str) else value
 
 
 def _known(kind: type, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,290 @@
+"""What a report says, in whatever form it is written."""
+
+from __future__ import annotations
+
+import shlex
+import time as clock
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.config.yaml_text import dump
+from nas.core.errors import ConfigError
+from nas.core.program import importing_from
+from nas.core.space import load_space
+from nas.results.experiment import ExperimentResult, TrialResult
+from nas.results.figures.animation import weights_animation
+from nas.results.figures.cell import cell
+from nas.results.figures.importance import importance
+from nas.results.figures.learning import learning_curves
+from nas.results.figures.pareto import pareto
+from nas.results.figures.progress import progress
+from nas.results.figures.rungs import rung_diagram
+from nas.results.figures.style import Picture, count, cut, spell
+from nas.results.figures.weights import weights_evolution
+from nas.results.report.tables import Row, rows
+from nas.results.summary import outcomes
+from nas.runs.ranking import is_measurement
+from nas.runs.study_schema import FAILURES
+
+_LEADERS = 25
+"""Trials of the leaderboard; all are in `trials.csv`."""
+_DRAWN = 3
+"""Winners whose architecture is drawn."""
+_REASONS = 40
+"""Failed trials that are listed."""
+_LONGEST = 160
+"""Letters of an architecture in words."""
+
+Facts = list[tuple[str, str]]
+
+_STATUS = {
+    "new": "It has not begun.",
+    "running": "It is running, or was cut off: all that follows may still change.",
+    "stopped": "It was stopped before its end: all that follows may still change when it goes on.",
+    "completed": "It is complete.",
+}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """An architecture that was found.
+
+    Attributes:
+        constant: the `Genotype(...)` line of its space; "" if it cannot be had.
+        lines: a drawing in plain text.
+    """
+
+    title: str
+    constant: str
+    lines: list[str]
+    picture: Picture | None
+
+
+@dataclass(frozen=True)
+class Content:
+    """A report. Facts are pairs of what and its value; all is plain text but for the pictures."""
+
+    title: str
+    status: list[str]
+    summary: Facts
+    making: Facts
+    commands: list[str]
+    config: str
+    header: list[str]
+    board: list[list[str]]
+    trials: list[Row]
+    below_board: str
+    pictures: list[Picture]
+    architectures: list[Architecture]
+    failures: list[tuple[str, str]]
+    more_failures: int
+    written: str
+
+
+def gather(experiment: ExperimentResult) -> Content:
+    """Compute everything."""
+    board = rows(experiment)
+    ranked = [row for row in board if row.rank is not None]
+    failed = [row.trial for row in board if row.trial.outcome in (*FAILURES, "diverged")]
+    failed.sort(key=lambda trial: trial.number)
+    shown = ranked[:_LEADERS]
+    below = f"The best {len(shown)} of {count(len(board), 'trial')}; all of them are in trials.csv."
+    if unranked := len(board) - len(ranked):
+        below += (
+            f" {count(unranked, 'trial')} without a finite validation {'has' if unranked == 1 else 'have'} no rank."
+        )
+    return Content(
+        title=cut(experiment.name, 200) or "experiment",
+        status=_status(experiment, ranked),
+        summary=_summary(experiment, ranked),
+        making=list(_making(experiment)),
+        commands=_commands(experiment),
+        config=dump(experiment.config),
+        header=_header(experiment),
+        board=[_cells(experiment, row) for row in shown],
+        trials=board,
+        below_board=below if board else "",
+        pictures=_pictures(experiment),
+        architectures=list(_architectures(experiment, board)),
+        failures=[(f"trial {trial.number}", _reason(trial)) for trial in failed[:_REASONS]],
+        more_failures=max(0, len(failed) - _REASONS),
+        written=clock.strftime("%Y-%m-%d %H:%M", clock.localtime()),
+    )
+
+
+def value_text(value: float | None) -> str:
+    """A metric; one that is not finite is called that."""
+    return "" if value is None else f"{value:.6g}" if is_measurement(value) else "not finite"
+
+
+def _status(experiment: ExperimentResult, ranked: list[Row]) -> list[str]:
+    says = [_STATUS.get(experiment.status, f"Its status is {experiment.status or 'not known'}.")]
+    if not experiment.trials:
+        return [*says, "It has no trials yet, so there is nothing to show."]
+    says.append(f"{outcomes(experiment)}.".capitalize())
+    if all(trial.outcome in FAILURES for trial in experiment.trials):
+        says.append("No trial came to a result: all failed, for the reasons below.")
+    elif not ranked:
+        says.append(f"No trial has a validation whose {experiment.metric} is finite, so none is the best.")
+    return says
+
+
+def _summary(experiment: ExperimentResult, ranked: list[Row]) -> Facts:
+    if not ranked:
+        return []
+    best = ranked[0]
+    trial = best.trial
+    at = spell(best.time or 0, experiment.time_metric)
+    facts = [
+        ("best trial", f"trial {trial.number}, {trial.outcome or 'not finished'}"),
+        (
+            f"validation {experiment.metric}",
+            f"{value_text(best.value)} after {at}, on the data that also chose it: too good by that choice",
+        ),
+    ]
+    if trial.search:
+        derived = trial.search[-1].get("scores") or {}
+        scores = ", ".join(f"{name} {value_text(_number(value))}" for name, value in derived.items())
+        facts.append(
+            ("one-shot", "that is of the supernet with shared weights, not of the architecture trained on its own")
+        )
+        facts += [("derived architecture", f"{scores} (shared weights, validation)")] if scores else []
+    facts += [(name, f"{value:,}") for name, value in (("parameters", trial.parameters), ("MACs", trial.macs)) if value]
+    if trial.test:
+        scores = ", ".join(f"{name.removeprefix('test_')} {value_text(value)}" for name, value in trial.test.items())
+        facts.append(("test", f"{scores}; read once, after training, and no part of any choice"))
+    else:
+        facts.append(("test", "not read: no score here is of test data"))
+    hours = [row.device_hours for row in rows(experiment) if row.device_hours is not None]
+    if hours:
+        facts.append(("device time", f"{duration(3600 * sum(hours))} in all trials ({sum(hours):.3g} device hours)"))
+    if trial.architecture:
+        facts.append(("architecture", trial.architecture))
+    return facts
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _making(experiment: ExperimentResult) -> Iterator[tuple[str, str]]:
+    searcher = experiment.config.get("searcher", {})
+    better = "smaller" if experiment.smaller_is_better else "larger"
+    yield "searcher", f"{searcher.get('name', '')}, by validation {experiment.metric} ({better} is better)"
+    if experiment.sampler:
+        yield "sampler", experiment.sampler
+    if experiment.length:
+        yield "full training", spell(experiment.length, experiment.time_metric)
+    seed = (experiment.config.get("reproducibility") or {}).get("experiment_seed")
+    yield "seed", "drawn anew for each run" if seed is None else str(seed)
+    if experiment.created:
+        yield "created", clock.strftime("%Y-%m-%d %H:%M", clock.localtime(experiment.created))
+    devices = sorted({trial.device for trial in experiment.trials if trial.device})
+    if devices:
+        each = f"; {experiment.processes} a trial" if experiment.processes > 1 else ""
+        yield "device", ", ".join(devices) + each
+    known = experiment.versions or next((trial.versions for trial in experiment.trials if trial.versions), {})
+    if known:
+        yield "versions", ", ".join(f"{name} {value}" for name, value in known.items() if value and name != "commit")
+        yield "commit", known.get("commit") or "not known"
+    yield "from", experiment.reference or experiment.folder
+
+
+def _commands(experiment: ExperimentResult) -> list[str]:
+    """What makes the same again."""
+    commit = next(
+        (v["commit"] for v in (experiment.versions, *(t.versions for t in experiment.trials)) if v.get("commit")), None
+    )
+    lines = []
+    if commit:
+        clean = commit.removesuffix("-dirty")
+        lines.append(f"git checkout {shlex.quote(clean)}{'   # and changes that nobody committed' * (clean != commit)}")
+    if experiment.source == "local" and experiment.folder:
+        return [*lines, f"nas run {shlex.quote(str(Path(experiment.folder) / 'config.yaml'))} --new"]
+    return [*lines, "det experiment create config.yaml .   # config.yaml: as below"]
+
+
+def _header(experiment: ExperimentResult) -> list[str]:
+    time = experiment.time_metric
+    return [
+        *("rank", "trial", f"validation {cut(experiment.metric, 30)}", f"at {time}", f"{time} trained", "parameters"),
+        *("MACs", "time", "ended", "architecture"),
+    ]
+
+
+def _cells(experiment: ExperimentResult, row: Row) -> list[str]:
+    trial = row.trial
+    chosen = ", ".join(f"{name} {value}" for name, value in trial.chosen.items())
+    return [
+        *(str(row.rank), str(trial.number), value_text(row.value), _plain(row.time), _plain(row.trained)),
+        *(_whole(trial.parameters), _whole(trial.macs), "" if trial.seconds is None else duration(trial.seconds)),
+        *(trial.outcome or "not finished", cut(trial.architecture or chosen, _LONGEST)),
+    ]
+
+
+def _plain(number: float | None) -> str:
+    return "" if number is None else f"{number:,.6g}"
+
+
+def _whole(number: int | None) -> str:
+    return "" if number is None else f"{number:,}"
+
+
+def duration(seconds: float) -> str:
+    """In the two largest units."""
+    minutes, hours = seconds / 60, seconds / 3600
+    if minutes < 2:
+        return f"{seconds:.3g} s"
+    return f"{minutes:.3g} min" if hours < 2 else f"{hours:,.4g} h"
+
+
+def _pictures(experiment: ExperimentResult) -> list[Picture]:
+    figures = (learning_curves, progress, pareto, rung_diagram, importance)
+    found = [figure(experiment) for figure in figures]
+    return [
+        each for each in (*found, *weights_evolution(experiment), weights_animation(experiment)) if each is not None
+    ]
+
+
+def _architectures(experiment: ExperimentResult, board: list[Row]) -> Iterator[Architecture]:
+    """Of the best trials, each architecture once; without a best one, of a single run."""
+    ranked = [row.trial for row in board if row.rank is not None]
+    seen: list[object] = []
+    for trial in ranked or ([row.trial for row in board] if len(board) == 1 else []):
+        if trial.genotype is None or trial.genotype in seen:
+            continue
+        seen.append(trial.genotype)
+        constant, lines = _in_words(experiment, trial)
+        place = "The best" if len(seen) == 1 and ranked else f"Rank {ranked.index(trial) + 1}" if ranked else "The one"
+        yield Architecture(
+            f"{place}: trial {trial.number}", constant, lines, cell(experiment, trial, f"cell_{len(seen)}")
+        )
+        if len(seen) == _DRAWN:
+            return
+
+
+def _in_words(experiment: ExperimentResult, trial: TrialResult) -> tuple[str, list[str]]:
+    try:
+        with importing_from(experiment.program_folder):
+            space = load_space(str(trial.space))
+            genotype = space.from_json(trial.genotype or {})
+            return genotype.to_text(), space.draw(genotype)
+    except (
+        ConfigError,
+        ImportError,
+        ValueError,
+        KeyError,
+        TypeError,
+    ):  # a space of somebody's own, or of another version
+        return "", []
+
+
+def _reason(trial: TrialResult) -> str:
+    words = {"error": "failed", "invalid": "invalid hyperparameters", "diverged": "diverged"}
+    says = words.get(trial.outcome, trial.outcome)
+    bad = next((time for time, value in trial.validations if not is_measurement(value)), None)
+    reasons = trial.errors or (
+        [f"its metric was not finite at {bad:g}"] if bad is not None else ["no reason was noted"]
+    )
+    return f"{says}: {'; '.join(reasons)}"
