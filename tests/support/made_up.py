@@ -13,15 +13,15 @@ LENGTH = 9
 RUNGS = [1, 3, 9]
 
 
-def search(trials: int, **changes: Any) -> ExperimentResult:
+def search(count: int, **changes: Any) -> ExperimentResult:
     """Adaptive ASHA over recurrent cells: most trials stop at a rung, some diverge, fail or are not finished."""
     generator = random.Random(0)
-    searcher = {"name": "adaptive_asha", "metric": "perplexity", "max_trials": trials, "max_time": LENGTH, "divisor": 3}
+    searcher = {"name": "adaptive_asha", "metric": "perplexity", "max_trials": count, "max_time": LENGTH, "divisor": 3}
     fields: dict[str, Any] = {
         **{"name": "made up", "folder": "", "status": "completed", "metric": "perplexity", "smaller_is_better": True},
         **{"time_metric": "epochs", "length": LENGTH, "rungs": RUNGS, "storage": "", "reference": "17"},
         "config": {"name": "made up", "searcher": searcher, "hyperparameters": {"arch_seed": {"type": "int"}}},
-        "trials": [trial(number, generator) for number in range(trials)],
+        "trials": [trial(number, generator) for number in range(count)],
         "versions": {"python": "3.11.7", "torch": "2.15.0", "commit": "0123abc"},
     }
     return ExperimentResult(**{**fields, **changes})

@@ -12,7 +12,7 @@ from nas.results.figures.data import thinned
 from nas.results.figures.style import Picture
 from nas.results.figures.weights import Trace, edge_name, trace
 
-_FRAMES = 40
+_FRAMES = 30
 _MILLISECONDS, _LAST = 400, 3000
 _DPI = 72
 

@@ -17,6 +17,9 @@ from nas.results.figures.dot_text import Cluster, Graph, parse_dot
 from nas.results.figures.layout import Layout, Place, place
 from nas.results.figures.style import Picture
 
+UNREADABLE = (ConfigError, ImportError, ValueError, KeyError, TypeError)
+"""What a space raises at a genotype that it does not know: one of another version, or a space of somebody's own."""
+
 _SECONDS = 20
 """That Graphviz may take."""
 _LETTER, _LINE = 6.6, 22.0  # of a node's text: pixels a letter, and its box's height
@@ -49,13 +52,7 @@ def dot_of(experiment: ExperimentResult, trial: TrialResult) -> str | None:
         with importing_from(experiment.program_folder):
             space = load_space(trial.space)
             return space.to_dot(space.from_json(trial.genotype))
-    except (
-        ConfigError,
-        ImportError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ):  # a space of somebody's own, or of another version
+    except UNREADABLE:
         return None
 
 
@@ -78,7 +75,8 @@ def _graphviz(dot: str) -> str | None:
         done = subprocess.run([program, "-Tsvg"], input=dot.encode(), capture_output=True, timeout=_SECONDS, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.decode("utf-8", "replace")
+    svg = done.stdout.decode("utf-8", "replace")
+    return svg if "<svg" in svg else None  # without a graph it says nothing
 
 
 def _in_our_colours(svg: str) -> str:

@@ -65,17 +65,22 @@ def logarithmic(values: Sequence[float], ratio: float = _LOG_RATIO) -> bool:
 def fence(values: Sequence[float], smaller_is_better: bool) -> float | None:
     """Of one value a trial, the worst that keeps its place; None if all do. Those beyond would squeeze the rest."""
     log = smaller_is_better and logarithmic(values)
-    scaled = sorted(math.log(value) if log else value for value in values)
-    if len(scaled) < 4:
+
+    def scaled(value: float) -> float:
+        return math.log(value) if log else value
+
+    if len(values) < 4:
         return None
-    low, high = scaled[len(scaled) // 4], scaled[(3 * len(scaled)) // 4]
-    spread = max(high - low, 1e-9 * max(abs(low), abs(high)))
-    limit = high + _FENCE * spread if smaller_is_better else low - _FENCE * spread
-    inside = [value for value in scaled if (value <= limit if smaller_is_better else value >= limit)]
-    if len(inside) == len(scaled):
+    ordered = sorted(values)
+    low, high = scaled(ordered[len(ordered) // 4]), scaled(ordered[(3 * len(ordered)) // 4])
+    spread = _FENCE * max(high - low, 1e-9 * max(abs(low), abs(high)))
+    if smaller_is_better:
+        inside = [value for value in ordered if scaled(value) <= high + spread]
+    else:
+        inside = [value for value in ordered if scaled(value) >= low - spread]
+    if len(inside) == len(ordered):
         return None
-    worst = max(inside) if smaller_is_better else min(inside)
-    return math.exp(worst) if log else worst
+    return inside[-1] if smaller_is_better else inside[0]
 
 
 def limit_axis(axes: Any, lines: Sequence[Sequence[float]], smaller_is_better: bool) -> float | None:

@@ -103,6 +103,8 @@ def _looks(experiment: ExperimentResult, bests: Sequence[Moment], dots: Sequence
 def _panel(
     axes: Any, steps: Sequence[tuple[float, float]], dots: Sequence[Dot], edge: float | None, smaller: bool
 ) -> None:
+    from matplotlib.ticker import MaxNLocator
+
     for z, look in enumerate(LOOKS, start=2):
         own = [point for trial, point in dots if look_of(trial.outcome) is look]
         own = [(x, value) for x, value in own if edge is None or (value <= edge if smaller else value >= edge)]
@@ -112,6 +114,8 @@ def _panel(
     line = thinned(steps, _STEPS)
     axes.step([x for x, _ in line], [y for _, y in line], where="post", color=style.ORANGE, linewidth=2.2, zorder=8)
     axes.set_xlim(left=0)
+    if steps and steps[-1][0] <= 10 and all(float(x).is_integer() for x, _ in steps):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def _legend(figure: Any, trials: Sequence[TrialResult]) -> None:

@@ -94,6 +94,8 @@ def rung_diagram(experiment: ExperimentResult) -> Picture | None:
     found = brackets(experiment)
     if not found:
         return None
+    if not any(rung.reached for bracket in found for rung in bracket.rungs):
+        return Picture("rungs", "Brackets and rungs", "No trial has come to a rung.")
     most = max(bracket.trials for bracket in found)
     rungs = max(len(bracket.rungs) for bracket in found)
     with style.drawing("rungs"):

@@ -120,7 +120,7 @@ def svg_of(figure: Any, label: str) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = re.sub(r"'DejaVu Sans'(, [^;\"]*)?(?=[;\"])", "sans-serif", buffer.getvalue())
-    return labelled(re.sub(r' id="[A-Za-z0-9]+_\d+"', "", text), label)
+    return labelled(re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text), label)
 
 
 def labelled(svg: str, label: str) -> str:

@@ -62,11 +62,13 @@ def trace(experiment: ExperimentResult) -> Trace | None:
 
 def _fits(tables: Any, shapes: Relaxation) -> bool:
     """Whether there is a row for each edge and a number for each operation."""
-    return isinstance(tables, Mapping) and all(
-        len(tables.get(kind) or []) == len(shape.edges)
-        and all(len(row) == len(shape.operations) for row in tables[kind])
-        for kind, shape in shapes.items()
-    )
+    try:
+        return all(
+            [len(row) for row in tables[kind]] == [len(shape.operations)] * len(shape.edges)
+            for kind, shape in shapes.items()
+        )
+    except (TypeError, KeyError):
+        return False
 
 
 def _path(space: Any, genotype: Any) -> Paths | None:
@@ -92,7 +94,8 @@ def weights_evolution(experiment: ExperimentResult) -> list[Picture]:
 
 
 def _evolution(found: Trace, kind: str, shape: CellShape) -> Picture:
-    columns = min(6, len(shape.edges))
+    columns = min(range(5, 8), key=lambda width: -len(shape.edges) % width)  # as few empty places as can be
+    columns = min(columns, len(shape.edges))
     rows = math.ceil(len(shape.edges) / columns)
     name = f"weights_{kind}"
     chosen = found.paths[-1][kind] if found.paths[-1] else ((),) * len(shape.edges)

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nas.config.yaml_text import dump
-from nas.core.errors import ConfigError
 from nas.core.program import importing_from
 from nas.core.space import load_space
 from nas.results.experiment import ExperimentResult, TrialResult
 from nas.results.figures.animation import weights_animation
-from nas.results.figures.cell import cell
+from nas.results.figures.cell import UNREADABLE, cell
 from nas.results.figures.importance import importance
 from nas.results.figures.learning import learning_curves
 from nas.results.figures.pareto import pareto
@@ -27,7 +26,7 @@ from nas.results.summary import outcomes
 from nas.runs.ranking import is_measurement
 from nas.runs.study_schema import FAILURES
 
-_LEADERS = 25
+_LEADERS = 20
 """Trials of the leaderboard; all are in `trials.csv`."""
 _DRAWN = 3
 """Winners whose architecture is drawn."""
@@ -39,10 +38,10 @@ _LONGEST = 160
 Facts = list[tuple[str, str]]
 
 _STATUS = {
-    "new": "It has not begun.",
-    "running": "It is running, or was cut off: all that follows may still change.",
-    "stopped": "It was stopped before its end: all that follows may still change when it goes on.",
-    "completed": "It is complete.",
+    "new": "The experiment has not begun.",
+    "running": "The experiment is running, or was cut off: all that follows may still change.",
+    "stopped": "The experiment was stopped before its end: all that follows may still change when it goes on.",
+    "completed": "The experiment is complete.",
 }
 
 
@@ -53,12 +52,14 @@ class Architecture:
     Attributes:
         constant: the `Genotype(...)` line of its space; "" if it cannot be had.
         lines: a drawing in plain text.
+        note: why there is neither.
     """
 
     title: str
     constant: str
     lines: list[str]
     picture: Picture | None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -119,9 +120,9 @@ def value_text(value: float | None) -> str:
 
 
 def _status(experiment: ExperimentResult, ranked: list[Row]) -> list[str]:
-    says = [_STATUS.get(experiment.status, f"Its status is {experiment.status or 'not known'}.")]
+    says = [_STATUS.get(experiment.status, f"The status of the experiment is {experiment.status or 'not known'}.")]
     if not experiment.trials:
-        return [*says, "It has no trials yet, so there is nothing to show."]
+        return [*says, "There are no trials yet, so there is nothing to show."]
     says.append(f"{outcomes(experiment)}.".capitalize())
     if all(trial.outcome in FAILURES for trial in experiment.trials):
         says.append("No trial came to a result: all failed, for the reasons below.")
@@ -137,10 +138,10 @@ def _summary(experiment: ExperimentResult, ranked: list[Row]) -> Facts:
     trial = best.trial
     at = spell(best.time or 0, experiment.time_metric)
     facts = [
-        ("best trial", f"trial {trial.number}, {trial.outcome or 'not finished'}"),
+        ("best trial", f"trial {trial.number}, {_ended(trial)}"),
         (
             f"validation {experiment.metric}",
-            f"{value_text(best.value)} after {at}, on the data that also chose it: too good by that choice",
+            f"{value_text(best.value)} after {at}; optimistic, as the same data chose it",
         ),
     ]
     if trial.search:
@@ -208,7 +209,14 @@ def _commands(experiment: ExperimentResult) -> list[str]:
 def _header(experiment: ExperimentResult) -> list[str]:
     time = experiment.time_metric
     return [
-        *("rank", "trial", f"validation {cut(experiment.metric, 30)}", f"at {time}", f"{time} trained", "parameters"),
+        *(
+            "rank",
+            "trial",
+            f"validation {cut(experiment.metric, 30)}",
+            f"{time} of the best",
+            f"{time} trained",
+            "parameters",
+        ),
         *("MACs", "time", "ended", "architecture"),
     ]
 
@@ -219,8 +227,13 @@ def _cells(experiment: ExperimentResult, row: Row) -> list[str]:
     return [
         *(str(row.rank), str(trial.number), value_text(row.value), _plain(row.time), _plain(row.trained)),
         *(_whole(trial.parameters), _whole(trial.macs), "" if trial.seconds is None else duration(trial.seconds)),
-        *(trial.outcome or "not finished", cut(trial.architecture or chosen, _LONGEST)),
+        *(_ended(trial), cut(trial.architecture or chosen, _LONGEST)),
     ]
+
+
+def _ended(trial: TrialResult) -> str:
+    words = {"": "not finished", "pruned": "stopped early", "error": "failed", "invalid": "invalid"}
+    return words.get(trial.outcome, trial.outcome)
 
 
 def _plain(number: float | None) -> str:
@@ -255,29 +268,23 @@ def _architectures(experiment: ExperimentResult, board: list[Row]) -> Iterator[A
         if trial.genotype is None or trial.genotype in seen:
             continue
         seen.append(trial.genotype)
-        constant, lines = _in_words(experiment, trial)
+        constant, lines, note = _in_words(experiment, trial)
+        picture = cell(experiment, trial, f"cell_{len(seen)}")
         place = "The best" if len(seen) == 1 and ranked else f"Rank {ranked.index(trial) + 1}" if ranked else "The one"
-        yield Architecture(
-            f"{place}: trial {trial.number}", constant, lines, cell(experiment, trial, f"cell_{len(seen)}")
-        )
+        yield Architecture(f"{place}: trial {trial.number}", constant, lines, picture, note)
         if len(seen) == _DRAWN:
             return
 
 
-def _in_words(experiment: ExperimentResult, trial: TrialResult) -> tuple[str, list[str]]:
+def _in_words(experiment: ExperimentResult, trial: TrialResult) -> tuple[str, list[str], str]:
+    """The constant, a drawing, and why they are missing."""
     try:
         with importing_from(experiment.program_folder):
             space = load_space(str(trial.space))
-            genotype = space.from_json(trial.genotype or {})
-            return genotype.to_text(), space.draw(genotype)
-    except (
-        ConfigError,
-        ImportError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ):  # a space of somebody's own, or of another version
-        return "", []
+            genotype = space.from_json(trial.genotype)
+            return genotype.to_text(), space.draw(genotype), ""
+    except UNREADABLE as error:
+        return "", [], f"Its genotype cannot be read here: {cut(str(error), 300)}"
 
 
 def _reason(trial: TrialResult) -> str:

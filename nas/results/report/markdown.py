@@ -37,6 +37,8 @@ def _blocks(content: Content, folder: str) -> Iterator[str]:
         yield f"{'##' if i == 0 else '###'} {'Architecture. ' if i == 0 else ''}{escaped(found.title)}"
         if found.picture:
             yield _figure(found.picture, folder)
+        if found.note:
+            yield escaped(found.note)
         if found.constant:
             yield fenced(found.constant, "python")
     if content.board:
