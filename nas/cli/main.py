@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from nas import __version__
-from nas.cli import check, draw, evaluate, export, report, run
+from nas.cli import check, compare, draw, evaluate, export, listing, report, run, show
 from nas.core.errors import ConfigError
 
 
@@ -56,6 +56,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nas", description="Neural architecture search experiments.")
     parser.add_argument("--version", action="version", version=f"nas {version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (run, check, report, draw, export, evaluate):
+    for command in (run, check, listing, show, report, compare, draw, export, evaluate):
         command.add_parser(commands)
     return parser

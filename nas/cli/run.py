@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.cli.arguments import add_overrides, positive
+from nas.cli.arguments import console as terminal
 from nas.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from nas.engine.preflight import Findings
     from nas.engine.study_store import StudyStore
     from nas.runs.run_folder import RunFolder
-
-WIDTH = 120
-"""Of what is printed where there is no terminal."""
 
 INTERRUPTED = 130
 """Exit status of a search that was stopped before its end."""
@@ -94,12 +91,10 @@ def _retraining(arguments: argparse.Namespace) -> Path:
 
 def run(request: Request, workers: int | None, device: str) -> int:
     """Run an experiment or go on with one. Raises ConfigError for what cannot work, before anything starts."""
-    from rich.console import Console
-
     from nas.config.rules import refusals
     from nas.engine import experiments
 
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    console = terminal()
     config, folder = experiments.choose(request)
     if refused := refusals(config):
         raise ConfigError(refused)
@@ -110,14 +105,14 @@ def run(request: Request, workers: int | None, device: str) -> int:
             stack.enter_context(folder.held())
             if folder.run.get("status") == "completed":
                 console.print(f"{folder.path} is complete; --new starts another one", highlight=False)
-                return _summarise(console, folder.path)
+                return _summarise(console, folder)
         findings = _preflight(console, config, program, device, folder)
         if folder is None:
             folder = _new_folder(request, config)
             stack.enter_context(folder.held())
         store = experiments.open_store(config, folder)
         complete = _search(console, config, folder, store, program, findings, workers)
-        status = _summarise(console, folder.path)
+        status = _summarise(console, folder)
         if not complete:
             console.print(
                 f"{'go on':<12} nas run --resume {folder.path}", highlight=False, markup=False, soft_wrap=True
@@ -163,12 +158,13 @@ def _search(
     """Run the engine; returns whether all trials have ended."""
     from nas.engine.session import run_session
     from nas.runs.run_folder import versions
+    from nas.runs.study_schema import SUMMARY
 
     if trials := store.trials():
         ended = sum(trial.state.is_finished() for trial in trials)
         console.print(f"going on with {folder.path}: {ended} of {store.searcher.trials} trials have ended")
     found = {"unit": findings.unit, "length": findings.length, "rungs": store.searcher.rungs}
-    found |= {"trial": program.trial, "program_folder": str(program.folder)}
+    found |= {"trial": program.trial, "program_folder": str(program.folder), SUMMARY: None}
     folder.save(status="running", versions=versions(), **found)
     try:
         complete = run_session(config, folder, store, program, findings, workers, console)
@@ -178,12 +174,14 @@ def _search(
     return complete
 
 
-def _summarise(console: Console, folder: Path) -> int:
-    """Print the results; returns the exit status: 1 if all trials failed."""
+def _summarise(console: Console, folder: RunFolder) -> int:
+    """Print the results, and leave them in `run.json` for `nas list`; returns the exit status: 1 if all trials failed."""
+    from nas.results.listing import summary_of
     from nas.results.local import read_local
     from nas.results.summary import print_summary
-    from nas.runs.study_schema import FAILURES
+    from nas.runs.study_schema import FAILURES, SUMMARY
 
-    experiment = read_local(folder)
+    experiment = read_local(folder.path)
+    folder.save(**{SUMMARY: summary_of(experiment)})
     print_summary(console, experiment)
     return 0 if any(trial.outcome not in FAILURES for trial in experiment.trials) else 1

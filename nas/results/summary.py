@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -42,7 +41,7 @@ def print_summary(console: Console, experiment: ExperimentResult) -> None:
         return
     if leaders:
         console.print(repeats_table(experiment) or table(experiment, leaders[:SHOWN]))
-    say(*drawing(Path(best.folder), experiment.program_folder), *scores_on_test(Path(best.folder)))
+    say(*drawing(experiment, best), *scores_on_test(Path(best.folder)))
     if leaders and draw_curves(experiment, folder / "curves.png"):
         say(f"{'curves':<12} {folder / 'curves.png'}")
     say(f"{'trials':<12} {folder / 'trials'}")
@@ -80,17 +79,21 @@ def draw_curves(experiment: ExperimentResult, path: Path) -> bool:
     )
 
 
-def drawing(trial: Path, program_folder: str | None = None) -> list[str]:
+def drawing(experiment: ExperimentResult, trial: TrialResult) -> list[str]:
     """The architecture of a trial, drawn by the search space that it names; no lines if it names none."""
+    if trial.space is None or trial.genotype is None:
+        return []
     try:
-        name = RunFolder.open(trial)[0].run.get("metadata", {}).get("space")
-        if name is None:
-            return []
-        genotype = json.loads((trial / "genotype.json").read_text(encoding="utf-8"))
-        with importing_from(program_folder):
-            space = load_space(str(name))
-            return space.draw(space.from_json(genotype))
-    except (OSError, ValueError, ImportError, ConfigError):  # a trial of somebody's own leaves what it likes
+        with importing_from(experiment.program_folder):
+            space = load_space(trial.space)
+            return space.draw(space.from_json(trial.genotype))
+    except (
+        ConfigError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ):  # a trial of somebody's own leaves what it likes
         return []
 
 

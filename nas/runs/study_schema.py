@@ -27,6 +27,9 @@ OUTCOME = "outcome"
 ERRORS = "errors"
 """What was wrong, for a trial whose outcome is invalid or error."""
 
+SUMMARY = "summary"
+"""In `run.json` of an experiment whose session is over: what came of it, so that nobody has to open its study; None before."""
+
 METADATA = ("architecture", "parameters", "macs")
 """What is copied from a trial's metadata when it ends, so that the study alone can be read."""
 

@@ -1,0 +1,81 @@
+"""`nas compare`: is one search really better than another?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command and its arguments."""
+    summary = "compare searches at the same budget over several seeds: is one really better?"
+    parser = commands.add_parser(
+        "compare",
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]} Experiments whose configs differ only in their seeds are one group.",
+    )
+    parser.add_argument(
+        "experiments",
+        metavar="EXPERIMENT",
+        nargs="+",
+        help="folder or id, or a group of your own as NAME=folder,folder,... (with * in a folder's name, in quotes)",
+    )
+    parser.add_argument("--metric", metavar="M", help="to compare by (default: that of the searchers)")
+    parser.add_argument(
+        "--smaller-is-better",
+        metavar="true|false",
+        choices=["true", "false"],
+        help="direction of --metric, where its name does not tell",
+    )
+    parser.add_argument(
+        "--budget",
+        metavar="B",
+        type=float,
+        help="at which scores are read, in device hours, or in the epochs or batches that the output names (default: the "
+        "largest that all have spent)",
+    )
+    parser.add_argument(
+        "--retrained",
+        metavar="FOLDER",
+        nargs="+",
+        default=[],
+        help="runs that trained found architectures again: do search-time scores rank them right?",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        type=Path,
+        default=Path("comparison"),
+        help="for tables and picture (default: comparison)",
+    )
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    import json
+
+    from nas.cli.arguments import console
+    from nas.core.files import write_atomically
+    from nas.results.compare.comparison import compare
+    from nas.results.compare.figure import draw
+    from nas.results.compare.groups import gather
+    from nas.results.compare.text import csv_text, markdown, print_comparison
+    from nas.results.source import read
+
+    direction = None if arguments.smaller_is_better is None else arguments.smaller_is_better == "true"
+    comparison = compare(
+        gather(arguments.experiments),
+        metric=arguments.metric,
+        smaller_is_better=direction,
+        budget=arguments.budget,
+        retrained=[read(each) for each in arguments.retrained],
+    )
+    print_comparison(console(), comparison)
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    draw(comparison, [out / "compare.png", out / "compare.svg"])
+    write_atomically(out / "compare.md", markdown(comparison, "compare.svg").encode())
+    write_atomically(out / "compare.csv", csv_text(comparison).encode())
+    write_atomically(out / "compare.json", (json.dumps(comparison.to_json(), indent=1) + "\n").encode())
+    print(f"written      {out}: compare.md, compare.csv, compare.json, compare.png, compare.svg")
+    return 0
