@@ -106,7 +106,8 @@ def _listed(path: Path) -> Listed:
     except FileNotFoundError as error:
         return Listed(str(path), created=created, problem=f"{Path(error.filename or '').name or path} is missing")
     except ConfigError as error:
-        return Listed(str(path), created=created, problem=" ".join(error.problems).removeprefix(f"{path} "))
+        problem = " ".join(error.problems).removeprefix(f"{path} is not the folder of a run that can be resumed: ")
+        return Listed(str(path), created=created, problem=problem)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         return Listed(str(path), created=created, problem=f"run.json cannot be read: {error}")
     return listed
@@ -123,6 +124,8 @@ def _run(path: Path, run: dict[str, Any], created: float) -> Listed:
 def _experiment(path: Path, run: dict[str, Any], created: float) -> Listed:
     status = _status(path, run)
     known = run.get(SUMMARY) if status in ("completed", "stopped") else None
+    if not isinstance(known, dict) or not {"metric", "trials", "outcomes", "best", "best_trial"} <= known.keys():
+        known = None
     if known is None and "study" not in run:  # it never came to its first trial
         return Listed(str(path), "experiment", status, _metric(path), ended=0, created=created)
     if known is None:

@@ -15,7 +15,7 @@ from nas.core.program import importing_from
 from nas.core.space import load_space
 from nas.results import curves
 from nas.results.curve_data import Curve
-from nas.results.experiment import ExperimentResult
+from nas.results.experiment import ExperimentResult, TrialResult
 from nas.results.leaderboard import leaderboard, table
 from nas.results.repeats import repeats_table
 from nas.results.retraining import retraining

@@ -1,19 +1,12 @@
-"""Experiments made up as plain data."""
+"""Experiments that were never run, as results read them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from nas.core.space import load_space
-from nas.results.experiment import ExperimentResult, TrialResult
-
-CONFIG: dict[str, Any] = {
-    "name": "search",
-    "entrypoint": "python3 model_def.py",
-    "searcher": {"name": "random", "metric": "loss", "max_trials": 4},
-    "hyperparameters": {"arch_seed": {"type": "int", "minval": 0, "maxval": 9}, "train_epochs": 3},
-    "data": {"corpus": "pydoc"},
-}
+from nas.results.experiment import ExperimentResult, Point, TrialResult
 
 
 def cell(seed: int, package: str = "randomNAS_files") -> dict[str, Any]:
@@ -22,27 +15,38 @@ def cell(seed: int, package: str = "randomNAS_files") -> dict[str, Any]:
     return found
 
 
-def made_trial(number: int, values: list[float], outcome: str = "completed", **more: Any) -> TrialResult:
-    """A trial that was validated after each epoch."""
-    chosen = more.pop("chosen", {"arch_seed": number})
-    hyperparameters = {"train_epochs": 3, **chosen}
-    about: dict[str, Any] = {"space": "randomNAS_files", "genotype": cell(number), "seed": 10 + number, "folder": ""}
-    return TrialResult(
-        number=number,
-        outcome=outcome,
-        hyperparameters=hyperparameters,
-        chosen=chosen,
-        validations=[(float(epoch), value) for epoch, value in enumerate(values, start=1)],
-        **{**about, **more},
-    )
+def trial(number: int, values: Sequence[float | Point], outcome: str = "completed", **more: Any) -> TrialResult:
+    """A trial that was validated after each epoch, or at the times of the points."""
+    validations = [each if isinstance(each, tuple) else (epoch, each) for epoch, each in enumerate(values, start=1)]
+    known = {"hyperparameters": {}, "chosen": {}, "seed": number, "folder": ""}
+    return TrialResult(number=number, outcome=outcome, validations=validations, **{**known, **more})
 
 
-def made_experiment(*trials: TrialResult, **more: Any) -> ExperimentResult:
-    """Of these trials; smaller losses are better."""
-    config = {**CONFIG, **more.pop("config", {})}
-    about: dict[str, Any] = {
-        **{"name": config["name"], "folder": "", "status": "completed", "metric": "loss", "smaller_is_better": True},
-        **{"time_metric": "epochs", "length": 3, "rungs": [], "storage": "sqlite:///x.db", "reference": "search-1"},
-        "trial": "model_def:RecurrentTrial",
+def experiment(
+    *trials: TrialResult, name: str = "search", seed: int = 0, searcher: str = "adaptive_asha", **more: Any
+) -> ExperimentResult:
+    """A search of these trials; `hyperparameters` are those of its config."""
+    metric, smaller = more.pop("metric", "loss"), more.pop("smaller_is_better", True)
+    config = {
+        "name": name,
+        "entrypoint": "python3 model_def.py",
+        "reproducibility": {"experiment_seed": seed},
+        "searcher": {"name": searcher, "metric": metric, "smaller_is_better": smaller},
+        "hyperparameters": more.pop("hyperparameters", {"depth": 1}),
     }
-    return ExperimentResult(config=config, trials=list(trials), **{**about, **more})
+    known = {
+        "folder": "",
+        "status": "completed",
+        "time_metric": "epochs",
+        "length": 4,
+        "rungs": [],
+        "storage": "sqlite://",
+    }
+    return ExperimentResult(
+        name=name,
+        config=config,
+        metric=metric,
+        smaller_is_better=smaller,
+        trials=list(trials),
+        **{**known, "reference": f"{name}-{seed}", **more},
+    )

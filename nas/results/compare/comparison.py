@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
 
-from nas.core.errors import ConfigError
+from nas.core.errors import ConfigError, unknown
 from nas.results import statistics
 from nas.results.compare.budgets import DEVICE_HOURS, Trajectory, choose_unit, trajectory
 from nas.results.compare.correlation import RankAgreement, rank_agreement
@@ -176,6 +176,11 @@ def compare(
 def _metric(members: Sequence[ExperimentResult], asked: str | None, smaller: bool | None) -> tuple[str, bool]:
     own = {each.metric: each.smaller_is_better for each in members}
     name = asked or members[0].metric
+    known = [*own, *(each for m in members for trial in m.trials for each in trial.curves.get("validation", {}))]
+    if name not in known:
+        raise ConfigError(
+            [unknown(f"--metric {name!r}", name, dict.fromkeys(known), "was not measured by any of them")]
+        )
     if smaller is None:
         smaller = own.get(name)
     if smaller is None and name.endswith(_SMALLER):
