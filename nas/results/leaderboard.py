@@ -138,5 +138,6 @@ def full_table(experiment: ExperimentResult, rows: Sequence[LeaderboardRow]) -> 
 
 
 def _chosen(chosen: dict[str, Any], most: int = 60) -> str:
-    text = ", ".join(f"{name} {value}" for name, value in chosen.items())
+    plain = {name: f"{value:.6g}" if isinstance(value, float) else value for name, value in chosen.items()}
+    text = ", ".join(f"{name} {value}" for name, value in plain.items())
     return text if len(text) <= most else f"{text[: most - 3]}..."

@@ -105,6 +105,14 @@ def smallest_p(first: int, second: int) -> float:
     return min(1.0, 2 / math.comb(first + second, first))
 
 
+def fewest_replicates(comparisons: int, largest_p: float) -> int:
+    """How many replicates of each group it takes before so small a p is possible, after Holm's correction."""
+    count = 1
+    while comparisons * smallest_p(count, count) > largest_p:
+        count += 1
+    return count
+
+
 def a12(first: Sequence[float], second: Sequence[float], *, smaller_is_better: bool) -> float:
     """Share of all pairs in which the first group's value is the better; ties count half.
 

@@ -196,7 +196,10 @@ def test_three_against_three_says_nothing_however_far_apart() -> None:
     found = compare([group("A", 1, 2, 3), group("B", 100, 200, 300)])
     (pair,) = found.tables[0].pairs
     assert pair.p == pytest.approx(0.1) == pair.smallest
-    assert pair.verdict == "too few replicates to say anything: with 3 and 3, p cannot be below 0.1"
+    assert (
+        pair.verdict
+        == "too few replicates to say anything: with 3 and 3, p cannot be below 0.1; 4 of each could show a difference"
+    )
     assert "is better than" not in printed(found) + markdown(found, "x.svg") + json.dumps(found.to_json())
 
 
@@ -210,7 +213,9 @@ def test_the_correction_for_several_comparisons_can_take_away_what_could_be_said
 
 
 def test_what_is_said() -> None:
-    assert verdict("A", "B", (1, 1), 1, 1, 1.0).endswith("with 1 and 1, no test can tell them apart")
+    assert verdict("A", "B", (1, 1), 1, 1, 1.0, 3).endswith(
+        "with 1 and 1, in 3 comparisons, p cannot be below 1; 5 of each could show a difference"
+    )
     assert verdict("A", "B", (9, 9), 0.2, 0.001, 0.7).startswith("no difference shown (p = 0.2); that does not make")
     assert verdict("A", "B", (9, 9), 0.01, 0.001, 0.2) == "B is better than A (p = 0.01, in 80% of all pairs)"
 

@@ -66,6 +66,13 @@ def test_no_p_is_smaller_than_that_of_groups_that_do_not_overlap(one: int, other
         assert apart == pytest.approx(0.1)
 
 
+@pytest.mark.parametrize("comparisons", [1, 3, 10, 36])
+def test_the_fewest_replicates_that_could_show_a_difference(comparisons: int) -> None:
+    count = statistics.fewest_replicates(comparisons, 0.05)
+    apart = [statistics.rank_test([*range(n)], [*range(100, 100 + n)])[0] * comparisons for n in (count - 1, count)]
+    assert apart[1] <= 0.05 < apart[0]
+
+
 def test_the_effect_counts_pairs_and_half_of_the_ties() -> None:
     assert statistics.a12([1, 2], [2, 3], smaller_is_better=True) == (1 + 1 + 0.5 + 1) / 4
     assert statistics.a12([1, 2], [2, 3], smaller_is_better=False) == 0.5 / 4

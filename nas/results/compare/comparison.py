@@ -261,16 +261,28 @@ def _pairs(values: dict[str, list[float]], smaller: bool) -> list[Pair]:
     for (one, other), (p, method), corrected, smallest in zip(both, tested, adjusted, possible, strict=True):
         effect = statistics.a12(values[one], values[other], smaller_is_better=smaller)
         counts = (len(values[one]), len(values[other]))
-        says = verdict(one, other, counts, corrected, smallest, effect)
+        says = verdict(one, other, counts, corrected, smallest, effect, len(both))
         pairs.append(Pair(one, other, p, corrected, method, effect, smallest, says))
     return pairs
 
 
-def verdict(first: str, second: str, counts: tuple[int, int], adjusted: float, smallest: float, effect: float) -> str:
+def verdict(
+    first: str,
+    second: str,
+    counts: tuple[int, int],
+    adjusted: float,
+    smallest: float,
+    effect: float,
+    comparisons: int = 1,
+) -> str:
     """What may be said of two groups; nothing of a difference that so few replicates could not show."""
     if smallest > SIGNIFICANT:
-        least = f"p cannot be below {smallest:.2g}" if smallest < 1 else "no test can tell them apart"
-        return f"too few replicates to say anything: with {counts[0]} and {counts[1]}, {least}"
+        corrected = f", in {comparisons} comparisons" if comparisons > 1 else ""
+        needed = statistics.fewest_replicates(comparisons, SIGNIFICANT)
+        return (
+            f"too few replicates to say anything: with {counts[0]} and {counts[1]}{corrected}, p cannot be below "
+            f"{smallest:.2g}; {needed} of each could show a difference"
+        )
     if adjusted > SIGNIFICANT:
         return f"no difference shown (p = {adjusted:.2g}); that does not make them equal"
     better, worse = (first, second) if effect > 0.5 else (second, first)

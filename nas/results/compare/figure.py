@@ -22,6 +22,7 @@ _INK, _PALE = "#444444", "#E5E5E5"
 _NORMAL, _SMALL = 13, 11  # points
 _POINTS = 400  # of a curve
 _LONGEST_TICK = 14
+_CROWDED = 4  # groups, beyond which replicates have no lines of their own
 _SEED = 0  # of resamples
 
 
@@ -42,7 +43,7 @@ def draw(comparison: Comparison, paths: Sequence[Path]) -> None:
     looks = _looks(comparison)
     ratios = [
         2.2,
-        *(0.7 + 0.1 * len(comparison.groups) for _ in comparison.tables),
+        *(max(1.0, 0.7 + 0.1 * len(comparison.groups)) for _ in comparison.tables),
         *([1.2] if comparison.agreement else []),
     ]
     figure = Figure(figsize=(3.4 * sum(ratios), 6), dpi=110, layout="constrained", facecolor="white")
@@ -94,17 +95,19 @@ def _looks(comparison: Comparison) -> dict[str, _Look]:
 
 def _curves(axes: Any, comparison: Comparison, looks: Mapping[str, _Look]) -> None:
     scale = 3600.0 if in_seconds(comparison) else 1.0
+    crowded = len(comparison.groups) > _CROWDED
     for name, paths in comparison.trajectories.items():
         look = looks[name]
-        for path in paths if len(paths) > 1 else ():
+        for path in paths if len(paths) > 1 and not crowded else ():
             costs = [*(step.cost * scale for step in path.steps), path.total * scale]
             bests = [*(step.value for step in path.steps), path.steps[-1].value]
             axes.step(costs, bests, where="post", color=look.colour, linewidth=0.8, alpha=0.35, zorder=2)
         grid, values = mean_curve(paths)
         style: dict[str, Any] = {"color": look.colour, "linestyle": look.dash, "label": _cut(look.label, 130)}
         axes.step(grid * scale, values.mean(axis=0), where="post", linewidth=2.4, zorder=4, **style)
+        alpha = 0.07 if crowded else 0.15
         if (band := bootstrap_band(values, _SEED)) is not None:
-            axes.fill_between(grid * scale, *band, step="post", color=look.colour, alpha=0.15, linewidth=0, zorder=1)
+            axes.fill_between(grid * scale, *band, step="post", color=look.colour, alpha=alpha, linewidth=0, zorder=1)
     axes.axvline(comparison.budget * scale, color=_INK, linestyle=":", linewidth=1.4, zorder=3)
     unit = "device seconds" if scale > 1 else comparison.unit
     axes.set_xlabel(f"{unit} of all trials together (dotted: the matched budget)", fontsize=_NORMAL)
@@ -154,7 +157,7 @@ def _strip(axes: Any, comparison: Comparison, table: Table, looks: Mapping[str, 
     axes.set_xticks(range(len(names)), names, parse_math=False, **turned)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_ylabel(_cut(f"{table.kind} {table.metric}"), fontsize=_NORMAL, parse_math=False)
-    axes.set_title(f"{table.kind}; bars: mean, {LEVEL:.0%} t interval", loc="left", fontsize=_SMALL, color=_INK)
+    axes.set_title(f"{table.kind}, mean, {LEVEL:.0%} t interval", loc="left", fontsize=_SMALL, color=_INK)
     _frame(axes)
 
 
