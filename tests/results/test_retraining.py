@@ -44,10 +44,8 @@ def test_the_best_are_trained_with_the_value_that_made_them() -> None:
     found = made_experiment(*(made_trial(k, [3.0, value]) for k, value in enumerate([2.0, 0.5, 1.0, math.nan])))
     config = best_again(found, 2, 3)
     assert refusals(config) == []
-    assert (
-        config["searcher"] == {"name": "grid", "metric": "loss", "smaller_is_better": True}
-        and config["name"] == "search-best-2x3"
-    )
+    assert config["searcher"] == {"name": "grid", "metric": "loss", "smaller_is_better": True}
+    assert config["name"] == "search-best-2x3"
     assert config["description"] == "Retrains the best 2 trials of experiment search-1 (best validation loss 0.5)"
     tried = drawn(config, 6)
     assert sorted((each["arch_seed"], each["repeat"]) for each in tried) == [(a, r) for a in (1, 2) for r in range(3)]

@@ -67,6 +67,32 @@ def draw_dot(dot: str, label: str) -> str | None:
         return None
 
 
+def cell_picture(dot: str, kind: str) -> bytes:
+    """A graph in the DOT language as a file of its own, "svg" or "png", on white.
+
+    Raises:
+        ConfigError: nobody can draw it: PNG needs the graphviz program.
+    """
+    if kind == "png":
+        return _png(dot)
+    svg = draw_dot(dot, "architecture")
+    if svg is None:
+        raise ConfigError(["this architecture cannot be drawn; --out FILE.dot writes it for Graphviz"])
+    return svg.encode()
+
+
+def _png(dot: str) -> bytes:
+    program = shutil.which("dot")
+    if program is None:
+        raise ConfigError(["PNG needs Graphviz's program dot (apt-get install graphviz); SVG does not"])
+    try:
+        command = [program, "-Tpng", "-Gdpi=150"]
+        done = subprocess.run(command, input=dot.encode(), capture_output=True, timeout=_SECONDS, check=True)
+        return bytes(done.stdout)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ConfigError([f"Graphviz's program {program} failed: {error}"]) from error
+
+
 def _graphviz(dot: str) -> str | None:
     program = shutil.which("dot")
     if program is None:

@@ -281,7 +281,7 @@ def _in_words(experiment: ExperimentResult, trial: TrialResult) -> tuple[str, li
     try:
         with importing_from(experiment.program_folder):
             space = load_space(str(trial.space))
-            genotype = space.from_json(trial.genotype)
+            genotype = space.from_json(trial.genotype or {})
             return genotype.to_text(), space.draw(genotype), ""
     except UNREADABLE as error:
         return "", [], f"Its genotype cannot be read here: {cut(str(error), 300)}"
