@@ -63,9 +63,10 @@ def progress(experiment: ExperimentResult) -> Picture | None:
         edge = limit_axis(panels[-1], [[value] for _, value in by_trial], smaller)
         if timed:
             unit, scale = _unit(timed[-1].hours)
-            dots = [(trial_moment.hours * scale, trial_moment.value) for trial_moment in _bests(timed, smaller)]
+            by_number = {trial.number: trial for trial in experiment.trials}
+            dots = [(by_number[each.number], (each.hours * scale, each.value)) for each in _bests(timed, smaller)]
             steps = best_so_far([(each.hours * scale, each.value) for each in timed], smaller)
-            _panel(panels[0], steps, _looks(experiment, _bests(timed, smaller), dots), edge, smaller)
+            _panel(panels[0], steps, dots, edge, smaller)
             panels[0].set_xlabel(unit)
         steps = best_so_far([(trial.number + 1, value) for trial, value in by_trial], smaller)
         own = [(trial, (trial.number + 1.0, value)) for trial, value in by_trial]
@@ -93,11 +94,6 @@ def _bests(timed: Sequence[Moment], smaller: bool) -> list[Moment]:
 
 
 Dot = tuple[TrialResult, tuple[float, float]]
-
-
-def _looks(experiment: ExperimentResult, bests: Sequence[Moment], dots: Sequence[tuple[float, float]]) -> list[Dot]:
-    by_number = {trial.number: trial for trial in experiment.trials}
-    return [(by_number[each.number], dot) for each, dot in zip(bests, dots, strict=True)]
 
 
 def _panel(

@@ -118,8 +118,8 @@ def _evolution(found: Trace, kind: str, shape: CellShape) -> Picture:
         _legend(figure, shape)
         svg = style.svg_of(figure, f"Architecture weights of {kind} over the epochs")
     caption = (
-        f"Weights of the {kind} of trial {found.trial.number}: a panel for each edge (from state to state; inputs come "
-        "first), a line for each operation. Thick: what was chosen in the end, on the edges that were kept."
+        f"Weights of trial {found.trial.number} for cells of kind {kind}: a panel for each edge (from state to state; inputs "
+        "come first), a line for each operation. Thick: what was chosen in the end, on the edges that were kept."
     )
     return Picture(name, f"Architecture weights: {kind}", caption, svg)
 

@@ -22,8 +22,8 @@ from nas.results.figures.rungs import rung_diagram
 from nas.results.figures.style import Picture, count, cut, spell
 from nas.results.figures.weights import weights_evolution
 from nas.results.report.tables import Row, rows
+from nas.results.report.wording import duration, ending, number_of, plain, reason, value_text, whole
 from nas.results.summary import outcomes
-from nas.runs.ranking import is_measurement
 from nas.runs.study_schema import FAILURES
 
 _LEADERS = 20
@@ -31,7 +31,9 @@ _LEADERS = 20
 _DRAWN = 3
 """Winners whose architecture is drawn."""
 _REASONS = 40
-"""Failed trials that are listed."""
+"""Reasons of failures that are listed."""
+_SAME = 12
+"""Trials that are named behind one reason."""
 _LONGEST = 160
 """Letters of an architecture in words."""
 
@@ -87,8 +89,7 @@ def gather(experiment: ExperimentResult) -> Content:
     """Compute everything."""
     board = rows(experiment)
     ranked = [row for row in board if row.rank is not None]
-    failed = [row.trial for row in board if row.trial.outcome in (*FAILURES, "diverged")]
-    failed.sort(key=lambda trial: trial.number)
+    reasons = _failures(experiment)
     shown = ranked[:_LEADERS]
     below = f"The best {len(shown)} of {count(len(board), 'trial')}; all of them are in trials.csv."
     if unranked := len(board) - len(ranked):
@@ -98,7 +99,7 @@ def gather(experiment: ExperimentResult) -> Content:
     return Content(
         title=cut(experiment.name, 200) or "experiment",
         status=_status(experiment, ranked),
-        summary=_summary(experiment, ranked),
+        summary=_summary(experiment, board, ranked),
         making=list(_making(experiment)),
         commands=_commands(experiment),
         config=dump(experiment.config),
@@ -108,15 +109,10 @@ def gather(experiment: ExperimentResult) -> Content:
         below_board=below if board else "",
         pictures=_pictures(experiment),
         architectures=list(_architectures(experiment, board)),
-        failures=[(f"trial {trial.number}", _reason(trial)) for trial in failed[:_REASONS]],
-        more_failures=max(0, len(failed) - _REASONS),
+        failures=reasons[:_REASONS],
+        more_failures=max(0, len(reasons) - _REASONS),
         written=clock.strftime("%Y-%m-%d %H:%M", clock.localtime()),
     )
-
-
-def value_text(value: float | None) -> str:
-    """A metric; one that is not finite is called that."""
-    return "" if value is None else f"{value:.6g}" if is_measurement(value) else "not finite"
 
 
 def _status(experiment: ExperimentResult, ranked: list[Row]) -> list[str]:
@@ -131,14 +127,14 @@ def _status(experiment: ExperimentResult, ranked: list[Row]) -> list[str]:
     return says
 
 
-def _summary(experiment: ExperimentResult, ranked: list[Row]) -> Facts:
+def _summary(experiment: ExperimentResult, board: list[Row], ranked: list[Row]) -> Facts:
     if not ranked:
         return []
     best = ranked[0]
     trial = best.trial
     at = spell(best.time or 0, experiment.time_metric)
     facts = [
-        ("best trial", f"trial {trial.number}, {_ended(trial)}"),
+        ("best trial", f"trial {trial.number}, {ending(trial)}"),
         (
             f"validation {experiment.metric}",
             f"{value_text(best.value)} after {at}; optimistic, as the same data chose it",
@@ -146,7 +142,7 @@ def _summary(experiment: ExperimentResult, ranked: list[Row]) -> Facts:
     ]
     if trial.search:
         derived = trial.search[-1].get("scores") or {}
-        scores = ", ".join(f"{name} {value_text(_number(value))}" for name, value in derived.items())
+        scores = ", ".join(f"{name} {value_text(number_of(value))}" for name, value in derived.items())
         facts.append(
             ("one-shot", "that is of the supernet with shared weights, not of the architecture trained on its own")
         )
@@ -157,16 +153,12 @@ def _summary(experiment: ExperimentResult, ranked: list[Row]) -> Facts:
         facts.append(("test", f"{scores}; read once, after training, and no part of any choice"))
     else:
         facts.append(("test", "not read: no score here is of test data"))
-    hours = [row.device_hours for row in rows(experiment) if row.device_hours is not None]
+    hours = [row.device_hours for row in board if row.device_hours is not None]
     if hours:
         facts.append(("device time", f"{duration(3600 * sum(hours))} in all trials ({sum(hours):.3g} device hours)"))
     if trial.architecture:
         facts.append(("architecture", trial.architecture))
     return facts
-
-
-def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else float("nan")
 
 
 def _making(experiment: ExperimentResult) -> Iterator[tuple[str, str]]:
@@ -225,31 +217,10 @@ def _cells(experiment: ExperimentResult, row: Row) -> list[str]:
     trial = row.trial
     chosen = ", ".join(f"{name} {value}" for name, value in trial.chosen.items())
     return [
-        *(str(row.rank), str(trial.number), value_text(row.value), _plain(row.time), _plain(row.trained)),
-        *(_whole(trial.parameters), _whole(trial.macs), "" if trial.seconds is None else duration(trial.seconds)),
-        *(_ended(trial), cut(trial.architecture or chosen, _LONGEST)),
+        *(str(row.rank), str(trial.number), value_text(row.value), plain(row.time), plain(row.trained)),
+        *(whole(trial.parameters), whole(trial.macs), "" if trial.seconds is None else duration(trial.seconds)),
+        *(ending(trial), cut(trial.architecture or chosen, _LONGEST)),
     ]
-
-
-def _ended(trial: TrialResult) -> str:
-    words = {"": "not finished", "pruned": "stopped early", "error": "failed", "invalid": "invalid"}
-    return words.get(trial.outcome, trial.outcome)
-
-
-def _plain(number: float | None) -> str:
-    return "" if number is None else f"{number:,.6g}"
-
-
-def _whole(number: int | None) -> str:
-    return "" if number is None else f"{number:,}"
-
-
-def duration(seconds: float) -> str:
-    """In the two largest units."""
-    minutes, hours = seconds / 60, seconds / 3600
-    if minutes < 2:
-        return f"{seconds:.3g} s"
-    return f"{minutes:.3g} min" if hours < 2 else f"{hours:,.4g} h"
 
 
 def _pictures(experiment: ExperimentResult) -> list[Picture]:
@@ -278,6 +249,7 @@ def _architectures(experiment: ExperimentResult, board: list[Row]) -> Iterator[A
 
 def _in_words(experiment: ExperimentResult, trial: TrialResult) -> tuple[str, list[str], str]:
     """The constant, a drawing, and why they are missing."""
+    assert trial.genotype is not None  # others are not asked for
     try:
         with importing_from(experiment.program_folder):
             space = load_space(str(trial.space))
@@ -287,11 +259,17 @@ def _in_words(experiment: ExperimentResult, trial: TrialResult) -> tuple[str, li
         return "", [], f"Its genotype cannot be read here: {cut(str(error), 300)}"
 
 
-def _reason(trial: TrialResult) -> str:
-    words = {"error": "failed", "invalid": "invalid hyperparameters", "diverged": "diverged"}
-    says = words.get(trial.outcome, trial.outcome)
-    bad = next((time for time, value in trial.validations if not is_measurement(value)), None)
-    reasons = trial.errors or (
-        [f"its metric was not finite at {bad:g}"] if bad is not None else ["no reason was noted"]
-    )
-    return f"{says}: {'; '.join(reasons)}"
+def _failures(experiment: ExperimentResult) -> Facts:
+    """The trials that failed or diverged, those with the same reason together."""
+    found: dict[str, list[int]] = {}
+    for trial in experiment.trials:
+        if trial.outcome in (*FAILURES, "diverged"):
+            found.setdefault(reason(trial), []).append(trial.number)
+    return [
+        (f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers[:_SAME]))}{_more(len(numbers) - _SAME)}", why)
+        for why, numbers in found.items()
+    ]
+
+
+def _more(number: int) -> str:
+    return f" and {number:,} more" if number > 0 else ""

@@ -54,7 +54,7 @@ def _blocks(content: Content, folder: str) -> Iterator[str]:
         yield "## Trials that failed or diverged"
         yield "\n".join(f"- {escaped(f'{name}: {reason}')}" for name, reason in content.failures)
         if content.more_failures:
-            yield f"{content.more_failures} more are in trials.csv."
+            yield f"{content.more_failures} more reasons are in trials.csv."
     yield "## How it was made"
     yield _facts(content.making)
     yield fenced("\n".join(content.commands), "sh")

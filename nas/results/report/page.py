@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 
 import jinja2
@@ -27,7 +28,10 @@ def html(content: Content) -> str:
 
 
 def _inline(picture: Picture) -> Markup:
-    return Markup(themed(picture.svg))
+    """The figure as markup; on a narrow screen it is scrolled rather than made too small to read."""
+    width = re.search(r'<svg[^>]* width="([\d.]+)(pt)?', picture.svg)
+    least = f' style="min-width: min(34rem, {width[1]}{width[2] or "px"})"' if width else ""
+    return Markup(themed(picture.svg).replace("<svg", f"<svg{least}", 1))
 
 
 def _data_url(picture: Picture) -> str:
