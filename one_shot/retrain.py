@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.config.load import load
+from nas.config.retraining import about_retraining
 from nas.core.errors import ConfigError
 from one_shot.task import Task
 
@@ -41,18 +42,18 @@ def retraining_template(name: str, task: type[Task]) -> dict[str, Any]:
 
 
 def retraining_config(
-    template: Mapping[str, Any], genotype: Mapping[str, Any], data: Mapping[str, Any], name: str
+    template: Mapping[str, Any], genotype: Mapping[str, Any], data: Mapping[str, Any], search: str
 ) -> dict[str, Any]:
     """The template with an architecture, and with the search's data where both use the same.
 
     Args:
         genotype: the hyperparameters that spell it out.
         data: the section of the search.
-        name: of the experiment.
+        search: its name.
     """
     own = dict(template.get("data") or {})
     which = "dataset" if "dataset" in own else "corpus"
     if own.get(which) == data.get(which):
         own.update({key: data[key] for key in _SHARED if key in data})
     hparams = {**genotype, **template["hyperparameters"], "evaluate_test": True}
-    return {**template, "name": name, "hyperparameters": hparams, "data": own}
+    return {**template, **about_retraining(template, search), "hyperparameters": hparams, "data": own}

@@ -320,14 +320,19 @@ class SearchTrial(Trial):
         chosen = {} if genotype is None else {"architecture": str(genotype), "genotype": genotype.to_text()}
         return {"supernet": str(self.settings.genotype), **chosen, "parameters": self._size}
 
+    def architecture_size(self) -> dict[str, int]:
+        """Of the architecture chosen so far, not of the supernet."""
+        last = self.record.trace[-1] if self.record.trace else {}
+        return {name: last[name] for name in ("parameters", "macs") if name in last}
+
     def files(self) -> dict[str, Any]:
         """The chosen architecture, all that were chosen after each epoch, and how to retrain it."""
         found = self.record.files(self.search_space)
         if found and self._template is not None:
             config = self.context.get_experiment_config()
-            best = f"{config.get('name', 'search')}-best"
+            search = str(config.get("name", "search"))
             data, genotype = config.get("data") or {}, self.genotype.to_hparams()
-            found["retrain.yaml"] = retraining_config(self._template, genotype, data, best)
+            found["retrain.yaml"] = retraining_config(self._template, genotype, data, search)
         return found
 
     def rank_state(self) -> dict[str, Any]:

@@ -65,6 +65,11 @@ KEYS = {
     ),
     *("security", "slurm", "tensorboard_storage", "workspace"),
 }
+SEARCHERS = {"single": "training", "random": "random search", "grid": "grid search", "adaptive_asha": "ASHA"}
+DATA = {
+    **{"ptb": "Penn Treebank", "pydoc": "Python reference text", "folder": "folder of images", "digits": "digits"},
+    **{"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "kirigami": "kirigami"},
+}
 SEARCHER_KEYS = {
     "single": set(),
     "random": {"max_trials", "max_concurrent_trials"},
@@ -86,6 +91,17 @@ def test_a_master_knows_every_key(name: str) -> None:
     assert set(searcher) <= allowed | SEARCHER_KEYS[searcher["name"]]
     assert {"name", "metric"} <= set(searcher)
     assert ("max_time" in searcher) == ("time_metric" in searcher) == (searcher["name"] == "adaptive_asha")
+
+
+@pytest.mark.parametrize("name", YAMLS)
+def test_the_web_ui_says_how_it_was_made(name: str) -> None:
+    config = read_config(name)
+    labels, search = config["labels"], config["searcher"]["name"]
+    assert 10 < len(config["description"]) <= 100 and len(set(labels)) == len(labels)
+    recurrent = "model_def.py" in config["entrypoint"] or config["hyperparameters"].get("space") == "recurrent"
+    assert labels[0] == ("recurrent cells" if recurrent else "convolutional cells")
+    assert labels[1] == DATA[config["data"].get("corpus") or config["data"]["dataset"]]
+    assert labels[2] == ("weight sharing" if name.startswith("one_shot/") else SEARCHERS[search])
 
 
 def test_names_are_unique() -> None:

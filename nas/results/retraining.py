@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.config.load import file_name
+from nas.config.retraining import about_retraining
 from nas.config.search_space import search_space
 from nas.config.yaml_text import parse
 from nas.core.errors import ConfigError
@@ -47,8 +48,8 @@ def once_more(experiment: ExperimentResult, trial: TrialResult) -> dict[str, Any
     hparams = {**trial.hyperparameters, "train_epochs": _epochs(experiment, trial)}
     if experiment.trial is not None:
         hparams["evaluate_test"] = True
-    name = f"{file_name(experiment.config, 'search')}-best"
-    return {**experiment.config, "name": name, "searcher": {"name": "single", **searcher}, "hyperparameters": hparams}
+    about = about_retraining(experiment.config, file_name(experiment.config, "search"))
+    return {**experiment.config, **about, "searcher": {"name": "single", **searcher}, "hyperparameters": hparams}
 
 
 def best_again(experiment: ExperimentResult, count: int, seeds: int, settled: Collection[str] = ()) -> dict[str, Any]:

@@ -30,7 +30,13 @@ def test_the_best_architecture_can_be_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, searcher: dict[str, Any], entrypoint: str, asks_for_test: bool
 ) -> None:
     monkeypatch.setattr(curves, "draw", lambda *_, **__: True)
-    more = {"name": "tiny", "entrypoint": entrypoint, "max_restarts": 2, "data": {"corpus": "text"}}
+    more = {
+        "name": "tiny",
+        "entrypoint": entrypoint,
+        "max_restarts": 2,
+        "data": {"corpus": "text"},
+        "labels": ["cells"],
+    }
     search = Search(tmp_path, searcher, placements=2, storage=f"sqlite:///{tmp_path / 'study.db'}", **more)
     assert search.run() is True
     trial = "model_def:RecurrentTrial" if asks_for_test else None
@@ -46,7 +52,8 @@ def test_the_best_architecture_can_be_trained_again(
     assert config["hyperparameters"] == expected
     same = {"metric": "loss", **({} if smaller else {"smaller_is_better": False})}
     assert config["searcher"] == {"name": "single", **same}
-    assert config["name"] == "tiny-best"
+    assert config["name"] == "tiny-best" and config["description"] == "Retrains the best of tiny by loss"
+    assert config["labels"] == ["cells", "retraining"]
     assert all(config[name] == more[name] for name in ("entrypoint", "max_restarts", "data"))
     again = Search(tmp_path / "again", config["searcher"], space=config["hyperparameters"])
     assert again.run() is True and again.ends == ["completed"]
