@@ -53,8 +53,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(arguments: argparse.Namespace) -> int:
     import json
+    import shlex
 
     from nas.cli.arguments import console
+    from nas.config.yaml_text import dump
     from nas.core.files import write_atomically
     from nas.results.compare.comparison import compare
     from nas.results.compare.figure import draw
@@ -77,5 +79,9 @@ def _run(arguments: argparse.Namespace) -> int:
     write_atomically(out / "compare.md", markdown(comparison, "compare.svg").encode())
     write_atomically(out / "compare.csv", csv_text(comparison).encode())
     write_atomically(out / "compare.json", (json.dumps(comparison.to_json(), indent=1) + "\n").encode())
+    if comparison.baseline is not None:
+        write_atomically(out / "random.yaml", dump(comparison.baseline).encode())
+        seed = "--new --config reproducibility.experiment_seed=1"
+        print(f"baseline     nas run {shlex.quote(str(out / 'random.yaml'))} {seed}, and so on for other seeds")
     print(f"written      {out}: compare.md, compare.csv, compare.json, compare.png, compare.svg")
     return 0

@@ -20,8 +20,10 @@ from scipy import stats
 from support.results import experiment, trial
 
 from nas.cli import main
+from nas.config.rules import refusals
 from nas.core.errors import ConfigError
 from nas.results.compare import groups as grouping
+from nas.results.compare.baseline import random_search
 from nas.results.compare.budgets import DEVICE_HOURS, choose_unit, trajectory
 from nas.results.compare.comparison import Comparison, compare, verdict
 from nas.results.compare.correlation import rank_agreement
@@ -243,9 +245,10 @@ def test_test_scores_are_compared_if_all_have_them() -> None:
 
 def test_a_random_search_is_asked_for_unless_there_is_one() -> None:
     asked = "there is no random search among them"
-    assert any(
-        asked in note and "searcher.name=random" in note for note in compare([group("A", 1), group("B", 2)]).notes
-    )
+    space = {"lr": {"type": "double", "minval": 0, "maxval": 1}}
+    for drawn, words in ((False, "arch_seed"), (True, "random.yaml, beside")):
+        found = compare([group("A", 1), group("B", 2, **({"hyperparameters": space} if drawn else {}))])
+        assert any(asked in note and words in note for note in found.notes) and (found.baseline is not None) == drawn
     for baseline in (
         group("B", 2, searcher="random"),
         group("random draws", 2),
@@ -253,9 +256,26 @@ def test_a_random_search_is_asked_for_unless_there_is_one() -> None:
         group("B", 2, searcher="single", hyperparameters={"strategy": "random"}),
     ):
         found = compare([group("A", 1), baseline])
-        assert found.random == [baseline.name] and not any(asked in note for note in found.notes)
+        assert (
+            found.random == [baseline.name]
+            and found.baseline is None
+            and not any(asked in note for note in found.notes)
+        )
     assert not group("B", 2, searcher="random", sampler="tpe").is_random
     assert not group("B", 2, searcher="single").is_random
+
+
+def test_the_random_search_that_is_missing_costs_as_much_and_is_a_config_that_runs() -> None:
+    space = {"lr": {"type": "double", "minval": 0, "maxval": 1}, "depth": 2}
+    trials = [trial(0, [3.0, 2.0, 1.0, 1.0]), trial(1, [3.0]), trial(2, [4.0, 3.0])]  # seven epochs of four
+    made = [experiment(*trials, trial(3, [], "error"), name="x", hyperparameters=space, seed=i) for i in range(2)]
+    made[0].config["searcher"] |= {"max_trials": 9, "max_time": 4, "time_metric": "epochs"}
+    config = random_search(Group("x", made))
+    assert config is not None and refusals(config) == []
+    assert config["searcher"] == {"name": "random", "metric": "loss", "smaller_is_better": True, "max_trials": 2}
+    assert config["hyperparameters"] == {**space, "train_epochs": 4} and config["name"] == "x-random"
+    baseline = Group("y", [experiment(trial(0, [1.0]), name="y", searcher="random", hyperparameters=space)])
+    assert baseline.is_random and random_search(group("x", 1.0)) is None
 
 
 def test_what_makes_numbers_doubtful_is_noted() -> None:

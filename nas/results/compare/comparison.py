@@ -10,6 +10,7 @@ from typing import Any
 
 from nas.core.errors import ConfigError, unknown
 from nas.results import statistics
+from nas.results.compare.baseline import missing_baseline
 from nas.results.compare.budgets import DEVICE_HOURS, Trajectory, choose_unit, trajectory
 from nas.results.compare.correlation import RankAgreement, rank_agreement
 from nas.results.compare.groups import Group, check_comparable, notes_on, seed_of
@@ -100,6 +101,7 @@ class Comparison:
         tables: of validation scores, and of test scores if all have some.
         agreement: of search-time with retrained scores, if there are retrained ones.
         notes: what a reader must know.
+        baseline: config of the random search that is missing, if one can be made.
         trajectories: of each replicate, by group.
     """
 
@@ -112,6 +114,7 @@ class Comparison:
     tables: list[Table]
     agreement: RankAgreement | None
     notes: list[str]
+    baseline: dict[str, Any] | None
     trajectories: dict[str, list[Trajectory]] = field(repr=False)
 
     def to_json(self) -> dict[str, Any]:
@@ -153,7 +156,8 @@ def compare(
         group.name: [_replicate(*pair) for pair in zip(group.experiments, paths[group.name], strict=True)]
         for group in groups
     }
-    notes = [why, *notes_on(groups)]
+    asks, baseline = missing_baseline(groups)
+    notes = [why, *notes_on(groups), *([asks] if asks else [])]
     if len(tables) == 1:
         notes.append(
             "validation chose what is best, so that its scores flatter every search; the test scores of retrained "
@@ -169,6 +173,7 @@ def compare(
         tables=tables,
         agreement=rank_agreement(members, retrained, name, smaller_is_better=smaller) if retrained else None,
         notes=notes,
+        baseline=baseline,
         trajectories=paths,
     )
 

@@ -119,13 +119,6 @@ def notes_on(groups: Sequence[Group]) -> list[str]:
     commits = {each.versions.get("commit") for group in groups for each in group.experiments} - {None}
     if len(commits) > 1:
         notes.append(f"not all ran the same code: commits {', '.join(sorted(map(str, commits)))}")
-    if not any(group.is_random for group in groups):
-        what = "there is no random search among them, and no search is worth more than what it gains over one"
-        yaml = Path(groups[0].experiments[0].reference) / "config.yaml"
-        how = f"nas run {yaml} --config searcher.name=random --config name=random"
-        if all(not each.storage for group in groups for each in group.experiments):
-            how = "train architectures that are drawn at random (arch_seed), with the same settings, as a group random=..."
-        notes.append(f"{what}; to have one: {how}")
     return notes
 
 
