@@ -29,6 +29,8 @@ from nas.runs.study_schema import (
 
 _PLACE = ("group", "step", "batches", "epochs")
 """Of a line of metrics: what says when, and is no metric."""
+_SIZES = ("parameters", "macs")
+"""Validations report them as well, for the web UI."""
 
 
 def read_local(folder: Path) -> ExperimentResult:
@@ -193,7 +195,7 @@ def curves_of(records: Iterable[Mapping[str, Any]], time_metric: str, rate: floa
         whole = time_metric in record and record["group"] == "validation"
         time = float(record[time_metric]) if whole else record.get("batches", record["step"]) * rate
         for name, value in record.items():
-            if name not in _PLACE and isinstance(value, int | float) and not isinstance(value, bool):
+            if name not in (*_PLACE, *_SIZES) and isinstance(value, int | float) and not isinstance(value, bool):
                 points: list[Point] = curves.setdefault(record["group"], {}).setdefault(name, [])
                 points.append((time, value))
     return curves

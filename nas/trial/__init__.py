@@ -11,7 +11,8 @@
 - `inspection.py`: what a trial says of a config before anything runs.
 - `entry.py`: the command line, and the choice between here and a cluster.
 - `cluster.py`: a trial in its container on a cluster; `searcher_stop.py`: it notices that ASHA has stopped it;
-  `metadata.py`: what the web UI shows of its architecture; `user_errors.py`: errors that a user can mend, in a sentence.
+  `metadata.py`, `picture.py`: what the web UI shows of its architecture; `user_errors.py`: errors that a user can mend, in
+  a sentence.
 - `local.py`: one trial on this machine, without a master.
 - `determined_private.py`: the private parts of Determined that are used here, checked at import.
 - `engine_client.py`: what a trial tells the local engine; `progress.py`: what a person sees; `allocator.py`: freed memory.

@@ -29,7 +29,7 @@ from nas.runs.ranking import NONFINITE_PLACEHOLDER
 from nas.trial import determined_private as private
 from nas.trial.bookkeeping import Bookkeeping
 from nas.trial.device import prepare
-from nas.trial.metrics import replace_nonfinite, told_of
+from nas.trial.metrics import SIZES, replace_nonfinite, told_of
 
 logger = logging.getLogger(__name__)
 
@@ -204,6 +204,14 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
     def summary(self) -> dict[str, str | int | float]:
         """The architecture in words, for the log and the reader; `describe` adds the space."""
         raise NotImplementedError
+
+    def architecture_size(self) -> dict[str, int]:
+        """Parameters and multiply-accumulates of the architecture that the trial trains, or has found; empty if unknown.
+
+        Validations report them, so that a list of trials can have them as columns, and a plot as its axes.
+        """
+        known = self.summary()
+        return {name: value for name in SIZES if isinstance(value := known.get(name), int)}
 
     def show(self, name: str, draw: Callable[[], Any]) -> None:
         """Put a matplotlib figure into TensorBoard, on a cluster where that is installed; otherwise it is not drawn."""

@@ -119,6 +119,8 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
             self._diverged(bad)
         self._trial.validated_at = self._trial.batches_trained
         self._trial.on_validation(metrics)
+        if self._trial.validates:
+            metrics.update(self._trial.architecture_size())
 
     def _searcher(self) -> dict[str, Any]:
         searcher: dict[str, Any] = private.experiment_config(self._trial.context).get("searcher") or {}

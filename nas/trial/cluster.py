@@ -19,6 +19,7 @@ from nas.trial import local, user_errors
 from nas.trial.base import Trial
 from nas.trial.bookkeeping import check_same_everywhere
 from nas.trial.metadata import metadata
+from nas.trial.picture import CellPicture
 from nas.trial.searcher_stop import TIMEOUT, SearcherStop, can_stop
 
 logger = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def _fit_on_cluster(
     if trial.rank == 0:
         for name, value in trial.describe().items():
             logger.info("%-12s %s", name, value)
-        trial.publish = partial(_describe_run, context, trial)
+        trial.publish = partial(_publish, context, trial, CellPicture(trial))
         trial.publish()
     if can_stop(private.experiment_config(context)):
         question = partial(private.ask_about_trial, context, TIMEOUT)
@@ -90,7 +91,9 @@ def _fit_on_cluster(
         trial.conclude()
 
 
-def _describe_run(context: pytorch.PyTorchTrialContext, trial: Trial) -> None:
+def _publish(context: pytorch.PyTorchTrialContext, trial: Trial, picture: CellPicture) -> None:
+    """Show the architecture in the web UI."""
+    picture()
     try:
         private.train_context(context).set_metadata(metadata(trial))
     except BadRequestException as error:  # the log has it too; no reason to lose a training

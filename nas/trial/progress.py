@@ -11,6 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nas.trial.metrics import SIZES
+
 tqdm.set_lock(
     threading.RLock()
 )  # its own lock is a semaphore between processes, which a killed trial would leave behind
@@ -76,8 +78,9 @@ class Progress:
 
 
 def describe(metrics: dict[str, Any]) -> str:
-    """`loss 4.6123  perplexity 100.7`, without what counts steps."""
-    shown = {name: value for name, value in metrics.items() if name not in ("batches", "epochs", "lr", "group", "step")}
+    """`loss 4.6123  perplexity 100.7`, without what counts steps and never changes."""
+    hidden = ("batches", "epochs", "lr", "group", "step", *SIZES)
+    shown = {name: value for name, value in metrics.items() if name not in hidden}
     return "  ".join(
         f"{name} {value:.4f}" if abs(value) < 10 else f"{name} {value:.2f}" for name, value in shown.items()
     )

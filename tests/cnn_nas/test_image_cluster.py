@@ -58,7 +58,9 @@ def test_metrics_have_the_names_that_were_promised(whole: StubMaster) -> None:
     names = {group: {frozenset(r.metrics) for r in whole.reports if r.group == group} for group in groups_of(whole)}
     assert names == {
         "training": {frozenset({"loss", "top1_accuracy", "lr", "epochs", "batches"})},
-        "validation": {frozenset({"loss", "top1_accuracy", "top5_accuracy", "epochs", "batches"})},
+        "validation": {
+            frozenset({"loss", "top1_accuracy", "top5_accuracy", "parameters", "macs", "epochs", "batches"})
+        },
         "test": {frozenset({"test_loss", "test_top1_accuracy", "test_top5_accuracy"})},
     }
     assert groups_of(whole).count("test") == 1 and groups_of(whole)[-1] == "test"

@@ -72,7 +72,7 @@ def test_metrics_have_the_names_that_were_promised(plain: Run) -> None:
     }
     assert names == {
         "training": {frozenset(steps | {"loss", "top1_accuracy", "lr"})},
-        "validation": {frozenset(steps | {"loss", "top1_accuracy", "top5_accuracy"})},
+        "validation": {frozenset(steps | {"loss", "top1_accuracy", "top5_accuracy", "parameters", "macs"})},
         "test": {frozenset({"group", "step", "test_loss", "test_top1_accuracy", "test_top5_accuracy"})},
     }
 
@@ -295,7 +295,9 @@ def test_a_regression_reports_its_error_and_r2(graphene: Laptop) -> None:
     assert run.code == 0, run.err
     steps = {"group", "step", "batches", "epochs"}
     assert {frozenset(record) for record in run.metrics("training")} == {frozenset(steps | {"loss", "lr"})}
-    assert {frozenset(record) for record in run.metrics("validation")} == {frozenset(steps | {"loss", "r2"})}
+    assert {frozenset(record) for record in run.metrics("validation")} == {
+        frozenset(steps | {"loss", "r2", "parameters", "macs"})
+    }
     (test,) = run.metrics("test")
     assert set(test) == {"group", "step", "test_loss", "test_r2"}
     data = load(DataConfig("kirigami", data_dir=str(graphene.data), validation_fraction=0.2))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.runs import after_step, assert_same, checkpoint_of, groups_of, reports_of, run_on, state_of
+from support.runs import ROOT, after_step, assert_same, checkpoint_of, groups_of, reports_of, run_on, state_of
 from support.search import KINDS, SEARCH_IMAGES, search_config
 from support.stub_master import StubMaster
 
@@ -23,9 +23,13 @@ class Writer:
 
     def __init__(self) -> None:
         self.figures: list[tuple[str, Any, int]] = []
+        self.texts: list[tuple[str, str, int]] = []
 
     def add_figure(self, name: str, figure: Any, step: int) -> None:
         self.figures.append((name, figure, step))
+
+    def add_text(self, name: str, text: str, step: int) -> None:
+        self.texts.append((name, text, step))
 
 
 def master_of(space: str, method: str, data: Path, storage: Path, **hparams: Any) -> StubMaster:
@@ -50,17 +54,25 @@ def test_a_whole_search(space: str, corpus: Path, pictures: Path, tmp_path: Path
     (names,) = {frozenset(report.metrics) for report in master.reports if report.group == "validation"}
     main = {"images": {"top1_accuracy", "top5_accuracy"}, "text": {"perplexity"}}[space]
     own = {"arch_entropy", "largest_probability", "skip_connections", "loss", "derived_loss", "epochs", "batches"}
+    own |= {"parameters", "macs"}
     assert names == own | main | {f"derived_{name}" for name in main - {"top5_accuracy"}}
     checkpoint = master.storage / master.checkpoints[-1]["uuid"]
     package = load_space(SPACES[space])
     genotype = package.from_json(json.loads((checkpoint / "genotype.json").read_text()))
     assert master.run_metadata[max(master.run_metadata)] == genotype.to_text(), "metadata are those of the last epoch"
-    assert package.from_hparams(load(checkpoint / "retrain.yaml")["hyperparameters"]) == genotype
-    assert len(json.loads((checkpoint / "search.json").read_text())) == 2
-    assert [(name, step) for name, _, step in writer.figures] == [
-        ("architecture", batches) for batches in master.validation("batches")
-    ]
-    assert len(writer.figures[0][1].axes) == 2 * len(package.relaxation)  # each with its colour bar
+    retraining, whole = load(checkpoint / "retrain.yaml"), load(ROOT / retrain)
+    assert package.from_hparams(retraining["hyperparameters"]) == genotype
+    assert retraining["description"] == f"Retrains the best of {master.config['name']}"
+    assert retraining["labels"] == [*whole["labels"], "retraining"]
+    trace = json.loads((checkpoint / "search.json").read_text())
+    for name in ("parameters", "macs"):
+        assert master.validation(name) == [entry[name] for entry in trace], "of the derived architecture"
+    tables = [(figure, step) for name, figure, step in writer.figures if name == "architecture"]
+    assert [step for _, step in tables] == master.validation("batches")
+    assert len(tables[0][0].axes) == 2 * len(package.relaxation)  # each with its colour bar
+    texts = [text for name, text, _ in writer.texts if name == "cell"]
+    assert len(texts) == len({json.dumps(entry["genotype"]) for entry in trace})
+    assert texts[-1].endswith(f"    {genotype.to_text()}")
 
 
 @pytest.mark.parametrize("method", ["GAEA", "random"])

@@ -7,6 +7,7 @@ import logging
 import math
 import re
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def test_metrics_have_the_names_that_were_promised(whole: StubMaster) -> None:
     names = {group: {frozenset(r.metrics) for r in whole.reports if r.group == group} for group in groups_of(whole)}
     assert names == {
         "training": {frozenset({"loss", "perplexity", "lr", "epochs", "batches"})},
-        "validation": {frozenset({"loss", "perplexity", "epochs", "batches"})},
+        "validation": {frozenset({"loss", "perplexity", "parameters", "macs", "epochs", "batches"})},
         "test": {frozenset({"test_loss", "test_perplexity"})},
     }
 
@@ -92,6 +93,17 @@ def test_metadata_describes_the_architecture_within_the_limits(whole: StubMaster
     assert metadata["architecture"] == nodes and metadata[max(metadata)] == CELL.to_text()
     assert metadata["corpus"] == "text" and metadata["space"] == "randomNAS_files"
     assert_taken_by_a_master(metadata)
+
+
+def test_validations_have_the_size_so_that_it_can_be_a_column(whole: StubMaster) -> None:
+    for name in ("parameters", "macs"):
+        assert set(whole.validation(name)) == {whole.run_metadata[name]}
+
+
+def test_metadata_say_what_ran_it(whole: StubMaster) -> None:
+    metadata = whole.run_metadata
+    assert (metadata["seed"], metadata["device"]) == (whole.trial_seed, "cpu")
+    assert metadata["versions"]["torch"] == version("torch")
 
 
 def test_each_checkpoint_holds_the_architecture(whole: StubMaster) -> None:
