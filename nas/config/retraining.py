@@ -8,14 +8,12 @@ from typing import Any
 LABEL = "retraining"
 
 
-def about_retraining(config: Mapping[str, Any], search: str, metric: object = None) -> dict[str, Any]:
+def about_retraining(config: Mapping[str, Any], search: str) -> dict[str, Any]:
     """Name, description and labels of a config that trains the best of a search once more.
 
     Args:
         config: what it is made from; its labels say which space and data.
         search: the search's name.
-        metric: by which it was the best.
     """
-    best = f"Retrains the best of {search}{f' by {metric}' if metric else ''}"
     labels = dict.fromkeys([*(config.get("labels") or []), LABEL])
-    return {"name": f"{search}-best", "description": best, "labels": [*labels]}
+    return {"name": f"{search}-best", "description": f"Retrains the best of {search}", "labels": [*labels]}

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from nas.results.quantities import plural
 from nas.runs import ranking
 from nas.runs.ranking import NONFINITE_PLACEHOLDER
 
@@ -97,16 +98,12 @@ def caption(curves: Sequence[Curve], *, metric: str, time_metric: str, smaller_i
         time, value = winner.best
         says.append(f"best: {metric} {value:,.5g}, trial {winner.number} after {plain(time)} {time_metric}")
     if left_out:
-        says.append(f"not drawn: {_count(sum(left_out), 'diverged value')} of {_count(len(left_out), 'trial')}")
+        says.append(f"not drawn: {plural(sum(left_out), 'diverged value')} of {plural(len(left_out), 'trial')}")
     if silent:
-        says.append(f"{_count(silent, 'trial')} without a validation")
+        says.append(f"{plural(silent, 'trial')} without a validation")
     return "; ".join(says)
 
 
 def plain(number: float) -> str:
     """A number as an axis shows it."""
     return f"{number:,.10g}"
-
-
-def _count(count: int, what: str) -> str:
-    return f"{count:,} {what}{'s' * (count != 1)}"

@@ -15,6 +15,7 @@ from nas.core.program import importing_from
 from nas.core.space import load_space
 from nas.results.experiment import ExperimentResult, TrialResult
 from nas.results.leaderboard import best_metric, leaderboard
+from nas.results.same import canonical_forms
 from nas.runs.run_folder import RunFolder
 
 LEFT = "retrain.yaml"
@@ -82,17 +83,12 @@ def best_again(experiment: ExperimentResult, count: int, seeds: int, settled: Co
 
 
 def _distinct(experiment: ExperimentResult, trials: list[TrialResult]) -> Iterator[TrialResult]:
-    seen = set()
-    with importing_from(experiment.program_folder):
-        for trial in trials:
-            known = trial.space is not None and trial.genotype is not None
-            key: Any = trial.number
-            if known:
-                space = load_space(str(trial.space))
-                key = space.canonical(space.from_json(trial.genotype or {}))
-            if key not in seen:
-                seen.add(key)
-                yield trial
+    forms, seen = canonical_forms(experiment, trials), set[Any]()
+    for trial in trials:
+        form = forms.get(trial.number, trial.number)
+        if form not in seen:
+            seen.add(form)
+            yield trial
 
 
 def description(experiment: ExperimentResult, trials: list[TrialResult]) -> str:

@@ -199,8 +199,17 @@ def test_rows_are_ranked_by_the_best_validation() -> None:
         one(1, validations=[]),
         one(2, validations=[(1.0, 7.0), (3.0, NAN)]),
     ]
-    found = [(row.trial.number, row.rank, row.value, row.time, row.trained) for row in tables.rows(of(*trials))]
-    assert found == [(2, 1, 7.0, 1.0, 3.0), (0, 2, 8.0, 2.0, 2.0), (1, None, None, None, None)]
+    first, second, third = tables.rows(of(*trials))
+    assert [(row.trial.number, row.place is None) for row in (first, second, third)] == [
+        (2, False),
+        (0, False),
+        (1, True),
+    ]
+    places = [row.place for row in (first, second) if row.place]
+    assert [(each.rank, each.best, each.best_time, each.time) for each in places] == [
+        (1, 7.0, 1.0, 3.0),
+        (2, 8.0, 2.0, 2.0),
+    ]
 
 
 def test_a_report_of_a_thousand_trials_is_small(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_the_best_architecture_can_be_trained_again(
     assert config["hyperparameters"] == expected
     same = {"metric": "loss", **({} if smaller else {"smaller_is_better": False})}
     assert config["searcher"] == {"name": "single", **same}
-    assert config["name"] == "tiny-best" and config["description"] == "Retrains the best of tiny by loss"
+    assert config["name"] == "tiny-best" and config["description"].startswith(f"Retrains trial {best} of ")
     assert config["labels"] == ["cells", "retraining"]
     assert all(config[name] == more[name] for name in ("entrypoint", "max_restarts", "data"))
     again = Search(tmp_path / "again", config["searcher"], space=config["hyperparameters"])

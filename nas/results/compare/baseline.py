@@ -8,7 +8,7 @@ from typing import Any
 
 from nas.config.search_space import search_space
 from nas.results.compare.groups import Group
-from nas.results.summary import once_more
+from nas.results.retraining import once_more
 
 
 def missing_baseline(groups: Sequence[Group]) -> tuple[str | None, dict[str, Any] | None]:

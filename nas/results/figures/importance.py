@@ -21,6 +21,7 @@ from nas.results.experiment import ExperimentResult, TrialResult
 from nas.results.figures import style
 from nas.results.figures.data import measured
 from nas.results.figures.style import Picture, spell
+from nas.results.quantities import plural
 
 NEEDED = 30
 """Trials: of fewer, the best fifth are too few to have a distribution."""
@@ -196,7 +197,7 @@ def importance(experiment: ExperimentResult) -> Picture | None:
 def _caption(experiment: ExperimentResult, found: Importance) -> str:
     certain = [name for name, score in found.scores.items() if score > found.chance]
     says = [
-        f"How much each choice differs between the best fifth and all of {style.count(found.trials, 'trial')}, by their "
+        f"How much each choice differs between the best fifth and all of {plural(found.trials, 'trial')}, by their "
         f"best validation up to {spell(found.time, experiment.time_metric)}, which most trials reached."
     ]
     if certain:

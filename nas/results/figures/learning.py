@@ -12,6 +12,7 @@ from nas.results.experiment import ExperimentResult, Point, TrialResult
 from nas.results.figures import style
 from nas.results.figures.data import best_point, joined, limit_axis, measured, thinned, winner
 from nas.results.figures.style import LOOKS, Picture, look_of
+from nas.results.quantities import plural
 
 _POINTS = 30_000
 """In a panel; longer curves are thinned."""
@@ -121,10 +122,10 @@ def _caption(
     if experiment.rungs:
         says.append("Dotted lines are the rungs at which trials were compared and all but the best stopped.")
     if beyond:
-        says.append(f"{style.count(beyond, 'trial')} with far worse values leave the picture.")
+        says.append(f"{plural(beyond, 'trial')} with far worse values leave the picture.")
     left_out = sum(len(trial.validations) - len(lines[trial.number]) for trial in experiment.trials)
     if left_out:
-        says.append(f"Not drawn: {style.count(left_out, 'validation')} that diverged or were not finite.")
+        says.append(f"Not drawn: {plural(left_out, 'validation')} that diverged or were not finite.")
     if silent := sum(not trial.validations for trial in experiment.trials):
-        says.append(f"{style.count(silent, 'trial')} without a validation.")
+        says.append(f"{plural(silent, 'trial')} without a validation.")
     return " ".join(says)

@@ -9,6 +9,7 @@ from nas.results.experiment import ExperimentResult, TrialResult
 from nas.results.figures import style
 from nas.results.figures.data import best_point, limit_axis, logarithmic, plain_ticks
 from nas.results.figures.style import LOOKS, Picture, look_of
+from nas.results.quantities import plural
 
 _LABELS = {"parameters": "parameters", "macs": "multiply-accumulates for one input"}
 _NAMED = 8
@@ -111,7 +112,7 @@ def _caption(experiment: ExperimentResult, panels: dict[str, list[Sized]], edge:
     values = {point.trial.number: point.value for found in panels.values() for point in found}
     beyond = sum(_beyond(value, edge, experiment.smaller_is_better) for value in values.values())
     if beyond:
-        says.append(f"{style.count(beyond, 'trial')} far worse than the rest are not drawn.")
+        says.append(f"{plural(beyond, 'trial')} far worse than the rest are not drawn.")
     return " ".join(says)
 
 

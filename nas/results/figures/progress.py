@@ -9,6 +9,7 @@ from nas.results.experiment import ExperimentResult, TrialResult, device_seconds
 from nas.results.figures import style
 from nas.results.figures.data import best_point, limit_axis, measured, thinned
 from nas.results.figures.style import LOOKS, Picture, look_of
+from nas.results.quantities import plural
 
 _HOUR = 3600.0
 _STEPS = 2000
@@ -135,5 +136,5 @@ def _caption(experiment: ExperimentResult, timed: Sequence[Moment]) -> str:
     else:
         says.append("Nobody noted how long the trials took, so there is no axis of device hours.")
     if timed and unknown:
-        says.append(f"{style.count(unknown, 'trial')} without known seconds left out of it.")
+        says.append(f"{plural(unknown, 'trial')} without known seconds left out of it.")
     return " ".join(says)

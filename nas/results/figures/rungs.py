@@ -9,6 +9,7 @@ from typing import Any
 from nas.results.experiment import ExperimentResult, TrialResult
 from nas.results.figures import style
 from nas.results.figures.style import Picture
+from nas.results.quantities import plural
 
 _PARTS = {  # what became of trials after they had come to a rung, in the order of drawing
     "passed": ("went on, or completed", style.BLUE),
@@ -124,7 +125,7 @@ def _panel(axes: Any, bracket: Bracket, times: Sequence[int], most: int) -> None
             left += width
         axes.text(left + 0.015 * most, row, f" {rung.reached:,}", va="center", color=style.INK)
     axes.set_xlim(0, most * 1.18)
-    axes.set_title(f"bracket {bracket.number}: {style.count(bracket.trials, 'trial')}")
+    axes.set_title(f"bracket {bracket.number}: {plural(bracket.trials, 'trial')}")
     axes.set_xlabel("trials")
     axes.grid(visible=False, axis="y")
     from matplotlib.ticker import MaxNLocator
@@ -148,5 +149,5 @@ def _caption(experiment: ExperimentResult, found: Sequence[Bracket]) -> str:
         f"a rung is at so many {experiment.time_metric} of training."
     ]
     if before := sum(bracket.before for bracket in found):
-        says.append(f"{style.count(before, 'trial')} did not come to the first rung of their bracket.")
+        says.append(f"{plural(before, 'trial')} did not come to the first rung of their bracket.")
     return " ".join(says)

@@ -165,8 +165,3 @@ def cut(text: str, longest: int) -> str:
 def spell(number: float, unit: str) -> str:
     """Such as `1 epoch`, `9 epochs`."""
     return f"{number:,.10g} {unit.removesuffix('s') if number == 1 else unit}"
-
-
-def count(number: int, what: str) -> str:
-    """Such as `1 trial`, `1,000 trials`."""
-    return f"{number:,} {what}{'s' * (number != 1)}"

@@ -11,7 +11,7 @@ from pathlib import Path
 from nas.config.yaml_text import dump
 from nas.core.program import importing_from
 from nas.core.space import load_space
-from nas.results.experiment import ExperimentResult, TrialResult
+from nas.results.experiment import ExperimentResult, TrialResult, device_seconds
 from nas.results.figures.animation import weights_animation
 from nas.results.figures.cell import UNREADABLE, cell
 from nas.results.figures.importance import importance
@@ -19,10 +19,11 @@ from nas.results.figures.learning import learning_curves
 from nas.results.figures.pareto import pareto
 from nas.results.figures.progress import progress
 from nas.results.figures.rungs import rung_diagram
-from nas.results.figures.style import Picture, count, cut, spell
+from nas.results.figures.style import Picture, cut, spell
 from nas.results.figures.weights import weights_evolution
+from nas.results.quantities import duration, plural
 from nas.results.report.tables import Row, rows
-from nas.results.report.wording import duration, ending, number_of, plain, reason, value_text, whole
+from nas.results.report.wording import ending, number_of, plain, reason, value_text, whole
 from nas.results.summary import outcomes
 from nas.runs.study_schema import FAILURES
 
@@ -88,13 +89,13 @@ class Content:
 def gather(experiment: ExperimentResult) -> Content:
     """Compute everything."""
     board = rows(experiment)
-    ranked = [row for row in board if row.rank is not None]
+    ranked = [row for row in board if row.place is not None]
     reasons = _failures(experiment)
     shown = ranked[:_LEADERS]
-    below = f"The best {len(shown)} of {count(len(board), 'trial')}; all of them are in trials.csv."
+    below = f"The best {len(shown)} of {plural(len(board), 'trial')}; all of them are in trials.csv."
     if unranked := len(board) - len(ranked):
         below += (
-            f" {count(unranked, 'trial')} without a finite validation {'has' if unranked == 1 else 'have'} no rank."
+            f" {plural(unranked, 'trial')} without a finite validation {'has' if unranked == 1 else 'have'} no rank."
         )
     return Content(
         title=cut(experiment.name, 200) or "experiment",
@@ -104,7 +105,7 @@ def gather(experiment: ExperimentResult) -> Content:
         commands=_commands(experiment),
         config=dump(experiment.config),
         header=_header(experiment),
-        board=[_cells(experiment, row) for row in shown],
+        board=[_cells(row) for row in shown],
         trials=board,
         below_board=below if board else "",
         pictures=_pictures(experiment),
@@ -130,14 +131,14 @@ def _status(experiment: ExperimentResult, ranked: list[Row]) -> list[str]:
 def _summary(experiment: ExperimentResult, board: list[Row], ranked: list[Row]) -> Facts:
     if not ranked:
         return []
-    best = ranked[0]
-    trial = best.trial
-    at = spell(best.time or 0, experiment.time_metric)
+    trial, best = ranked[0].trial, ranked[0].place
+    assert best is not None
+    at = spell(best.best_time, experiment.time_metric)
     facts = [
         ("best trial", f"trial {trial.number}, {ending(trial)}"),
         (
             f"validation {experiment.metric}",
-            f"{value_text(best.value)} after {at}; optimistic, as the same data chose it",
+            f"{value_text(best.best)} after {at}; optimistic, as the same data chose it",
         ),
     ]
     if trial.search:
@@ -153,9 +154,10 @@ def _summary(experiment: ExperimentResult, board: list[Row], ranked: list[Row]) 
         facts.append(("test", f"{scores}; read once, after training, and no part of any choice"))
     else:
         facts.append(("test", "not read: no score here is of test data"))
-    hours = [row.device_hours for row in board if row.device_hours is not None]
-    if hours:
-        facts.append(("device time", f"{duration(3600 * sum(hours))} in all trials ({sum(hours):.3g} device hours)"))
+    spent = [seconds for row in board if (seconds := device_seconds(experiment, row.trial)) is not None]
+    if spent:
+        hours = f"{sum(spent) / 3600:.3g} device hours"
+        facts.append(("device time", f"{duration(sum(spent))} in all trials ({hours})"))
     if trial.architecture:
         facts.append(("architecture", trial.architecture))
     return facts
@@ -213,13 +215,15 @@ def _header(experiment: ExperimentResult) -> list[str]:
     ]
 
 
-def _cells(experiment: ExperimentResult, row: Row) -> list[str]:
-    trial = row.trial
+def _cells(row: Row) -> list[str]:
+    trial, place = row.trial, row.place
+    assert place is not None  # others have no place on the board
     chosen = ", ".join(f"{name} {value}" for name, value in trial.chosen.items())
+    same = "" if place.same_as is None else f"= trial {place.same_as}: "
     return [
-        *(str(row.rank), str(trial.number), value_text(row.value), plain(row.time), plain(row.trained)),
-        *(whole(trial.parameters), whole(trial.macs), "" if trial.seconds is None else duration(trial.seconds)),
-        *(ending(trial), cut(trial.architecture or chosen, _LONGEST)),
+        *(str(place.rank), str(trial.number), value_text(place.best), plain(place.best_time), plain(place.time)),
+        *(whole(trial.parameters), whole(trial.macs), duration(trial.seconds)),
+        *(ending(trial), cut(same + (trial.architecture or chosen), _LONGEST)),
     ]
 
 
@@ -233,7 +237,7 @@ def _pictures(experiment: ExperimentResult) -> list[Picture]:
 
 def _architectures(experiment: ExperimentResult, board: list[Row]) -> Iterator[Architecture]:
     """Of the best trials, each architecture once; without a best one, of a single run."""
-    ranked = [row.trial for row in board if row.rank is not None]
+    ranked = [row.trial for row in board if row.place is not None]
     seen: list[object] = []
     for trial in ranked or ([row.trial for row in board] if len(board) == 1 else []):
         if trial.genotype is None or trial.genotype in seen:

@@ -10,46 +10,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.results.experiment import ExperimentResult, TrialResult, device_seconds
-from nas.results.figures.data import best_point
-from nas.results.leaderboard import leaderboard
+from nas.results.leaderboard import LeaderboardRow, leaderboard_rows
 from nas.runs.ranking import is_measurement
 
 
 @dataclass(frozen=True)
 class Row:
-    """A trial and its place.
-
-    Attributes:
-        rank: from 1; None if no validation was finite.
-        value: best validation of the searcher's metric.
-        time: at which it was.
-        trained: time of the last validation.
-        last: its value, which may be NaN.
-    """
+    """A trial, and its place; None for one without a finite validation."""
 
     trial: TrialResult
-    rank: int | None = None
-    value: float | None = None
-    time: float | None = None
-    trained: float | None = None
-    last: float | None = None
-    device_hours: float | None = None
+    place: LeaderboardRow | None = None
 
 
 def rows(experiment: ExperimentResult) -> list[Row]:
     """All trials, best first; those without a rank follow in the order of creation."""
-    leaders = leaderboard(experiment)
-    ranked = {trial.number for trial in leaders}
-    ordered = [*leaders, *(trial for trial in experiment.trials if trial.number not in ranked)]
-    return [_row(experiment, trial, i if trial.number in ranked else None) for i, trial in enumerate(ordered, start=1)]
-
-
-def _row(experiment: ExperimentResult, trial: TrialResult, rank: int | None) -> Row:
-    best = best_point(experiment, trial.validations) or (None, None)
-    end = trial.validations[-1] if trial.validations else (None, None)
-    seconds = device_seconds(experiment, trial)
-    hours = None if seconds is None else seconds / 3600
-    return Row(trial, rank, value=best[1], time=best[0], trained=end[0], last=end[1], device_hours=hours)
+    by_number = {trial.number: trial for trial in experiment.trials}
+    ranked = [Row(by_number.pop(place.trial), place) for place in leaderboard_rows(experiment)]
+    return [*ranked, *(Row(trial) for trial in by_number.values())]
 
 
 def csv_text(experiment: ExperimentResult, board: list[Row]) -> str:
@@ -69,16 +46,30 @@ _NOBODY = TrialResult(number=0, outcome="", hyperparameters={}, chosen={}, seed=
 
 
 def _record(experiment: ExperimentResult, row: Row, chosen: list[str], tests: list[str]) -> dict[str, Any]:
-    trial, metric, time = row.trial, experiment.metric, experiment.time_metric
-    last = row.last if row.last is None or is_measurement(row.last) else math.nan
+    trial, place, metric, time = row.trial, row.place, experiment.metric, experiment.time_metric
+    end = trial.validations[-1] if trial.validations else (None, None)
+    last = end[1] if end[1] is None or is_measurement(end[1]) else math.nan
+    spent = device_seconds(experiment, trial)
     return {
-        **{"rank": row.rank, "trial": trial.number, "outcome": trial.outcome or "not finished"},
-        **{f"best validation {metric}": row.value, f"{time} of the best": row.time, f"last validation {metric}": last},
-        **{f"{time} trained": row.trained, "parameters": trial.parameters, "macs": trial.macs},
-        **{"seconds": trial.seconds, "device hours": row.device_hours, "seed": trial.seed, "bracket": trial.bracket},
+        "rank": place and place.rank,
+        "trial": trial.number,
+        "outcome": trial.outcome or "not finished",
+        f"best validation {metric}": place and place.best,
+        f"{time} of the best": place and place.best_time,
+        f"last validation {metric}": last,
+        f"{time} trained": end[0],
+        "parameters": trial.parameters,
+        "macs": trial.macs,
+        "seconds": trial.seconds,
+        "device hours": None if spent is None else spent / 3600,
+        "seed": trial.seed,
+        "bracket": trial.bracket,
         **{f"test {name.removeprefix('test_')}": trial.test.get(name) for name in tests},
         **{f"hyperparameter {name}": trial.chosen.get(name) for name in chosen},
-        **{"architecture": trial.architecture, "errors": " | ".join(trial.errors), "reference": trial.reference},
+        "architecture": trial.architecture,
+        "same architecture as trial": place and place.same_as,
+        "errors": " | ".join(trial.errors),
+        "reference": trial.reference,
     }
 
 

@@ -28,14 +28,6 @@ def whole(number: int | None) -> str:
     return "" if number is None else f"{number:,}"
 
 
-def duration(seconds: float) -> str:
-    """In seconds, minutes or hours."""
-    minutes, hours = seconds / 60, seconds / 3600
-    if minutes < 2:
-        return f"{seconds:.3g} s"
-    return f"{minutes:.3g} min" if hours < 2 else f"{hours:,.4g} h"
-
-
 def ending(trial: TrialResult) -> str:
     """How a trial ended."""
     words = {"": "not finished", "pruned": "stopped early", "error": "failed", "invalid": "invalid"}
