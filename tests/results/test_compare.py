@@ -370,10 +370,12 @@ def test_a_one_shot_search_is_judged_by_the_score_of_its_last_architecture(order
     scores = [0.1 * i for i in range(8)]
     searches = [
         experiment(
-            trial(0, [0.5], search=[{"scores": {"derived_top1_accuracy": score}}], **cells(*each)),
+            trial(
+                0, [0.5], search=[{"scores": {"derived_top1_accuracy": each}} for each in (0.5, score)], **cells(*names)
+            ),
             metric="top1_accuracy",
         )
-        for each, score in zip(layers, scores, strict=True)
+        for names, score in zip(layers, scores, strict=True)
     ]
     curves = [{"validation": {"top1_accuracy": [(1.0, 0.5 + order * score / 10)]}} for score in scores]
     again = [experiment(trial(0, [], curves=c, **cells(*each))) for each, c in zip(layers, curves, strict=True)]
