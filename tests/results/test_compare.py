@@ -25,10 +25,11 @@ from nas.core.errors import ConfigError
 from nas.results.compare import groups as grouping
 from nas.results.compare.baseline import random_search
 from nas.results.compare.budgets import DEVICE_HOURS, choose_unit, trajectory
-from nas.results.compare.comparison import Comparison, compare, verdict
+from nas.results.compare.comparison import Comparison, compare
 from nas.results.compare.correlation import rank_agreement
 from nas.results.compare.figure import draw, mean_curve
 from nas.results.compare.groups import Group, gather
+from nas.results.compare.tables import verdict
 from nas.results.compare.text import csv_text, markdown, print_comparison
 from nas.results.experiment import ExperimentResult
 

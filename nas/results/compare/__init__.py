@@ -2,7 +2,8 @@
 
 - `groups.py`: which experiments are replicates of one another, and whether they can be compared at all.
 - `budgets.py`: the best value so far, by what it cost.
-- `comparison.py`: scores, tests and what may be said of them, as plain data.
+- `tables.py`: scores, tests and what may be said of them.
+- `comparison.py`: all of it at a matched budget, as plain data.
 - `baseline.py`: the random search that is missing.
 - `correlation.py`: do search-time scores rank architectures as training does?
 - `text.py`: terminal, Markdown and CSV. `figure.py`: the picture.

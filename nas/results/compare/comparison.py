@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import statistics as plain
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import combinations
 from typing import Any
 
 from nas.core.errors import ConfigError, unknown
@@ -14,11 +12,9 @@ from nas.results.compare.baseline import missing_baseline
 from nas.results.compare.budgets import DEVICE_HOURS, Trajectory, choose_unit, trajectory
 from nas.results.compare.correlation import RankAgreement, rank_agreement
 from nas.results.compare.groups import Group, check_comparable, notes_on, seed_of
+from nas.results.compare.tables import Table, make_table
 from nas.results.experiment import ExperimentResult
 from nas.runs.ranking import is_measurement
-
-SIGNIFICANT = 0.05
-"""Largest adjusted p of a difference that is called one."""
 
 _SMALLER = ("loss", "perplexity", "error", "mse")
 _LARGER = ("accuracy", "r2")
@@ -41,50 +37,6 @@ class Replicate:
     total: float
     trials: int
     best: float
-
-
-@dataclass(frozen=True)
-class Scores:
-    """One value a replicate, in the order of the group's replicates; the interval is Student's, of the mean."""
-
-    values: list[float]
-    mean: float
-    median: float
-    interval: tuple[float, float] | None
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two groups against each other.
-
-    Attributes:
-        first, second: their names.
-        p: two-sided, of the rank test.
-        adjusted: the same, corrected for the number of pairs.
-        method: how p was found.
-        a12: share of pairs of replicates in which the first is the better.
-        smallest: the smallest adjusted p that is possible with so few replicates.
-        verdict: what may be said, in a sentence.
-    """
-
-    first: str
-    second: str
-    p: float
-    adjusted: float
-    method: str
-    a12: float
-    smallest: float
-    verdict: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """Scores of one kind ("validation" or "test") of all groups, by name, and all pairs."""
-
-    kind: str
-    metric: str
-    scores: dict[str, Scores]
-    pairs: list[Pair]
 
 
 @dataclass(frozen=True)
@@ -149,9 +101,9 @@ def compare(
     unit, why = choose_unit(members)
     paths = {g.name: [trajectory(e, name, unit, smaller_is_better=smaller) for e in g.experiments] for g in groups}
     matched = _budget(groups, paths, name, unit, budget)
-    tables = [_table("validation", name, _validation(paths, matched), smaller)]
+    tables = [make_table("validation", name, _validation(paths, matched), smaller)]
     if (tested := _tested(groups, paths, name)) is not None:
-        tables.append(_table("test", name, tested, smaller))
+        tables.append(make_table("test", name, tested, smaller))
     replicates = {
         group.name: [_replicate(*pair) for pair in zip(group.experiments, paths[group.name], strict=True)]
         for group in groups
@@ -247,53 +199,6 @@ def _tested(groups: Sequence[Group], paths: dict[str, list[Trajectory]], metric:
 def _replicate(experiment: ExperimentResult, path: Trajectory) -> Replicate:
     trials = len(experiment.trials)
     return Replicate(experiment.reference, seed_of(experiment), path.total, trials, path.steps[-1].value)
-
-
-def _table(kind: str, metric: str, values: dict[str, list[float]], smaller: bool) -> Table:
-    scores = {
-        name: Scores(each, plain.fmean(each), plain.median(each), statistics.t_interval(each))
-        for name, each in values.items()
-    }
-    return Table(kind, metric, scores, _pairs(values, smaller))
-
-
-def _pairs(values: dict[str, list[float]], smaller: bool) -> list[Pair]:
-    both = list(combinations(values, 2))
-    tested = [statistics.rank_test(values[one], values[other]) for one, other in both]
-    adjusted = statistics.holm([p for p, _ in tested])
-    possible = statistics.holm([statistics.smallest_p(len(values[one]), len(values[other])) for one, other in both])
-    pairs = []
-    for (one, other), (p, method), corrected, smallest in zip(both, tested, adjusted, possible, strict=True):
-        effect = statistics.a12(values[one], values[other], smaller_is_better=smaller)
-        counts = (len(values[one]), len(values[other]))
-        says = verdict(one, other, counts, corrected, smallest, effect, len(both))
-        pairs.append(Pair(one, other, p, corrected, method, effect, smallest, says))
-    return pairs
-
-
-def verdict(
-    first: str,
-    second: str,
-    counts: tuple[int, int],
-    adjusted: float,
-    smallest: float,
-    effect: float,
-    comparisons: int = 1,
-) -> str:
-    """What may be said of two groups; nothing of a difference that so few replicates could not show."""
-    if smallest > SIGNIFICANT:
-        corrected = f", in {comparisons} comparisons" if comparisons > 1 else ""
-        needed = statistics.fewest_replicates(comparisons, SIGNIFICANT)
-        return (
-            f"too few replicates to say anything: with {counts[0]} and {counts[1]}{corrected}, p cannot be below "
-            f"{smallest:.2g}; {needed} of each could show a difference"
-        )
-    if adjusted > SIGNIFICANT:
-        return f"no difference shown (p = {adjusted:.2g}); that does not make them equal"
-    better, worse = (first, second) if effect > 0.5 else (second, first)
-    if effect == 0.5:
-        return f"they differ (p = {adjusted:.2g}), but neither is better in most pairs"
-    return f"{better} is better than {worse} (p = {adjusted:.2g}, in {max(effect, 1 - effect):.0%} of all pairs)"
 
 
 def in_seconds(comparison: Comparison) -> bool:

@@ -11,7 +11,8 @@ import numpy as np
 
 from nas.core.files import write_atomically
 from nas.results.compare.budgets import DEVICE_HOURS, Trajectory
-from nas.results.compare.comparison import Comparison, Table, in_seconds
+from nas.results.compare.comparison import Comparison, in_seconds
+from nas.results.compare.tables import Table
 from nas.results.statistics import LEVEL, Floats, bootstrap_band
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # Okabe and Ito's
