@@ -71,16 +71,20 @@ class Experiment:
         return int((self.filled.get("resources") or {}).get("slots_per_trial") or 1)
 
     def seeds(self, hparams: Sequence[Mapping[str, Any]]) -> list[int]:
-        """The trials' seeds, drawn again as the master drew them; 0 for hyperparameters that are not among the draws."""
-        seed = (self.filled.get("reproducibility") or {}).get("experiment_seed")
+        """The trials' seeds, drawn again as the master drew them; 0 unless the draws have the hyperparameters of all trials."""
+        seed, unknown = (self.filled.get("reproducibility") or {}).get("experiment_seed"), [0] * len(hparams)
+        if seed is None:
+            return unknown
         try:
-            drawn = [each for _, each in zip(hparams, trial_sampler(self.filled, int(seed or 0)), strict=False)]
+            drawn = [each for _, each in zip(hparams, trial_sampler(self.filled, int(seed)), strict=False)]
         except ConfigError:
-            drawn = []
+            return unknown
         found = []
-        for each in hparams:
+        for each in hparams:  # trials are not always in the order of the draws
             place = next((i for i, trial in enumerate(drawn) if trial.hparams == each), None)
-            found.append(0 if place is None or seed is None else drawn.pop(place).seed)
+            if place is None:
+                return unknown
+            found.append(drawn.pop(place).seed)
         return found
 
     def trial(self, number: int, told: Any, seed: int, reports: Reports) -> TrialResult:
