@@ -83,7 +83,8 @@ def _retraining(arguments: argparse.Namespace) -> Path:
     prefix = "hyperparameters."
     settled = {pair.partition("=")[0].removeprefix(prefix) for pair in arguments.set if pair.startswith(prefix)}
     config = best_again(experiment, count, seeds, settled)
-    path = Path(experiment.folder, f"best-{count}x{seeds}.yaml")
+    name = f"best-{count}x{seeds}.yaml" if experiment.folder else f"{config['name']}.yaml"
+    path = Path(experiment.folder, name)
     write_atomically(path, dump(config).encode())
     print(f"config       {path}")
     return path

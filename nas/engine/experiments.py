@@ -16,6 +16,9 @@ from nas.engine.study_store import StudyStore
 from nas.runs.run_folder import RunFolder
 from nas.runs.study_schema import storage_url
 
+FOR_READERS = ("description", "labels")
+"""Of a config: what changes nothing that is computed."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -86,8 +89,9 @@ def _to_resume(request: Request, config: dict[str, Any]) -> RunFolder:
 
 
 def differences(begun: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """What two configs say differently, such as `hyperparameters.emsize: 64 there, 128 here`."""
-    one, other = _flat(begun), _flat(asked)
+    """What two configs say differently, such as `hyperparameters.emsize: 64 there, 128 here`; `FOR_READERS` does not count."""
+    one, other = ({name: config[name] for name in config if name not in FOR_READERS} for config in (begun, asked))
+    one, other = _flat(one), _flat(other)
     missing = "nothing"
     return [
         f"{name}: {one.get(name, missing)} there, {other.get(name, missing)} here"

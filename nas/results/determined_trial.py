@@ -70,16 +70,17 @@ class Experiment:
         """Of a trial, one a slot."""
         return int((self.filled.get("resources") or {}).get("slots_per_trial") or 1)
 
-    def seeds(self, hparams: Sequence[Mapping[str, Any]]) -> list[int]:
-        """The trials' seeds, drawn again as the master drew them; 0 unless the draws have the hyperparameters of all trials."""
-        seed, unknown = (self.filled.get("reproducibility") or {}).get("experiment_seed"), [0] * len(hparams)
+    def seeds(self, hparams: Sequence[Mapping[str, Any]]) -> list[int | None]:
+        """The trials' seeds, drawn again as the master drew them, if the draws have the hyperparameters of all trials."""
+        seed = (self.filled.get("reproducibility") or {}).get("experiment_seed")
+        unknown: list[int | None] = [None] * len(hparams)
         if seed is None:
             return unknown
         try:
             drawn = [each for _, each in zip(hparams, trial_sampler(self.filled, int(seed)), strict=False)]
         except ConfigError:
             return unknown
-        found = []
+        found: list[int | None] = []
         for each in hparams:  # trials are not always in the order of the draws
             place = next((i for i, trial in enumerate(drawn) if trial.hparams == each), None)
             if place is None:
@@ -87,7 +88,7 @@ class Experiment:
             found.append(drawn.pop(place).seed)
         return found
 
-    def trial(self, number: int, told: Any, seed: int, reports: Reports) -> TrialResult:
+    def trial(self, number: int, told: Any, seed: int | None, reports: Reports) -> TrialResult:
         """One trial, from the master's `trialv1Trial` and what it reported."""
         about = told.metadata or {} if reports.metadata is None else reports.metadata
         validations, others = reports.validations, reports.others
@@ -103,7 +104,7 @@ class Experiment:
             outcome=outcome,
             hyperparameters=dict(told.hparams),
             chosen={name: by_name(told.hparams, name) for name in self.searched},
-            seed=int(about.get("seed", seed)),
+            seed=about.get("seed", seed),
             validations=points,
             folder="",
             errors=_errors(outcome, told),

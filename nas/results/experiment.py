@@ -49,7 +49,7 @@ class TrialResult:
     outcome: str
     hyperparameters: dict[str, Any]
     chosen: dict[str, Any]
-    seed: int
+    seed: int | None
     validations: list[Point]
     folder: str
     errors: list[str] = field(default_factory=list)

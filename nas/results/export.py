@@ -11,6 +11,7 @@ from nas.core.files import write_atomically
 from nas.results.architecture import Found
 from nas.results.card import model_card
 from nas.results.constant import check_name, constant
+from nas.results.determined_source import download
 from nas.results.experiment import ExperimentResult, TrialResult
 from nas.results.retraining import once_more, retraining
 
@@ -75,7 +76,7 @@ def prepare(out: Path) -> None:
 
 
 def checkpoint_of(found: Found) -> Path:
-    """The folder of the checkpoint that a trial has left on this machine. Raises ConfigError if there is none."""
+    """The folder of a trial's checkpoint; one on a cluster is fetched into `checkpoints/`. Raises ConfigError without one."""
     trial = found.trial
     if trial is None:
         path = Path(found.origin)
@@ -84,6 +85,8 @@ def checkpoint_of(found: Found) -> Path:
         raise ConfigError(
             [f"{found.origin} is an architecture without weights; --checkpoint needs a run or a checkpoint"]
         )
+    if found.experiment is not None and found.experiment.source == "determined":
+        return download(found.experiment, trial, Path("checkpoints"))
     if not trial.folder or trial.checkpoint is None:
         raise ConfigError(
             [

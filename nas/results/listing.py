@@ -106,7 +106,7 @@ def _listed(path: Path) -> Listed:
     except FileNotFoundError as error:
         return Listed(str(path), created=created, problem=f"{Path(error.filename or '').name or path} is missing")
     except ConfigError as error:
-        problem = " ".join(error.problems).removeprefix(f"{path} is not the folder of a run that can be resumed: ")
+        problem = " ".join(error.problems).removeprefix(f"{path} is not the folder of a run: ")
         return Listed(str(path), created=created, problem=problem)
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         return Listed(str(path), created=created, problem=f"run.json cannot be read: {error}")

@@ -29,6 +29,8 @@ from nas.runs.study_schema import (
 
 _PLACE = ("group", "step", "batches", "epochs")
 """Of a line of metrics: what says when, and is no metric."""
+DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
+"""What reading a file raises that somebody edited or cut short."""
 _SIZES = ("parameters", "macs")
 """Validations report them as well, for the web UI."""
 
@@ -37,12 +39,20 @@ def read_local(folder: Path) -> ExperimentResult:
     """Read an experiment that the engine runs or ran, or a run of one trial.
 
     Raises:
-        ConfigError: if the folder is neither, or its study cannot be read.
+        ConfigError: if the folder is neither, or damaged, or its study cannot be read.
     """
     opened, config = RunFolder.open(folder)
-    run = opened.run
-    if HYPERPARAMETERS in run:
-        return _single(opened, config)
+    try:
+        return _single(opened, config) if HYPERPARAMETERS in opened.run else _experiment(opened, config)
+    except ConfigError:
+        raise
+    except DAMAGE as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ConfigError([f"{folder} cannot be read: its run.json or config.yaml is damaged ({what})"]) from error
+
+
+def _experiment(opened: RunFolder, config: dict[str, Any]) -> ExperimentResult:
+    run, folder = opened.run, opened.path
     if "study" not in run:
         raise ConfigError([f"{folder} is not the folder of an experiment that has begun: run.json names no study"])
     url, searched = storage_url(folder, run), list(search_space(config["hyperparameters"]))
@@ -91,7 +101,7 @@ def _single(opened: RunFolder, config: dict[str, Any]) -> ExperimentResult:
         outcome=run["status"] if run.get("status") in ("completed", "diverged") else "",
         hyperparameters=run[HYPERPARAMETERS],
         chosen={},
-        seed=run.get("seed", 0),
+        seed=run.get("seed"),
         validations=curves.get("validation", {}).get(metric, []),
         **_of_folder(opened, unit),
     )
@@ -129,14 +139,14 @@ def _trial(trial: FrozenTrial, searched: list[str], folder: Path, time_metric: s
     told = {name: known[name] for name in METADATA if known.get(name) is not None}
     try:
         found = _of_folder(RunFolder.open(folder)[0], time_metric)
-    except ConfigError:  # it has not begun, or somebody deleted it: the study says enough
+    except (ConfigError, *DAMAGE):  # it has not begun, or its files are damaged or gone: the study says enough
         found = {"folder": str(folder)}
     return TrialResult(
         number=trial.number,
         outcome=str(known.get(OUTCOME, "")) if trial.state.is_finished() else "",
         hyperparameters=hyperparameters,
         chosen={name: by_name(hyperparameters, name) for name in searched},
-        seed=known[SEED],
+        seed=known.get(SEED),
         validations=[(float(time), value) for time, value in sorted(trial.intermediate_values.items())],
         errors=list(known.get(ERRORS, [])),
         bracket=known.get(BRACKET),

@@ -50,7 +50,7 @@ def print_trial(console: Console, experiment: ExperimentResult, number: int) -> 
         _line("ended", trial.outcome or "not yet"),
         *_scores(experiment, row),
         *_cost(experiment, trial),
-        _line("seed", str(trial.seed)),
+        _line("seed", "not known" if trial.seed is None else str(trial.seed)),
     )
     _say(console, "", "hyperparameters", *_nested(trial.hyperparameters, set(trial.chosen)))
     if trial.curves.get("validation"):
@@ -81,7 +81,7 @@ def _made(experiment: ExperimentResult) -> Iterator[str]:
     seed = (config.get("reproducibility") or {}).get("experiment_seed")
     if searcher.get("name") == "single" and len(experiment.trials) == 1:
         seed = experiment.trials[0].seed
-    yield _line("seed", str(seed))
+    yield _line("seed", "not known" if seed is None else str(seed))
     if experiment.created is not None:
         when = time.strftime("%Y-%m-%d %H:%M", time.localtime(experiment.created))
         yield _line("begun", f"{when} ({age(time.time() - experiment.created)} ago)")

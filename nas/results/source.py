@@ -16,14 +16,15 @@ def is_experiment(reference: str) -> bool:
     """Whether this means an experiment or a run, here or on a master; reads neither."""
     if os.path.exists(reference):
         return (Path(reference) / "run.json").is_file()
-    return reference.isdecimal()
+    return find_experiment(reference) is not None
 
 
 def read(reference: str) -> ExperimentResult:
-    """The experiment that a user means: the folder of an experiment or of a run, or an id such as `17`,
-    or the address of the experiment's page in the web UI of a master.
+    """The experiment that a user means.
 
-    A folder that is called like a number wins over the id.
+    Args:
+        reference: the folder of an experiment or of a run; the id of an experiment on a Determined master, such as `17`; or
+            the address of its page in the web UI. A folder that is called like a number wins over the id.
 
     Raises:
         ConfigError: if there is no such experiment, or it cannot be read.

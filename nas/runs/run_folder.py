@@ -80,11 +80,9 @@ class RunFolder:
             run = json.loads((path / "run.json").read_text(encoding="utf-8"))
             config = parse((path / "config.yaml").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ConfigError([f"{path} is not the folder of a run that can be resumed: {error}"]) from error
+            raise ConfigError([f"{path} is not the folder of a run: {error}"]) from error
         if not isinstance(run, dict) or not isinstance(config, dict):
-            raise ConfigError(
-                [f"{path} is not the folder of a run that can be resumed: run.json or config.yaml is empty"]
-            )
+            raise ConfigError([f"{path} is not the folder of a run: run.json or config.yaml is empty"])
         return cls(path, run, RetentionPolicy.of(config)), config
 
     @contextmanager

@@ -155,9 +155,7 @@ def _open_or_plan(
         if "sampler" in folder.run:
             raise ConfigError([f"{folder.path} is a whole experiment; go on with it by nas run --resume {folder.path}"])
         if missing := [name for name in ("hyperparameters", "seed") if name not in folder.run]:
-            raise ConfigError(
-                [f"{folder.path} is not the folder of a run that can be resumed: run.json lacks {missing[0]}"]
-            )
+            raise ConfigError([f"{folder.path} is not the folder of a run: run.json lacks {missing[0]}"])
         return folder, config, folder.run["hyperparameters"], int(folder.run["seed"]), []
     config = configs.override(configs.load(Path(arguments.config)), arguments.set)
     configs.check_sections(config)

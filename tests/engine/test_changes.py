@@ -76,7 +76,8 @@ def test_what_the_yaml_names_must_be_what_it_was(desk: Desk) -> None:
 
     with genotypes.open("a") as file:
         file.write("# another comment\n")
-    code, out, err = desk.run(str(desk.config))
+    words = ("--config", "description=the same search", "--config", "labels=[mine]")  # for readers
+    code, out, err = desk.run(str(desk.config), *words)
     assert (code, err) == (0, ""), out
     (told,) = [line for line in out.splitlines() if " then, " in line]
     assert told.startswith("warning: trial 0: the experiment was written with other settings: code: ")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from pathlib import Path
@@ -91,3 +92,24 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     trial = RunFolder.create(tmp_path, "trial", CONFIG, {"status": "new"})
     with pytest.raises(ConfigError, match=r"run\.json names no study"):
         read_local(trial.path)
+
+
+def test_damage_is_told_and_one_damaged_trial_spoils_nobody(folder: RunFolder) -> None:
+    """Values of other types in every place of run.json and config.yaml, one at a time."""
+    trial = RunFolder.create(folder.path / "trials", "0", CONFIG, {"hyperparameters": {"depth": 2}, "seed": 1})
+    trial.path.rename(folder.path / "trials" / "0")
+    for wrong in (None, 3, "x", [1], {"uuid": 5}):
+        for key in ("metadata", "latest", "best", "device", "versions", "seconds"):
+            run = {"hyperparameters": {"depth": 2}, "seed": 1, key: wrong}
+            (folder.path / "trials" / "0" / "run.json").write_text(json.dumps(run))
+            assert [each.number for each in read_local(folder.path).trials] == [0, 1, 2, 3]
+            with contextlib.suppress(ConfigError):  # on its own: either it is read, or this
+                read_local(folder.path / "trials" / "0")
+    for name in ("searcher", "hyperparameters", "resources", "name"):
+        for wrong in (None, 3, "x", [1]):
+            (folder.path / "config.yaml").write_text(json.dumps({**CONFIG, name: wrong}))
+            with contextlib.suppress(ConfigError):
+                read_local(folder.path)
+    (folder.path / "config.yaml").write_text("{name: x, hyperparameters: {depth: 2}}")
+    with pytest.raises(ConfigError, match=r"its run\.json or config\.yaml is damaged \(KeyError: 'searcher'\)"):
+        read_local(folder.path)
