@@ -80,6 +80,7 @@ def test_experiments_that_differ_in_seed_and_number_only_are_replicates(shelf: S
 def test_a_user_may_group_as_they_like(shelf: Shelf, tmp_path: Path) -> None:
     for name in ("run-1", "run-2"):
         (tmp_path / name).mkdir()
+    (tmp_path / "run-notes.txt").touch()
     places = [str(tmp_path / name) for name in ("run-1", "run-2")]
     shelf(experiment(reference="a"), experiment(reference="b"), *(experiment(reference=each) for each in places))
     made = gather(["<b>X</b>=a,b", f"Y={tmp_path}/run-*"])

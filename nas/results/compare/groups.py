@@ -136,10 +136,11 @@ def _differ(
 
 
 def _expanded(folders: str) -> list[str]:
-    """With `*` in a folder's name resolved, which a shell does not do behind `NAME=`."""
+    """With `*` in a folder's name resolved, which a shell does not do behind `NAME=`; files beside folders do not count."""
     found: list[str] = []
     for each in filter(None, folders.split(",")):
-        found += sorted(glob(each)) if "*" in each and not Path(each).is_dir() else [each]
+        pattern = "*" in each and not Path(each).is_dir()
+        found += sorted(path for path in glob(each) if Path(path).is_dir()) if pattern else [each]
     return found
 
 
