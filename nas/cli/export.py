@@ -41,13 +41,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(arguments: argparse.Namespace) -> int:
     from nas.core.program import importing_from
     from nas.results.architecture import find
-    from nas.results.constant import add_constant, genotypes_file
+    from nas.results.constant import add_constant, check_name, genotypes_file
     from nas.results.export import export_folder, written
 
     if (arguments.checkpoint or arguments.onnx or arguments.set) and arguments.out is None:
         raise ConfigError(["--checkpoint writes files; say with --out FOLDER where"])
     if arguments.onnx and not arguments.checkpoint:
         raise ConfigError(["--onnx writes the trained network; ask for it with --checkpoint"])
+    check_name(arguments.name)
     found = find(arguments.source, rank=arguments.rank, trial=arguments.trial, space=arguments.space)
     if arguments.add:
         with importing_from(found.experiment.program_folder if found.experiment else None):

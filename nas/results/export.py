@@ -10,7 +10,7 @@ from nas.core.errors import ConfigError
 from nas.core.files import write_atomically
 from nas.results.architecture import Found
 from nas.results.card import model_card
-from nas.results.constant import check_name, constant
+from nas.results.constant import constant
 from nas.results.determined_source import download
 from nas.results.experiment import ExperimentResult, TrialResult
 from nas.results.retraining import once_more, retraining
@@ -43,7 +43,6 @@ def export_folder(found: Found, name: str, out: Path) -> list[str]:
     Raises:
         ConfigError: the folder holds something else already, or cannot be written.
     """
-    check_name(name)
     files = {
         "genotype.json": written(found, "json") + "\n",
         "genotype.py": written(found, "constant", name) + "\n",

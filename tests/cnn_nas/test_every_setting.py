@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from support.runs import Laptop
-from support.settings_table import Row, assert_obeyed, note_form_and_validation, settings_of
+from support.settings_table import Row, assert_obeyed, note_form_and_validation, observed, settings_of
 
 from cnn_nas.from_config import ArchitectureConfig
 from cnn_nas.images.data import DataConfig
@@ -52,7 +52,7 @@ WHERE_DATA_LIES = ("dataset", "data_dir", "download_dir")
 
 
 def test_no_setting_is_forgotten() -> None:
-    hparams = settings_of(RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
+    hparams = settings_of(RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig, without=["repeat"])
     data = {f"data.{name}" for name in settings_of(DataConfig, without=WHERE_DATA_LIES)}
     assert set(ROWS) == hparams | data
 
@@ -80,3 +80,9 @@ def note_memory_format(monkeypatch: pytest.MonkeyPatch, notes: list[Any]) -> Non
             self.net.auxiliary.register_forward_pre_hook(look)
 
     monkeypatch.setattr(ImageTrial, "_build_network", build_network)
+
+
+def test_a_repeat_changes_nothing_but_what_the_searcher_draws(darkroom: Laptop) -> None:
+    assert observed(darkroom, [], BASE | {"train_epochs": 1, "repeat": 0}, []) == observed(
+        darkroom, [], BASE | {"train_epochs": 1, "repeat": 7}, []
+    )

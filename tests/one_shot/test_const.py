@@ -20,4 +20,4 @@ def test_it_names_every_field() -> None:
     named = set(re.findall(r"^  (?:# )?(\w+):", text, re.MULTILINE))
     groups = (RunConfig, SearchConfig, GradientConfig, RandomConfig, ImageSearchConfig, SupernetConfig)
     fields = {each.name for group in groups for each in dataclasses.fields(group)}
-    assert fields - named == {"evaluate_test"}  # which is refused
+    assert fields - named == {"evaluate_test", "repeat"}  # which are refused, and nothing to set

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support.runs import HARD, Laptop
-from support.settings_table import Row, assert_obeyed, note_form_and_validation, settings_of
+from support.settings_table import Row, assert_obeyed, note_form_and_validation, observed, settings_of
 
 from data import DataConfig
 from model_def import RecurrentTrial
@@ -52,7 +52,7 @@ WHERE_DATA_LIES = ("corpus", "data_dir", "download_dir")
 
 
 def test_no_setting_is_forgotten() -> None:
-    hparams = settings_of(RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
+    hparams = settings_of(RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig, without=["repeat"])
     data = {f"data.{name}" for name in settings_of(DataConfig, without=WHERE_DATA_LIES)}
     assert set(ROWS) == hparams | data
 
@@ -66,4 +66,10 @@ def test_every_setting_is_obeyed(laptop: Laptop, monkeypatch: pytest.MonkeyPatch
     row = Row(not fast, "notes") if name == "fast" else ROWS[name]
     assert_obeyed(
         laptop, name, row, notes, (WITHOUT_NODES if name in ("arch_to_use", "arch_seed") else BASE) | {"fast": fast}
+    )
+
+
+def test_a_repeat_changes_nothing_but_what_the_searcher_draws(laptop: Laptop) -> None:
+    assert observed(laptop, [], BASE | {"train_epochs": 1, "repeat": 0}, []) == observed(
+        laptop, [], BASE | {"train_epochs": 1, "repeat": 7}, []
     )

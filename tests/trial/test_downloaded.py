@@ -111,7 +111,8 @@ def numbers(text: str, line: str) -> list[float]:
 
 
 def rounded(record: dict[str, Any]) -> list[float]:
-    values = [value for name, value in record.items() if name not in ("group", "step", "batches", "epochs")]
+    others = ("group", "step", "batches", "epochs", "parameters", "macs")
+    values = [value for name, value in record.items() if name not in others]
     return sorted(round(value, 4 if abs(value) < 10 else 2) for value in values)
 
 
@@ -282,17 +283,17 @@ def test_a_warm_start_says_what_for(middle: StubMaster, laptop: Laptop, tmp_path
 
 
 def test_exported(middle: StubMaster, laptop: Laptop, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """From a checkpoint, from a run of one trial; a line that genotypes.py can hold."""
+    """From a checkpoint, from a run of one trial; a constant that genotypes.py can hold."""
     run = laptop.train(
         train_epochs=1, **{name: value for name, value in HARD.items() if name.startswith(("arch", "node"))}
     )
     capsys.readouterr()
     for folder in (downloaded(middle, tmp_path), run.path):
         assert nas(["export", str(folder), "--name", "CELL_1"]) == 0
-        comment, line = capsys.readouterr().out.splitlines()
+        comment, code = capsys.readouterr().out.split("\n", 1)
         assert str(folder) in comment and "randomNAS_files/genotypes.py" in comment
         scope: dict[str, Any] = {"Genotype": Genotype}
-        exec(line, scope)
+        exec(code, scope)
         assert scope["CELL_1"] == CELL
 
 
@@ -300,4 +301,4 @@ def test_exported(middle: StubMaster, laptop: Laptop, tmp_path: Path, capsys: py
 def test_what_cannot_be_exported(tmp_path: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert nas(["export", str(tmp_path), *arguments]) == 2
     said = capsys.readouterr().err
-    assert ("must be in capitals" if arguments else "holds no architecture") in said
+    assert ("must be in capitals" if arguments else "not that of an experiment, a run or a checkpoint") in said
