@@ -77,6 +77,11 @@ def test_experiments_that_differ_in_seed_and_number_only_are_replicates(shelf: S
     assert made[3].name == "small (name random, depth 1)" and [one.is_random for one in made] == [False] * 3 + [True]
 
 
+def test_a_size_in_a_name_is_no_number_of_an_experiment(shelf: Shelf) -> None:
+    shelf(experiment(name="best-2x3", reference="a"), experiment(name="other", reference="b"))
+    assert [one.name for one in gather(["a", "b"])] == ["best-2x3", "other"]
+
+
 def test_a_user_may_group_as_they_like(shelf: Shelf, tmp_path: Path) -> None:
     for name in ("run-1", "run-2"):
         (tmp_path / name).mkdir()

@@ -17,7 +17,7 @@ from nas.results.source import read
 
 _SECTIONS = ("entrypoint", "searcher", "hyperparameters", "data")
 """What decides a result; a change of logging or checkpoints does not make another search."""
-_NUMBERING = re.compile(r"[-_. ]*(seed)?[-_. ]*\d+$")
+_NUMBERING = re.compile(r"([-_. ]+(seed)?[-_. ]*|seed)\d+$")
 _DRAWN_BY = ("arch_seed", "random_seed")  # hyperparameters by which a trial draws its own architecture
 
 
