@@ -31,7 +31,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(arguments: argparse.Namespace) -> int:
     from nas.results.architecture import find
     from nas.results.export import checkpoint_of
-    from nas.runs.run_folder import versions
+    from nas.results.quantities import value_text
+    from nas.runs.run_folder import scores_in, versions
     from nas.trial.exporting import evaluate
 
     found = find(arguments.source, rank=arguments.rank, trial=arguments.trial)
@@ -39,9 +40,9 @@ def _run(arguments: argparse.Namespace) -> int:
     folder = found.experiment.program_folder if found.experiment else None
     before = _reads_of_test(path)
     trial, scores = evaluate(path, arguments.set, split, arguments.device, folder)
-    if split not in scores or not _plain(scores[split]):
+    values = scores_in(scores.get(split, {}))
+    if not values:
         raise ConfigError([f"{path} has no data to score on split {split}"])
-    values = _plain(scores[split])
     entry = {
         "time": round(time.time()),
         "split": split,
@@ -51,18 +52,11 @@ def _run(arguments: argparse.Namespace) -> int:
     }
     _record(_journal(path), entry)
     print(f"{'checkpoint':<12} {path}, {trial.batches_trained} batches")
-    print(f"{split:<12} {'  '.join(f'{name} {value:.6g}' for name, value in values.items())}")
+    print(f"{split:<12} {'  '.join(f'{name} {value_text(value)}' for name, value in values.items())}")
     if split == "test" and before:
         times = "once" if before == 1 else f"{before} times"
         print(f"note: the test split was read {times} before for this run; a choice made by it is not a fair one")
     return 0
-
-
-def _plain(record: dict[str, object]) -> dict[str, float]:
-    place = ("group", "step", "batches", "epochs")
-    return {
-        name: float(value) for name, value in record.items() if name not in place and isinstance(value, int | float)
-    }
 
 
 def _journal(checkpoint: Path) -> Path:

@@ -13,7 +13,7 @@ from nas.core.errors import ConfigError
 from nas.core.program import importing_from
 from nas.core.space import Space, known_spaces, load_space
 from nas.results.experiment import ExperimentResult, TrialResult
-from nas.results.leaderboard import leaderboard
+from nas.results.leaderboard import leaderboard, trial_of
 from nas.results.source import is_experiment, read
 
 CHECKPOINT = "identity.json"
@@ -72,10 +72,7 @@ def chosen_trial(experiment: ExperimentResult, rank: int = 1, number: int | None
     """A trial by its rank, or by its number. Raises ConfigError if there is none."""
     where = experiment.reference
     if number is not None:
-        for each in experiment.trials:
-            if each.number == number:
-                return each
-        raise ConfigError([f"{where} has no trial {number}; its trials are 0..{len(experiment.trials) - 1}"])
+        return trial_of(experiment, number)
     leaders = leaderboard(experiment)
     if not leaders and len(experiment.trials) == 1 and experiment.trials[0].genotype:
         leaders = experiment.trials  # nothing was held out

@@ -18,6 +18,7 @@ from nas.core.space import load_space
 from nas.results.experiment import Point, TrialResult
 from nas.results.local import by_name, curves_of
 from nas.runs.ranking import is_measurement
+from nas.runs.run_folder import scores_in
 
 GENOTYPE = "whole genotype"
 """Where a run's metadata have the genotype's line, see nas/trial/metadata.py."""
@@ -26,7 +27,6 @@ Record = dict[str, Any]
 """One report: its group, the step and its metrics, as in the metrics of a run's folder."""
 
 _RUNNING = ("ACTIVE", "QUEUED", "PULLING", "STARTING", "RUNNING")
-_PLACE = ("group", "step", "batches", "epochs")
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class Experiment:
             macs=_whole(sizes.get("macs")),
             seconds=_work(told),
             curves=curves_of([*others, *validations], self.time_metric, rate) if detailed else {},
-            test={name: value for name, value in test.items() if name not in _PLACE},
+            test=scores_in(test),
             checkpoint=best.uuid if best and best.state.name == "COMPLETED" else None,
             restarts=told.restarts,
             versions=dict(about.get("versions") or {}),
@@ -139,7 +139,7 @@ class Experiment:
             return "error" if state == "ERROR" else ""  # it runs, or somebody canceled it
         if not told.totalBatchesProcessed and not validations:
             return "invalid"
-        scores = [value for name, value in test.items() if name not in _PLACE]
+        scores = list(scores_in(test).values())
         if not all(map(is_measurement, scores)) or (points and not is_measurement(points[-1][1])):
             return "diverged"
         trained = validations[-1].get(self.time_metric, 0) if validations else self.length

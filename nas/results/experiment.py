@@ -9,6 +9,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from nas.core.errors import ConfigError
+
+UNREADABLE = (ConfigError, ImportError, KeyError, TypeError, ValueError, AttributeError, IndexError)
+"""What reading results raises that somebody edited or cut short, or whose search space is not here."""
+
 Point = tuple[float, float]
 """Time, in the experiment's time metric, and value; a value may be NaN or infinite."""
 

@@ -9,8 +9,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from nas.core.errors import ConfigError
 from nas.results.experiment import ExperimentResult, TrialResult, device_seconds
-from nas.results.quantities import duration, short_count
+from nas.results.quantities import duration, plural, short_count
 from nas.results.same import same_as
 from nas.runs.ranking import best, best_value, is_measurement, rank
 
@@ -61,6 +62,15 @@ def leaderboard(experiment: ExperimentResult) -> list[TrialResult]:
     """All trials that were validated, best first; of equal ones the one with the smaller number."""
     smaller = experiment.smaller_is_better
     return rank(experiment.trials, lambda trial: best_metric(experiment, trial), smaller_is_better=smaller)
+
+
+def trial_of(experiment: ExperimentResult, number: int) -> TrialResult:
+    """A trial by its number. Raises ConfigError if there is none."""
+    for trial in experiment.trials:
+        if trial.number == number:
+            return trial
+    has = f"it has {plural(len(experiment.trials), 'trial')}, counted from 0" if experiment.trials else "it has none"
+    raise ConfigError([f"{experiment.reference} has no trial {number}; {has}"])
 
 
 def leaderboard_rows(experiment: ExperimentResult) -> list[LeaderboardRow]:

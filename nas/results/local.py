@@ -14,8 +14,8 @@ from optuna.trial import FrozenTrial
 from nas.config import load as configs
 from nas.config.search_space import search_space
 from nas.core.errors import ConfigError
-from nas.results.experiment import ExperimentResult, MetricCurves, Point, TrialResult
-from nas.runs.run_folder import RunFolder
+from nas.results.experiment import UNREADABLE, ExperimentResult, MetricCurves, Point, TrialResult
+from nas.runs.run_folder import RunFolder, scores_in
 from nas.runs.study_schema import (
     BRACKET,
     ERRORS,
@@ -26,13 +26,6 @@ from nas.runs.study_schema import (
     SEED,
     storage_url,
 )
-
-_PLACE = ("group", "step", "batches", "epochs")
-"""Of a line of metrics: what says when, and is no metric."""
-DAMAGE = (KeyError, TypeError, ValueError, AttributeError, IndexError)
-"""What reading a file raises that somebody edited or cut short."""
-_SIZES = ("parameters", "macs")
-"""Validations report them as well, for the web UI."""
 
 
 def read_local(folder: Path) -> ExperimentResult:
@@ -46,7 +39,7 @@ def read_local(folder: Path) -> ExperimentResult:
         return _single(opened, config) if HYPERPARAMETERS in opened.run else _experiment(opened, config)
     except ConfigError:
         raise
-    except DAMAGE as error:
+    except UNREADABLE as error:
         what = f"{type(error).__name__}: {error}"
         raise ConfigError([f"{folder} cannot be read: its run.json or config.yaml is damaged ({what})"]) from error
 
@@ -139,7 +132,7 @@ def _trial(trial: FrozenTrial, searched: list[str], folder: Path, time_metric: s
     told = {name: known[name] for name in METADATA if known.get(name) is not None}
     try:
         found = _of_folder(RunFolder.open(folder)[0], time_metric)
-    except (ConfigError, *DAMAGE):  # it has not begun, or its files are damaged or gone: the study says enough
+    except UNREADABLE:  # it has not begun, or its files are damaged or gone: the study says enough
         found = {"folder": str(folder)}
     return TrialResult(
         number=trial.number,
@@ -204,19 +197,16 @@ def curves_of(records: Iterable[Mapping[str, Any]], time_metric: str, rate: floa
             continue
         whole = time_metric in record and record["group"] == "validation"
         time = float(record[time_metric]) if whole else record.get("batches", record["step"]) * rate
-        for name, value in record.items():
-            if name not in (*_PLACE, *_SIZES) and isinstance(value, int | float) and not isinstance(value, bool):
-                points: list[Point] = curves.setdefault(record["group"], {}).setdefault(name, [])
-                points.append((time, value))
+        for name, value in scores_in(record).items():
+            points: list[Point] = curves.setdefault(record["group"], {}).setdefault(name, [])
+            points.append((time, value))
     return curves
 
 
 def _test(opened: RunFolder) -> dict[str, float]:
     """The last scores; there are no others."""
-    scores: dict[str, float] = {}
-    for record in opened.metrics("test"):
-        scores = {name: value for name, value in record.items() if name not in _PLACE}
-    return scores
+    records = opened.metrics("test")
+    return scores_in(records[-1]) if records else {}
 
 
 def _json(path: Path) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from nas.runs.ranking import is_measurement
+
 
 def short_count(count: float | None) -> str:
     """Three digits and a unit, such as 1.2 M; "" if it is not known."""
@@ -39,3 +41,8 @@ def age(seconds: float | None) -> str:
 def plural(count: int, what: str) -> str:
     """Such as `1 trial` or `32 trials`."""
     return f"{count:,} {what}{'s' * (count != 1)}"
+
+
+def value_text(value: float | None) -> str:
+    """A metric; one that is not finite is called that, and "" if it is not known."""
+    return "" if value is None else f"{value:.6g}" if is_measurement(value) else "not finite"

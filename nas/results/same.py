@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-from nas.core.errors import ConfigError
 from nas.core.program import importing_from
 from nas.core.space import load_space
-from nas.results.experiment import ExperimentResult, TrialResult
+from nas.results.experiment import UNREADABLE, ExperimentResult, TrialResult
 
 
 def canonical_forms(experiment: ExperimentResult, trials: Sequence[TrialResult] | None = None) -> dict[int, Hashable]:
@@ -23,7 +22,7 @@ def canonical_forms(experiment: ExperimentResult, trials: Sequence[TrialResult] 
             try:
                 space = load_space(trial.space)
                 found[trial.number] = (trial.space, space.canonical(space.from_json(trial.genotype)))
-            except (ConfigError, ValueError, TypeError, KeyError, AttributeError):  # a file that somebody edited
+            except UNREADABLE:  # a file that somebody edited
                 continue
     return found
 

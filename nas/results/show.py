@@ -10,12 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from nas.core.errors import ConfigError
 from nas.results.experiment import ExperimentResult, TrialResult, device_seconds
-from nas.results.leaderboard import LeaderboardRow, full_table, leaderboard_rows
-from nas.results.quantities import age, duration, plural, short_count
-from nas.results.summary import drawing, outcomes
-from nas.runs.ranking import is_measurement
+from nas.results.leaderboard import LeaderboardRow, full_table, leaderboard_rows, trial_of
+from nas.results.quantities import age, duration, plural, short_count, value_text
+from nas.results.summary import drawing, outcomes, scores_on_test
 from nas.runs.run_folder import RunFolder
 from nas.runs.study_schema import FAILURES
 
@@ -32,17 +30,17 @@ def print_experiment(console: Console, experiment: ExperimentResult, top: int) -
             _say(console, f"{len(rows) - top} more; --top {len(rows)} shows all")
     else:
         _say(console, "no trial has a validation that measured anything yet")
-    best = _trial(experiment, rows[0].trial) if rows else None
+    best = trial_of(experiment, rows[0].trial) if rows else None
     if best is not None:
         if lines := drawing(experiment, best):
             _say(console, "", f"best: trial {best.number}", *lines)
-        _say(console, *_test(best))
+        _say(console, *scores_on_test(best))
     _say(console, *_errors(experiment.trials), "", *_next(experiment, best))
 
 
 def print_trial(console: Console, experiment: ExperimentResult, number: int) -> None:
     """Print a trial's hyperparameters, metrics, architecture and checkpoint. Raises ConfigError if there is no such trial."""
-    trial = _trial(experiment, number)
+    trial = trial_of(experiment, number)
     row = next((row for row in leaderboard_rows(experiment) if row.trial == number), None)
     _say(
         console,
@@ -57,7 +55,7 @@ def print_trial(console: Console, experiment: ExperimentResult, number: int) -> 
         _say(console, "", "last values", *_last_values(trial))
     if lines := drawing(experiment, trial) or ([trial.architecture] if trial.architecture else []):
         _say(console, "", "architecture", *lines)
-    _say(console, *_test(trial), *_errors([trial]))
+    _say(console, *scores_on_test(trial), *_errors([trial]))
     if trial.checkpoint:
         place = f"{trial.folder}/checkpoints/{trial.checkpoint}" if trial.folder else trial.checkpoint
         _say(console, _line("checkpoint", place))
@@ -112,7 +110,7 @@ def _scores(experiment: ExperimentResult, row: LeaderboardRow | None) -> Iterato
         yield _line(experiment.metric, "no validation that measured anything")
         return
     unit = experiment.time_metric
-    last = "not finite" if row.last is None else f"{row.last:.6g}"
+    last = "not finite" if row.last is None else value_text(row.last)
     yield _line(experiment.metric, f"{row.best:.6g} at {row.best_time:g} {unit}; last {last} at {row.time:g} {unit}")
     same = "" if row.same_as is None else f"; the same architecture as trial {row.same_as}"
     yield _line("rank", f"{row.rank}{same}")
@@ -141,13 +139,7 @@ def _nested(values: Mapping[str, object], chosen: set[str], section: str = "") -
 def _last_values(trial: TrialResult) -> Iterator[str]:
     for group, metrics in trial.curves.items():
         for name, points in metrics.items():
-            yield f"  {group} {name:<28} {_score(points[-1][1])}"
-
-
-def _test(trial: TrialResult) -> list[str]:
-    if not trial.test:
-        return []
-    return [_line("test", "  ".join(f"{name} {_score(value)}" for name, value in trial.test.items()))]
+            yield f"  {group} {name:<28} {value_text(points[-1][1])}"
 
 
 def _errors(trials: Iterable[TrialResult]) -> Iterator[str]:
@@ -171,18 +163,6 @@ def _next(experiment: ExperimentResult, best: TrialResult | None) -> Iterator[st
         yield _line("report", f"nas report {reference}")
         if best.genotype is not None:
             yield _line("export", f"nas export {reference}")
-
-
-def _trial(experiment: ExperimentResult, number: int) -> TrialResult:
-    for trial in experiment.trials:
-        if trial.number == number:
-            return trial
-    has = f"it has {plural(len(experiment.trials), 'trial')}, counted from 0" if experiment.trials else "it has none"
-    raise ConfigError([f"{experiment.reference} has no trial {number}; {has}"])
-
-
-def _score(value: float) -> str:
-    return f"{value:.6g}" if is_measurement(value) else "not finite"
 
 
 def _line(name: str, text: str) -> str:

@@ -9,18 +9,16 @@ from pathlib import Path
 from rich.console import Console
 
 from nas.config.yaml_text import dump
-from nas.core.errors import ConfigError
 from nas.core.files import write_atomically
 from nas.core.program import importing_from
 from nas.core.space import load_space
 from nas.results import curves
 from nas.results.curve_data import Curve
-from nas.results.experiment import ExperimentResult, TrialResult
+from nas.results.experiment import UNREADABLE, ExperimentResult, TrialResult
 from nas.results.leaderboard import leaderboard, table
+from nas.results.quantities import plural, value_text
 from nas.results.repeats import repeats_table
 from nas.results.retraining import retraining
-from nas.runs.ranking import is_measurement
-from nas.runs.run_folder import RunFolder
 
 SHOWN = 5
 """Trials of the leaderboard."""
@@ -41,7 +39,7 @@ def print_summary(console: Console, experiment: ExperimentResult) -> None:
         return
     if leaders:
         console.print(repeats_table(experiment) or table(experiment, leaders[:SHOWN]))
-    say(*drawing(experiment, best), *scores_on_test(Path(best.folder)))
+    say(*drawing(experiment, best), *scores_on_test(best))
     if leaders and draw_curves(experiment, folder / "curves.png"):
         say(f"{'curves':<12} {folder / 'curves.png'}")
     say(f"{'trials':<12} {folder / 'trials'}")
@@ -62,8 +60,7 @@ def outcomes(experiment: ExperimentResult) -> str:
         "": "not finished",
     }
     parts = ", ".join(f"{count} {words.get(outcome, outcome)}" for outcome, count in counts.most_common())
-    total = len(experiment.trials)
-    return f"{total} {'trial' if total == 1 else 'trials'}: {parts}" if total else "no trials"
+    return f"{plural(len(experiment.trials), 'trial')}: {parts}" if counts else "no trials"
 
 
 def draw_curves(experiment: ExperimentResult, path: Path) -> bool:
@@ -87,25 +84,11 @@ def drawing(experiment: ExperimentResult, trial: TrialResult) -> list[str]:
         with importing_from(experiment.program_folder):
             space = load_space(trial.space)
             return space.draw(space.from_json(trial.genotype))
-    except (
-        ConfigError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-    ):  # a trial of somebody's own leaves what it likes
+    except UNREADABLE:  # a trial of somebody's own leaves what it likes
         return []
 
 
-def scores_on_test(trial: Path) -> list[str]:
+def scores_on_test(trial: TrialResult) -> list[str]:
     """A line with the scores on the test split, where the trial was asked for them."""
-    folder, _ = RunFolder.open(trial)
-    names = ("group", "step", "batches", "epochs")
-    return [
-        f"{'test':<12} " + "  ".join(f"{name} {_score(value)}" for name, value in record.items() if name not in names)
-        for record in folder.metrics("test")
-    ]
-
-
-def _score(value: float) -> str:
-    return f"{value:.6g}" if is_measurement(value) else "not finite"
+    scores = "  ".join(f"{name} {value_text(value)}" for name, value in trial.test.items())
+    return [f"{'test':<12} {scores}"] if scores else []

@@ -34,6 +34,11 @@ from nas.core.program import ROOT
 from nas.runs.ranking import best
 from nas.runs.retention import RetentionPolicy
 
+PLACE = ("group", "step", "batches", "epochs")
+"""Of a record: what says when, and is no metric."""
+SIZES = ("parameters", "macs")
+"""What validations report of the architecture; no result, and the same for all of a training."""
+
 
 class FolderBusyError(ConfigError):
     """Another process is at work in the folder."""
@@ -199,6 +204,16 @@ def _record(line: str) -> dict[str, Any] | None:
     except ValueError:
         return None
     return record if isinstance(record, dict) and {"group", "step"} <= record.keys() else None
+
+
+def scores_in(record: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a record, without what says when, and of which size."""
+    others = (*PLACE, *SIZES)
+    return {name: value for name, value in record.items() if name not in others and _is_number(value)}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def as_text(name: str, content: Any) -> str:

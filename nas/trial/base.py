@@ -26,10 +26,11 @@ from nas.core.run_config import RunConfig
 from nas.core.space import Size
 from nas.core.survey import SpaceSurvey
 from nas.runs.ranking import NONFINITE_PLACEHOLDER
+from nas.runs.run_folder import SIZES
 from nas.trial import determined_private as private
 from nas.trial.bookkeeping import Bookkeeping
 from nas.trial.device import prepare
-from nas.trial.metrics import SIZES, replace_nonfinite, told_of
+from nas.trial.metrics import replace_nonfinite, told_of
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,6 @@ from nas.runs.ranking import NONFINITE_PLACEHOLDER
 
 logger = logging.getLogger(__name__)
 
-SIZES = ("parameters", "macs")
-"""What validations report of the architecture; no result, and the same for all of a training."""
-
 
 class WeightedMeans(pytorch.MetricReducer):
     """Sums of named quantities and their weight, over batches and processes.

@@ -27,9 +27,10 @@ class CellPicture:
         self._shown: Any = None
 
     def __call__(self) -> None:
-        trial, written = self._trial, self._trial.files().get("genotype.json")
-        writer = private.tensorboard_writer(trial.context) if trial.rank == 0 else None
-        if writer is None or not trial.space or written in (None, self._shown):
+        trial = self._trial
+        writer = private.tensorboard_writer(trial.context) if trial.rank == 0 and trial.space else None
+        written = None if writer is None else trial.files().get("genotype.json")
+        if writer is None or written in (None, self._shown):
             return
         space = load_space(trial.space)
         genotype, self._shown = space.from_json(written), written

@@ -11,7 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from nas.trial.metrics import SIZES
+from nas.runs.run_folder import PLACE, SIZES
 
 tqdm.set_lock(
     threading.RLock()
@@ -79,7 +79,7 @@ class Progress:
 
 def describe(metrics: dict[str, Any]) -> str:
     """`loss 4.6123  perplexity 100.7`, without what counts steps and never changes."""
-    hidden = ("batches", "epochs", "lr", "group", "step", *SIZES)
+    hidden = (*PLACE, *SIZES, "lr")
     shown = {name: value for name, value in metrics.items() if name not in hidden}
     return "  ".join(
         f"{name} {value:.4f}" if abs(value) < 10 else f"{name} {value:.2f}" for name, value in shown.items()

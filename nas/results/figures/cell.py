@@ -11,13 +11,12 @@ from xml.sax.saxutils import escape
 from nas.core.errors import ConfigError
 from nas.core.program import importing_from
 from nas.core.space import load_space
-from nas.results.experiment import ExperimentResult, TrialResult
+from nas.results.experiment import UNREADABLE, ExperimentResult, TrialResult
 from nas.results.figures import style
 from nas.results.figures.dot_text import Cluster, Graph, parse_dot
 from nas.results.figures.layout import Layout, Place, place
 from nas.results.figures.style import Picture
 
-UNREADABLE = (ConfigError, ImportError, ValueError, KeyError, TypeError)
 """What a space raises at a genotype that it does not know: one of another version, or a space of somebody's own."""
 
 _SECONDS = 20

@@ -8,11 +8,6 @@ from nas.results.experiment import TrialResult
 from nas.runs.ranking import is_measurement
 
 
-def value_text(value: float | None) -> str:
-    """A metric; one that is not finite is called that."""
-    return "" if value is None else f"{value:.6g}" if is_measurement(value) else "not finite"
-
-
 def number_of(value: object) -> float:
     """The number that a trace holds; NaN if it is none."""
     return float(value) if isinstance(value, int | float) else math.nan
