@@ -83,11 +83,14 @@ def test_a_search_that_is_killed_again_and_again_ends_as_one_that_is_not(whole: 
     desk, _ = whole
     other = replace(desk, experiments="killed")
     engine = other.start()
-    wait_for(lambda: (other.folder / "trials" / "1" / "metrics.jsonl").exists() and trials_at_work(engine.pid))
+    wait_for(lambda: (other.folder / "trials" / "1" / "metrics.jsonl").exists())
+    trial = wait_for(lambda: trials_at_work(engine.pid))[0]
+    for pid in (engine.pid, trial):
+        os.kill(pid, signal.SIGSTOP)  # or the trial would end while another command starts
     second = other.run(str(other.config), "--resume")
     assert second[0] == 2 and "is being run by another process" in second[2]
-    (trial,) = trials_at_work(engine.pid)
     os.kill(trial, signal.SIGKILL)  # one trial, which starts again
+    engine.send_signal(signal.SIGCONT)
     wait_for(lambda: trials_at_work(engine.pid) not in ([], [trial]))
     orphans = descendants(engine.pid)
     engine.kill()  # the engine, whose trials leave by themselves
