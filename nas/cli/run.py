@@ -102,16 +102,21 @@ def run(request: Request, workers: int | None, device: str) -> int:
     experiments.check_sampler(config, request.sampler)
     program = experiments.find_program(config, request.config, folder)
     with ExitStack() as stack:
+        store = None
         if folder is not None:
             stack.enter_context(folder.held())
+            store = _open_store(console, config, folder)
             if folder.run.get("status") == "completed":
-                console.print(f"{folder.path} is complete; --new starts another one", highlight=False)
+                console.print(f"{folder.path} is complete; --new starts another one", highlight=False, markup=False)
                 return _summarise(console, folder)
+        else:
+            experiments.check_storage(request)
         findings = _preflight(console, config, program, device, folder)
         if folder is None:
             folder = _new_folder(request, config)
             stack.enter_context(folder.held())
-        store = experiments.open_store(config, folder)
+        if store is None:
+            store = _open_store(console, config, folder)
         complete = _search(console, config, folder, store, program, findings, workers)
         status = _summarise(console, folder)
         if not complete:
@@ -119,6 +124,23 @@ def run(request: Request, workers: int | None, device: str) -> int:
                 f"{'go on':<12} nas run --resume {folder.path}", highlight=False, markup=False, soft_wrap=True
             )
         return status if complete else INTERRUPTED
+
+
+def _open_store(console: Console, config: dict[str, Any], folder: RunFolder) -> StudyStore:
+    """The experiment's study. Raises ConfigError if it cannot be used; a new experiment then leaves no folder."""
+    from nas.engine import experiments
+
+    try:
+        store, rebuilt = experiments.open_store(config, folder)
+    except ConfigError:
+        if folder.run.get("status") == "new":
+            folder.discard()
+        raise
+    if rebuilt:
+        trials = "1 trial was" if rebuilt == 1 else f"{rebuilt} trials were"
+        what = f"{store.url} knew no trial of it; {trials} rebuilt from the folders in {folder.path / 'trials'}"
+        console.print(what, highlight=False, markup=False, soft_wrap=True)
+    return store
 
 
 def _preflight(
@@ -141,9 +163,11 @@ def _preflight(
 
 
 def _new_folder(request: Request, config: dict[str, Any]) -> RunFolder:
+    from nas.engine.storage import absolute
     from nas.runs.run_folder import RunFolder, versions
 
-    about = {"status": "new", "sampler": request.sampler, "storage": request.storage, "versions": versions()}
+    storage = None if request.storage is None else absolute(request.storage)
+    about = {"status": "new", "sampler": request.sampler, "storage": storage, "versions": versions()}
     return RunFolder.create(request.experiments, str(config["name"]), config, about)
 
 

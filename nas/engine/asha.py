@@ -53,40 +53,45 @@ class Decision:
 
 
 class Asha:
-    """A whole search in memory. Trials are numbered from 0 in the order of their creation.
+    """A whole search in memory. Trials are numbered from 0 in the order of their creation; `add` creates them.
 
     Args:
         searcher: the config's section.
-        trials: the bracket and the state of each trial of a search that goes on; None starts one with its initial trials.
     """
 
-    def __init__(self, searcher: Mapping[str, Any], trials: Iterable[tuple[int, RungState]] | None = None) -> None:
+    def __init__(self, searcher: Mapping[str, Any]) -> None:
         self.brackets = brackets(searcher)
         self.divisor = float(searcher.get("divisor") or DEFAULTS["divisor"])
         self._sign = 1 if smaller_is_better({"searcher": searcher}) else -1
         self._values: list[dict[int, list[float]]] = [{} for _ in self.brackets]  # by bracket and rung, sorted
+        self._created, self._departures = [0] * len(self.brackets), [0] * len(self.brackets)
         self.states: list[RungState] = []
         self.bracket_of: list[int] = []
-        for bracket, state in [] if trials is None else trials:
-            self._add(bracket, state)
-        if trials is None:
-            self._create_missing()
 
     def missing(self) -> list[int]:
         """The brackets of the trials that should be created now, in order."""
-        departures, created = [0] * len(self.brackets), [0] * len(self.brackets)
-        for i, state in zip(self.bracket_of, self.states, strict=True):
-            departures[i] += state.departures
-            created[i] += 1
         return [
-            i for i, bracket in enumerate(self.brackets) for _ in range(bracket.created(departures[i]) - created[i])
+            i
+            for i, bracket in enumerate(self.brackets)
+            for _ in range(bracket.created(self._departures[i]) - self._created[i])
         ]
 
-    def validated(self, trial: int, time: float, metric: float) -> Decision:
-        """A validation at `time`, in units of the time metric. A metric that is not finite is worse than any number."""
+    def add(self, bracket: int, state: RungState | None = None) -> int:
+        """A trial is created, or was, and stands where `state` says; returns its number."""
+        self.bracket_of.append(bracket)
+        self.states.append(RungState())
+        self._created[bracket] += 1
+        self._move(len(self.states) - 1, state or RungState())
+        return len(self.states) - 1
+
+    def validated(self, trial: int, time: float, metric: float) -> bool:
+        """A validation at `time`, in units of the time metric; returns whether the trial stops.
+
+        A metric that is not finite is worse than any number.
+        """
         before = self.states[trial]
         bracket, others = self.brackets[self.bracket_of[trial]], self._values[self.bracket_of[trial]]
-        value = self._sign * metric if math.isfinite(metric) else NOT_FINITE
+        value = self._signed(metric)
         values, rung, stopped = [*before.values], before.rung, False
         while not stopped and int(time) >= bracket.rungs[rung]:
             place = bisect_left(others.get(rung, ()), value)
@@ -94,36 +99,78 @@ class Asha:
             top = rung == len(bracket.rungs) - 1
             stopped = top or place >= max(int((len(others.get(rung, ())) + 1) / self.divisor), 1)
             rung += not stopped
-        return self._move(trial, RungState(rung, values, stopped, before.departures + stopped))
+        self._move(trial, RungState(rung, values, stopped, before.departures + stopped))
+        return stopped
 
-    def failed(self, trial: int) -> Decision:
+    def failed(self, trial: int) -> None:
         """An error after all restarts."""
         before = self.states[trial]
         values = [*before.values, (before.rung, FAILED_METRIC)]
-        return self._move(trial, RungState(before.rung, values, True, before.departures + 1))
+        self._move(trial, RungState(before.rung, values, True, before.departures + 1))
+
+    def passed(self, bracket: int, validations: Mapping[int, float]) -> RungState:
+        """Where a trial stands that nobody has stopped, by its validations (time -> metric) alone."""
+        values = self._reached(bracket, validations)[: len(self.brackets[bracket].rungs) - 1]
+        return RungState(len(values), values)
+
+    def left_at(self, bracket: int, validations: Mapping[int, float]) -> RungState | None:
+        """Where a trial stood when it was stopped by its last validation; None if it reached no rung."""
+        values = self._reached(bracket, validations)
+        return RungState(len(values) - 1, values, True, 1) if values else None
+
+    def _reached(self, bracket: int, validations: Mapping[int, float]) -> list[tuple[int, float]]:
+        values: list[tuple[int, float]] = []
+        rungs = self.brackets[bracket].rungs
+        for time in sorted(validations):
+            while len(values) < len(rungs) and time >= rungs[len(values)]:
+                values.append((len(values), self._signed(validations[time])))
+        return values
+
+    def at_top(self, trial: int) -> bool:
+        """Whether the trial was stopped because it went all the way."""
+        state = self.states[trial]
+        top = len(self.brackets[self.bracket_of[trial]].rungs) - 1
+        return state.stopped and state.rung == top and state.values[-1][1] != FAILED_METRIC
+
+    def _signed(self, metric: float) -> float:
+        return self._sign * metric if math.isfinite(metric) else NOT_FINITE
+
+    def _move(self, trial: int, after: RungState) -> None:
+        before, bracket = self.states[trial], self.bracket_of[trial]
+        for rung, value in after.values[len(before.values) :]:
+            insort(self._values[bracket].setdefault(rung, []), value)
+        self._departures[bracket] += after.departures - before.departures
+        self.states[trial] = after
+
+
+class Replay:
+    """A search in which each trial that leaves is replaced at once.
+
+    Args:
+        searcher: the config's section.
+    """
+
+    def __init__(self, searcher: Mapping[str, Any]) -> None:
+        self.asha = Asha(searcher)
+        self._create()
+
+    def validated(self, trial: int, time: float, metric: float) -> Decision:
+        """See `Asha.validated`."""
+        return Decision(self.asha.validated(trial, time, metric), self._create())
+
+    def failed(self, trial: int) -> Decision:
+        """An error after all restarts."""
+        self.asha.failed(trial)
+        return Decision(True, self._create())
 
     def left(self, trial: int) -> Decision:
         """An end that nobody asked for: invalid hyperparameters, or less training than `max_time`. Nothing replaces it."""
-        return Decision(stop=False, created=None)
+        return Decision(False, None)
 
-    def _move(self, trial: int, after: RungState) -> Decision:
-        self._count(self.bracket_of[trial], after.values[len(self.states[trial].values) :])
-        self.states[trial] = after
-        created = self._create_missing()
-        return Decision(after.stopped, created[0] if created else None)
-
-    def _create_missing(self) -> list[tuple[int, int]]:
-        return [(self._add(bracket, RungState()), bracket) for bracket in self.missing()]
-
-    def _add(self, bracket: int, state: RungState) -> int:
-        self.bracket_of.append(bracket)
-        self.states.append(state)
-        self._count(bracket, state.values)
-        return len(self.states) - 1
-
-    def _count(self, bracket: int, values: Iterable[tuple[int, float]]) -> None:
-        for rung, value in values:
-            insort(self._values[bracket].setdefault(rung, []), value)
+    def _create(self) -> tuple[int, int] | None:
+        """Create what is missing; returns the first."""
+        created = [(self.asha.add(bracket), bracket) for bracket in self.asha.missing()]
+        return created[0] if created else None
 
 
 Event = tuple[int, float, float] | tuple[int, str]
@@ -141,11 +188,11 @@ def replay(searcher: Mapping[str, Any], events: Iterable[Event]) -> list[Decisio
     Raises:
         ValueError: for an event that is none of these, or of a trial that does not exist at that point.
     """
-    search, decisions = Asha(searcher), []
+    search, decisions = Replay(searcher), list[Decision]()
     for event in events:
         if len(event) != 3 and (len(event) != 2 or event[1] not in ("error", "left")):
             raise ValueError(f"event {event!r} must be (trial, time, metric), (trial, 'error') or (trial, 'left')")
-        if not 0 <= event[0] < len(search.bracket_of):
+        if not 0 <= event[0] < len(search.asha.bracket_of):
             raise ValueError(f"event {event!r}: there is no trial {event[0]} at this point")
         if len(event) == 3:
             decisions.append(search.validated(*event))

@@ -99,14 +99,13 @@ class ConsoleReporter:
         for name in ("trial", "architecture", self.unit, engine.store.metric, "rung", "on", "time"):
             table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1 if name == "architecture" else None)
         for number, running in sorted(engine.running.items()):
-            trial = engine.store.trial(number)
             done = running.batches / running.total * self.length if running.total else running.time
             table.add_row(
                 str(number),
                 self._architecture(engine, number),
                 f"{done:.1f}" if self.unit == "epochs" else f"{done:.0f}",
                 "" if running.metric is None else _short(running.metric),
-                engine.store.searcher.rung(trial),
+                engine.store.searcher.rung(number),
                 running.placement.name,
                 _duration(time.monotonic() - running.since),
             )

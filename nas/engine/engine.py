@@ -21,12 +21,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.core.errors import ConfigError
 from nas.engine.placement import Placement
-from nas.engine.searchers import rung_state
+from nas.engine.rebuilding import read_begun
+from nas.engine.storage import StorageError
 from nas.engine.study_store import StudyStore
 from nas.engine.workers import WorkerPool
 from nas.runs.retention import CheckpointRetention, RetentionPolicy
 from nas.runs.run_folder import RunFolder, begun_trials, new_run
-from nas.runs.study_schema import ERRORS, HYPERPARAMETERS, METADATA, OUTCOME, RESTARTS, SEED
+from nas.runs.study_schema import BRACKET, ERRORS, HYPERPARAMETERS, METADATA, OUTCOME, RESTARTS, SEED
 
 if TYPE_CHECKING:
     from nas.engine.console import ConsoleReporter
@@ -90,6 +91,7 @@ class Engine:
         self._decided = (
             True  # whether trials may be missing: the searcher has decided something since they were created
         )
+        self._lost = False  # whether the storage of the study fails
 
     def path(self, number: int) -> Path:
         """A trial's folder."""
@@ -106,20 +108,28 @@ class Engine:
             stack.callback(self._pool.close)
             for number in (signal.SIGINT, signal.SIGTERM):
                 stack.callback(signal.signal, number, signal.signal(number, self._interrupt))
+            self.store.patience.say = self._reporter.say
             waiting = self._recover()
-            while True:
-                if self._decided:
-                    waiting += [trial.number for trial in self.store.create_missing_trials()]
-                    self._decided = False
-                while waiting and self._free and not self.interrupted:
-                    self._start(waiting.popleft())
-                if not self.running:
-                    break
+            while self._go_on(waiting):
                 self._reporter.update(self)
-                waiting.extendleft(self._listen())
         if self._fatal:
             raise ConfigError(self._fatal)
         return not self.interrupted
+
+    def _go_on(self, waiting: deque[int]) -> bool:
+        """Create and start what there is to start, and hear one message; returns whether any trial is at work."""
+        try:
+            if self._decided and not self._lost:
+                waiting += [trial.number for trial in self.store.create_missing_trials()]
+                self._decided = False
+            while waiting and self._free and not self.interrupted:
+                self._start(waiting.popleft())
+            if self.running:
+                waiting.extendleft(self._listen())
+        except StorageError as error:  # trials leave what they did in their folders
+            self._lost = True
+            self._give_up(error.problems)
+        return bool(self.running) or bool(waiting and self._free and not self.interrupted)
 
     def _recover(self) -> deque[int]:
         """Finish trials whose end a killed engine had decided; returns those to run, the ones that had begun first."""
@@ -127,8 +137,9 @@ class Engine:
         self.store.create_missing_trials()  # before any more have ended: what a sampler draws depends on those that have
         for trial in self.store.trials():
             if trial.state == TrialState.RUNNING:
+                self._hear_again(trial)
                 outcome = trial.user_attrs.get(OUTCOME) or self._written_outcome(trial.number)
-                if outcome is None and rung_state(trial)[0].stopped and not self.store.searcher.complete(trial):
+                if outcome is None and self._stopped_early(trial.number):
                     outcome = "pruned"
                 if outcome is not None:
                     self._end(trial.number, outcome)
@@ -139,6 +150,17 @@ class Engine:
             elif self.path(trial.number).is_dir():
                 self._retention.apply(trial.number, RunFolder.open(self.path(trial.number))[0])
         return deque([*begun, *waiting])
+
+    def _hear_again(self, trial: FrozenTrial) -> None:
+        """Judge what a trial reported, and will not again, while the study could not be written."""
+        known = read_begun(self.path(trial.number), self.store.metric, self._step)
+        for step, value in sorted(known.validations.items() if known else ()):
+            if trial.last_step is None or step > trial.last_step:
+                self.store.validated(trial.number, step, value)
+
+    def _stopped_early(self, number: int) -> bool:
+        searcher = self.store.searcher
+        return searcher.stopped(number) and not searcher.complete(number)
 
     def _written_outcome(self, number: int) -> str | None:
         """How a trial ended that no engine listened to: a trial writes it to its folder before it reports it."""
@@ -153,7 +175,8 @@ class Engine:
             begun = latest.get("epochs" if self._step == "epochs" else "batches")
         else:
             path.mkdir(parents=True, exist_ok=True)
-            run = new_run(trial.user_attrs[HYPERPARAMETERS], trial.user_attrs[SEED], self._versions)
+            about = trial.user_attrs
+            run = new_run(about[HYPERPARAMETERS], about[SEED], self._versions) | {BRACKET: about[BRACKET]}
             RunFolder.fill(path, self.config, {**run, **self._expected()})
         self.store.started(number)
         self.running[number] = Running(number, placement, begun=begun, metric=_last(trial), time=trial.last_step or 0)
@@ -176,6 +199,12 @@ class Engine:
         if running is None:
             return []
         say = message["say"]
+        if self._lost:
+            if say == "validation":
+                self._pool.answer(number, stop=True)
+            elif say == "exit":
+                del self.running[number]
+            return []
         if say == "progress":
             running.batches, running.total = message["batches"], message["total"]
         elif say == "validation":
@@ -198,7 +227,11 @@ class Engine:
         stop = False
         if metric in metrics:
             running.time, running.metric = metrics[self._step], float(metrics[metric])
-            stop = self.store.validated(running.number, int(running.time), running.metric)
+            try:
+                stop = self.store.validated(running.number, int(running.time), running.metric)
+            except StorageError:
+                self._pool.answer(running.number, stop=True)
+                raise
             self._reporter.validated(running, self.store.trial(running.number), stop)
         self._decided |= stop
         self._pool.answer(running.number, stop=stop or self.interrupted)
@@ -212,7 +245,7 @@ class Engine:
         outcome = running.outcome
         if outcome in ("completed", "diverged", "invalid"):
             self._end(number, outcome, running.errors)
-        elif rung_state(trial)[0].stopped and (outcome == "stopped" or not self.store.searcher.complete(trial)):
+        elif self._stopped_early(number) or (outcome == "stopped" and self.store.searcher.stopped(number)):
             self._end(number, "pruned")
         elif outcome in ("changed", "data", "disk"):
             self._give_up([f"trial {number}: {error}" for error in running.errors])

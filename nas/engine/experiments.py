@@ -12,6 +12,8 @@ from nas.config import load as configs
 from nas.config.entrypoint import Entrypoint, processes_of, resolve
 from nas.core.errors import ConfigError
 from nas.engine import samplers
+from nas.engine.rebuilding import begun_trials, rebuild
+from nas.engine.storage import absolute, open_storage, sqlite_file
 from nas.engine.study_store import StudyStore
 from nas.runs.run_folder import RunFolder
 from nas.runs.study_schema import storage_url
@@ -61,6 +63,7 @@ def choose(request: Request) -> tuple[dict[str, Any], RunFolder | None]:
     if newest is not None:
         folder, begun = RunFolder.open(newest)
         same = not differences(begun, config) and folder.run.get("sampler") == request.sampler
+        same = same and (request.storage is None or _is_storage_of(folder, request.storage))
         if same and folder.run.get("status") != "completed":
             return config, folder
     return config, None
@@ -134,9 +137,14 @@ def _begun(path: Path, request: Request) -> tuple[RunFolder, dict[str, Any]]:
         raise ConfigError([f"{path} is the folder of one trial; go on with it by the trial's own --resume"])
     for name, asked in (("sampler", request.sampler), ("storage", request.storage)):
         begun = folder.run.get(name)
-        if asked not in (None, begun):
+        same = asked in (None, begun) or (name == "storage" and _is_storage_of(folder, str(asked)))
+        if not same:
             raise ConfigError([f"--{name} is {asked}, but {path} was begun with {begun or 'none'}; leave it out"])
     return folder, config
+
+
+def _is_storage_of(folder: RunFolder, url: str) -> bool:
+    return absolute(storage_url(folder.path, folder.run)) == absolute(url)
 
 
 def check_sampler(config: Mapping[str, Any], sampler: str | None) -> None:
@@ -161,12 +169,35 @@ def find_program(config: Mapping[str, Any], config_path: Path | None, folder: Ru
     return entrypoint
 
 
-def open_store(config: dict[str, Any], folder: RunFolder) -> StudyStore:
-    """The study of an experiment; made if it is not there. Raises ConfigError for its storage or its sampler."""
+def check_storage(request: Request) -> None:
+    """Raises ConfigError if the storage of a new experiment cannot be opened: before it has a folder."""
+    if request.storage is not None:
+        open_storage(absolute(request.storage))
+
+
+def open_store(config: dict[str, Any], folder: RunFolder) -> tuple[StudyStore, int]:
+    """The study of an experiment; made if it is not there.
+
+    Returns:
+        The study, and how many of its trials had to be rebuilt from their folders.
+
+    Raises:
+        ConfigError: for its storage, its sampler, or trials that are not this experiment's.
+    """
+    storage = str(folder.run.get("storage") or "")
+    file = sqlite_file(storage)
+    if (
+        file is not None and not file.is_absolute()
+    ):  # as versions before wrote it: who knows in which folder it was begun
+        folder.save(storage=absolute(storage) if file.is_file() else None)
     if "study" not in folder.run:
         name = folder.path.name
         # In a database that holds many studies the name must be unique.
         folder.save(study=f"{name}-{os.urandom(4).hex()}" if folder.run.get("storage") else name)
     url, seed = storage_url(folder.path, folder.run), configs.experiment_seed(config)
     check_sampler(config, folder.run.get("sampler"))  # the machine that goes on may be another
-    return StudyStore(url, str(folder.run["study"]), config, seed, folder.run.get("sampler"))
+    store = StudyStore(absolute(url), str(folder.run["study"]), config, seed, folder.run.get("sampler"))
+    if store.trials():
+        return store, 0
+    time_metric = config["searcher"].get("time_metric") or "epochs"
+    return store, rebuild(store, begun_trials(folder.path / "trials", store.metric, time_metric))

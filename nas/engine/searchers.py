@@ -1,20 +1,19 @@
 """What a Determined 0.38.1 master's searcher does: how many trials there are at each moment, and which of them stop.
 
-`Searcher` says how many; `AshaPruner` lets `asha.Asha` decide for the trials of an Optuna study, where all it depends on lies.
+All in memory, so that its cost does not grow with the search; `study_store` brings it to where a search stands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import optuna
 from optuna.trial import FrozenTrial
 
-from nas.config.brackets import DEFAULTS, Bracket, brackets
+from nas.config.brackets import DEFAULTS, Bracket
 from nas.config.search_space import grid_size
-from nas.engine.asha import FAILED_METRIC, Asha, RungState
-from nas.runs.study_schema import BRACKET, RUNG_STATE
+from nas.engine.asha import Asha, RungState
+from nas.runs.study_schema import BRACKET, OUTCOME, RUNG_STATE
 
 ASHA = ("adaptive_asha", "async_halving")
 
@@ -23,45 +22,91 @@ class Searcher:
     """single, random, grid, adaptive_asha or async_halving.
 
     single, random and grid are one bracket without rungs: whenever a trial ends, however it ends, the next one is created.
+    Trials are numbered from 0 in the order in which `create` or `restore` tells of them.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         section = config["searcher"]
         self.name: str = section["name"]
-        self.pruner = AshaPruner(section) if self.name in ASHA else None
-        self.brackets: list[Bracket] = self.pruner.brackets if self.pruner else [_plain(config)]
+        self._asha = Asha(section) if self.name in ASHA else None
+        self.brackets: list[Bracket] = self._asha.brackets if self._asha else [_plain(config)]
+        self._created = self._ended = 0  # without rungs
 
     @property
     def trials(self) -> int:
         """How many trials it creates, unless some leave early."""
         return sum(bracket.trials for bracket in self.brackets)
 
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether a trial stops after its last validation."""
-        return self.pruner is not None and self.pruner.prune(study, trial)
+    @property
+    def divisor(self) -> float | None:
+        """One in so many trials passes a rung; None without rungs."""
+        return self._asha.divisor if self._asha else None
 
-    def fail(self, study: optuna.Study, trial: FrozenTrial) -> None:
+    def create(self, bracket: int) -> None:
+        """A trial was created."""
+        if self._asha is not None:
+            self._asha.add(bracket)
+        self._created += 1
+
+    def restore(self, trial: FrozenTrial) -> None:
+        """A trial that was created before, with what is known of it."""
+        if self._asha is not None:
+            bracket = trial.user_attrs[BRACKET]
+            number = self._asha.add(bracket, self._state(bracket, trial))
+            if trial.user_attrs.get(OUTCOME) == "error":
+                self.failed(number)
+        self._created += 1
+        self._ended += trial.state.is_finished()
+
+    def validated(self, number: int, time: int, metric: float) -> bool:
+        """A trial was validated at `time`, in units of the time metric; returns whether it stops."""
+        if self._asha is None:
+            return False
+        return self.stopped(number) or self._asha.validated(number, time, metric)
+
+    def failed(self, number: int) -> None:
         """A trial failed after all its restarts."""
-        if self.pruner is not None:
-            self.pruner.fail(study, trial)
+        if self._asha is not None and not self.stopped(number):
+            self._asha.failed(number)
 
-    def complete(self, trial: FrozenTrial) -> bool:
+    def ended(self) -> None:
+        """A trial is over, however it ended."""
+        self._ended += 1
+
+    def stopped(self, number: int) -> bool:
+        """Whether a trial was told to stop, or failed."""
+        return self._asha is not None and self._asha.states[number].stopped
+
+    def complete(self, number: int) -> bool:
         """Whether a trial that was stopped had gone all the way."""
-        return self.pruner is not None and self.pruner.at_top(trial)
+        return self._asha is not None and self._asha.at_top(number)
 
-    def rung(self, trial: FrozenTrial) -> str:
+    def state(self, number: int) -> dict[str, Any]:
+        """What there is to keep of the decision that a trial stops; `restore` reads it."""
+        assert self._asha is not None
+        return _kept(self._asha.states[number])
+
+    def stop_of(self, bracket: int, validations: Mapping[int, float], outcome: str) -> dict[str, Any] | None:
+        """The same of a trial that has ended, by its validations alone; None if nobody told it to."""
+        state = self._asha.left_at(bracket, validations) if self._asha is not None else None
+        if state is None:
+            return None
+        # Who leaves by itself was not told to, unless it had gone all the way.
+        told = outcome in ("pruned", "completed") or state.rung == len(self.brackets[bracket].rungs) - 1
+        return _kept(state) if told else None
+
+    def rung(self, number: int) -> str:
         """Such as 2/3: the rungs that a trial has passed, and those of its bracket."""
-        if self.pruner is None:
+        if self._asha is None:
             return ""
-        passed = rung_state(trial)[0].rung + self.complete(trial)
-        return f"{passed}/{len(self.brackets[trial.user_attrs[BRACKET]].rungs)}"
+        passed = self._asha.states[number].rung + self.complete(number)
+        return f"{passed}/{len(self.brackets[self._asha.bracket_of[number]].rungs)}"
 
-    def missing(self, trials: Sequence[FrozenTrial]) -> list[int]:
+    def missing(self) -> list[int]:
         """The brackets of the trials that should be created now, in order."""
-        if self.pruner is not None:
-            return self.pruner.search(trials).missing()
-        ended = sum(trial.state.is_finished() for trial in trials)
-        return [0] * (self.brackets[0].created(ended) - len(trials))
+        if self._asha is not None:
+            return self._asha.missing()
+        return [0] * (self.brackets[0].created(self._ended) - self._created)
 
     @property
     def initial(self) -> int:
@@ -73,67 +118,16 @@ class Searcher:
         """Times at which trials are compared, of all brackets."""
         return sorted({rung for bracket in self.brackets for rung in bracket.rungs})
 
-
-class AshaPruner(optuna.pruners.BasePruner):
-    """Stops trials as a Determined 0.38.1 master does under adaptive_asha and async_halving.
-
-    A decision is written to the trial as an attribute before the trial hears of it. So the same validation is never counted
-    twice, and after a crash every later decision is what it would have been.
-
-    Args:
-        searcher: the config's section.
-
-    A trial must have its bracket as user attribute BRACKET; steps are units of the time metric. Non-finite metrics rank last
-    and never stop another trial.
-    """
-
-    def __init__(self, searcher: Mapping[str, Any]) -> None:
-        self._searcher = searcher
-        self.brackets: list[Bracket] = brackets(searcher)
-        self.divisor = float(searcher.get("divisor") or DEFAULTS["divisor"])
-
-    def search(self, trials: Iterable[FrozenTrial]) -> Asha:
-        """The search that the trials of a study are in, by number."""
-        return Asha(self._searcher, ((trial.user_attrs[BRACKET], rung_state(trial)[0]) for trial in trials))
-
-    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether the trial stops after its last intermediate value."""
-        step = trial.last_step
-        state, seen = rung_state(trial)
-        if step is None or step <= seen or state.stopped:
-            return state.stopped
-        search = self.search(study.get_trials(deepcopy=False))
-        decision = search.validated(trial.number, step, trial.intermediate_values[step])
-        _write(study, trial, search.states[trial.number], step)
-        return decision.stop
-
-    def fail(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """The trial failed after all its restarts."""
-        state, seen = rung_state(trial)
-        if not state.stopped:
-            search = self.search(study.get_trials(deepcopy=False))
-            search.failed(trial.number)
-            _write(study, trial, search.states[trial.number], seen)
-
-    def at_top(self, trial: FrozenTrial) -> bool:
-        """Whether the trial was stopped because it went all the way."""
-        state, _ = rung_state(trial)
-        rungs = self.brackets[trial.user_attrs[BRACKET]].rungs
-        return state.stopped and state.rung == len(rungs) - 1 and state.values[-1][1] != FAILED_METRIC
+    def _state(self, bracket: int, trial: FrozenTrial) -> RungState:
+        assert self._asha is not None
+        stored = trial.user_attrs.get(RUNG_STATE)
+        if not stored or not stored["stopped"]:
+            return self._asha.passed(bracket, trial.intermediate_values)
+        return RungState(stored["rung"], [(int(rung), float(value)) for rung, value in stored["values"]], True, 1)
 
 
-def rung_state(trial: FrozenTrial) -> tuple[RungState, int]:
-    """Where a trial is in its bracket, and the step of the last validation that counted."""
-    stored = trial.user_attrs.get(RUNG_STATE)
-    if stored is None:
-        return RungState(), -1
-    values = [(int(rung), float(value)) for rung, value in stored["values"]]
-    return RungState(stored["rung"], values, stored["stopped"], int(stored["stopped"])), stored["seen"]
-
-
-def _write(study: optuna.Study, trial: FrozenTrial, state: RungState, seen: int) -> None:
-    stored = {"rung": state.rung, "values": state.values, "stopped": state.stopped, "seen": seen}
-    study._storage.set_trial_user_attr(trial._trial_id, RUNG_STATE, stored)
+def _kept(state: RungState) -> dict[str, Any]:
+    return {"rung": state.rung, "values": [list(pair) for pair in state.values], "stopped": state.stopped}
 
 
 def _plain(config: Mapping[str, Any]) -> Bracket:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from support.asha_reference import Reference, ReferenceBracket, floor_log
 
 from nas.config.brackets import Bracket, _log, brackets
-from nas.engine.asha import Asha, replay
+from nas.engine.asha import Replay, replay
 
 DIVISORS = [2, 2.5, 3, 4, 5, 7.5]  # those for which no rounding of a logarithm matters; the others are below, by hand
 METRICS = [0.0, -0.0, 1.0, 1.5, -2.0, 1e10, -1e10, 1e-300]
@@ -57,11 +57,11 @@ class Both:
     """A search and its reference, which must agree at each step."""
 
     def __init__(self, searcher: dict[str, Any]) -> None:
-        self.search, self.reference = Asha(searcher), Reference(searcher)
+        self.search, self.reference = Replay(searcher), Reference(searcher)
         self.searcher, self.events, self.outcomes = searcher, [], []  # type: ignore[var-annotated]
         expected = [Bracket(tuple(b.needs), b.trials, b.initial) for b in self.reference.brackets]
-        assert self.search.brackets == brackets(searcher) == expected
-        assert self.search.bracket_of == self.reference.bracket_of
+        assert self.search.asha.brackets == brackets(searcher) == expected
+        assert self.search.asha.bracket_of == self.reference.bracket_of
 
     @property
     def trials(self) -> int:
@@ -91,7 +91,7 @@ class Both:
     def _remember(self, event: Any, outcome: Any) -> None:
         self.events.append(event)
         self.outcomes.append(outcome)
-        assert self.search.bracket_of == self.reference.bracket_of
+        assert self.search.asha.bracket_of == self.reference.bracket_of
 
     def told_at_once(self) -> None:
         assert replay(self.searcher, self.events) == self.outcomes
@@ -165,7 +165,9 @@ def test_a_search_in_which_every_trial_trains_on_until_it_stops_is_the_masters(
         for new in range(known, both.trials):
             live.append(new)
             passed[new] = 0
-    assert [len(bracket.rung_of) for bracket in both.reference.brackets] == [b.trials for b in both.search.brackets]
+    assert [len(bracket.rung_of) for bracket in both.reference.brackets] == [
+        b.trials for b in both.search.asha.brackets
+    ]
     both.told_at_once()
 
 
@@ -185,7 +187,7 @@ def interleavings(trials: int, each: int) -> set[tuple[int, ...]]:
 
 
 def decisions_agree(searcher: dict[str, Any], events: Iterable[tuple[int, float, float]]) -> None:
-    search, reference = Asha(searcher), Reference(searcher)
+    search, reference = Replay(searcher), Reference(searcher)
     for event in events:
         outcome = search.validated(*event)
         assert (outcome.stop, outcome.created) == reference.validation(*event), event
@@ -313,16 +315,16 @@ def test_no_trial_is_lost_among_the_brackets(searcher: dict[str, Any]) -> None:
 @given(searchers(), st.integers(0, 2**32))
 def test_each_departure_makes_room_for_one_trial_until_all_are_created(searcher: dict[str, Any], seed: int) -> None:
     both, choose = Both(searcher), random.Random(seed)
-    departures = [0] * len(both.search.brackets)
+    departures = [0] * len(both.search.asha.brackets)
     for _ in range(60):
         both.step(choose)
         (trial, *_), outcome = both.events[-1], both.outcomes[-1]
-        i = both.search.bracket_of[trial]
+        i = both.search.asha.bracket_of[trial]
         departures[i] += outcome.stop or both.events[-1][1:] == ("error",)
-        for k, bracket in enumerate(both.search.brackets):
-            there = both.search.bracket_of.count(k)
+        for k, bracket in enumerate(both.search.asha.brackets):
+            there = both.search.asha.bracket_of.count(k)
             assert there == min(bracket.trials, bracket.initial + departures[k]) == bracket.created(departures[k])
-        assert outcome.created is None or outcome.created == (len(both.search.bracket_of) - 1, i)
+        assert outcome.created is None or outcome.created == (len(both.search.asha.bracket_of) - 1, i)
 
 
 @settings(max_examples=100, deadline=None)
@@ -341,8 +343,8 @@ def test_brackets_know_nothing_of_each_other(searcher: dict[str, Any], seed: int
     both, choose = Both(searcher), random.Random(seed)
     for _ in range(60):
         both.step(choose)
-    for i, bracket in enumerate(both.search.brackets):
-        own = [trial for trial, k in enumerate(both.search.bracket_of) if k == i]
+    for i, bracket in enumerate(both.search.asha.brackets):
+        own = [trial for trial, k in enumerate(both.search.asha.bracket_of) if k == i]
         mine = [(event, o) for event, o in zip(both.events, both.outcomes, strict=True) if event[0] in own]
         shared = {key: searcher[key] for key in ("divisor", "smaller_is_better") if searcher.get(key) is not None}
         alone = {**halving(len(bracket.rungs), 4, searcher["max_time"], bracket.trials, bracket.initial), **shared}

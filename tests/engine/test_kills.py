@@ -26,7 +26,6 @@ from support.engine import (
     loss,
 )
 
-from nas.engine.searchers import rung_state
 from nas.runs.run_folder import RunFolder
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -85,7 +84,7 @@ def snapshots(search: Search, wanted: Callable[[], bool] = lambda: True) -> list
         paths = sorted(search.folder.rglob("*"))
         files = {path.relative_to(search.folder): path.read_bytes() if path.is_file() else None for path in paths}
         ended = {trial.number for trial in search.trials if trial.state.is_finished()}
-        stopping = {trial.number for trial in search.trials if rung_state(trial)[0].stopped} - ended
+        stopping = {trial.number for trial in search.trials if search.store.searcher.stopped(trial.number)} - ended
         snapshot = Snapshot(pickle.dumps(storage), files, ended, stopping)
         if not taken or snapshot != taken[-1]:
             taken.append(snapshot)
@@ -186,9 +185,7 @@ def test_a_sampler_draws_what_it_would_have_drawn_without_a_kill(tmp_path: Path)
     """It looks at the trials that have ended; a stop makes room before its trial has ended, and so it must after a kill."""
     searcher = {**ASHA, "max_trials": 18}
     straight = Search(tmp_path / "straight", searcher, sampler="tpe")
-    taken = snapshots(
-        straight, lambda: len(straight.trials) > 12 and bool(straight.engine.store.searcher.missing(straight.trials))
-    )
+    taken = snapshots(straight, lambda: len(straight.trials) > 12 and bool(straight.engine.store.searcher.missing()))
     assert len(taken) > 3
     assert not any(one == other for one, other in zip(straight.drawn, drawn(searcher, 18), strict=True))
     for i, snapshot in enumerate(taken):

@@ -18,7 +18,8 @@ from support.master_draws import created
 
 from nas.core.errors import ConfigError
 from nas.engine.asha import Asha, Decision, replay
-from nas.engine.study_store import StudyStore, decode, distribution, encode
+from nas.engine.distributions import decode, distribution, encode
+from nas.engine.study_store import StudyStore
 
 LR: dict[str, Any] = {"lr": {"type": "double", "minval": 0, "maxval": 1}}
 SPACE: dict[str, Any] = {
@@ -67,7 +68,7 @@ class Study:
 
     def stop(self, trial: int) -> None:
         """It was told to stop, and did."""
-        complete = self.store.searcher.complete(self.store.trial(trial))
+        complete = self.store.searcher.complete(trial)
         self.store.finish(trial, "completed" if complete else "pruned")
 
     @property
@@ -234,21 +235,39 @@ def test_an_engine_that_dies_before_it_creates_a_replacement_creates_it_afterwar
     assert study.drawn() == draws(LR, 3)
 
 
-def test_a_validation_that_was_written_but_not_judged_is_judged_when_it_comes_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("value", [2.0, math.nan, math.inf])
+def test_a_stop_that_was_written_without_its_validation_stands(tmp_path: Path, value: float) -> None:
+    """What samplers look at must not depend on the kill: the validation is written when the study is opened."""
     study = Study(tmp_path, halving(2, 2, 4, trials=5, at_once=2))
     study.create()
     study.validated(0, 2, 1.0)
-    study.store.storage.set_trial_intermediate_value(study.store.trial(1)._trial_id, 2, 2.0)
+    storage = study.store.storage
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(storage, "set_trial_intermediate_value", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            study.validated(1, 2, value)
     study.crash()
-    assert study.create() == []
-    assert study.validated(1, 2, 2.0) is True
+    assert str(study.store.trial(1).intermediate_values) == str({2: value})
     assert study.create() == [(2, 0)]
+    assert study.validated(1, 2, 0.1) is True  # told again
+    study.crash()
+    assert str(study.store.trial(1).intermediate_values) == str({2: value})
 
 
-def test_an_error_that_was_counted_but_not_noted_counts_once(tmp_path: Path) -> None:
+def test_a_validation_after_which_its_trial_goes_on_is_one_write(tmp_path: Path) -> None:
+    study = Study(tmp_path, halving(2, 2, 4, trials=5, at_once=2))
+    study.create()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study.store.storage, "set_trial_user_attr", lambda *_: 1 / 0)
+        assert study.validated(0, 2, 1.0) is False
+    study.crash()
+    assert study.validated(1, 2, 2.0) is True  # the first passed its rung
+
+
+def test_an_error_that_was_noted_but_not_counted_counts_once(tmp_path: Path) -> None:
     study = Study(tmp_path, halving(2, 2, 4, trials=9, at_once=2))
     study.create()
-    study.store.searcher.fail(study.store.study, study.store.trial(0))
+    study.store.set_attributes(0, outcome="error")
     study.crash()
     assert study.create() == [(2, 0)]
     study.store.finish(0, "error")
@@ -260,10 +279,9 @@ def test_an_error_that_was_counted_but_not_noted_counts_once(tmp_path: Path) -> 
 def test_an_engine_that_dies_between_first_trials_creates_the_others(tmp_path: Path) -> None:
     searcher = {"name": "adaptive_asha", "time_metric": "epochs", "max_time": 16, "max_trials": 16}
     study = Study(tmp_path, {**searcher, "max_concurrent_trials": 6}, SPACE)
-    assert study.store.searcher.missing([]) == [0, 0, 0, 1, 1, 1]
+    assert study.store.searcher.missing() == [0, 0, 0, 1, 1, 1]
     for _ in range(4):
-        bracket = study.store.searcher.missing(study.store.trials())[0]
-        study.store._create(bracket)
+        study.store.create(study.store.searcher.missing()[0])
         study.crash()
     assert study.create() == [(4, 1), (5, 1)]
     assert study.drawn() == draws(SPACE, 6)
@@ -301,14 +319,14 @@ def test_a_trial_that_trained_to_the_end_is_complete_and_no_other(tmp_path: Path
     study.validated(2, 2, 0.5)
     study.store.finish(2, "error")  # at the last rung
     study.validated(3, 2, 0.1)
-    assert [study.store.searcher.complete(trial) for trial in study.trials] == [True, False, False, False]
+    assert [study.store.searcher.complete(trial.number) for trial in study.trials] == [True, False, False, False]
 
 
 def test_a_trial_that_trained_to_the_end_is_complete_whatever_its_last_value_was(tmp_path: Path) -> None:
     study = Study(tmp_path, halving(1, 2, 4, trials=1))
     study.create()
     assert study.validated(0, 4, math.nan) is True
-    assert study.store.searcher.complete(study.store.trial(0))
+    assert study.store.searcher.complete(0)
 
 
 # How trials end
