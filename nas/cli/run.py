@@ -181,13 +181,15 @@ def _search(
     workers: int | None,
 ) -> bool:
     """Run the engine; returns whether all trials have ended."""
+    from nas.core.wording import plural
     from nas.engine.session import run_session
     from nas.runs.run_folder import versions
     from nas.runs.study_schema import SUMMARY
 
     if trials := store.trials():
         ended = sum(trial.state.is_finished() for trial in trials)
-        console.print(f"going on with {folder.path}: {ended} of {store.searcher.trials} trials have ended")
+        of_all = f"{ended} of {plural(store.searcher.trials, 'trial')}"
+        console.print(f"going on with {folder.path}: {of_all} ended", markup=False, soft_wrap=True)
     found = {"unit": findings.unit, "length": findings.length, "rungs": store.searcher.rungs}
     found |= {"trial": program.trial, "program_folder": str(program.folder), SUMMARY: None}
     folder.save(status="running", versions=versions(), **found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -14,8 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from nas.core.wording import plural
 from nas.engine.time_left import TimeLeft
-from nas.runs.run_folder import RunFolder
 from nas.runs.study_schema import OUTCOME
 
 if TYPE_CHECKING:
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 LEADERS = 5
 """Best trials in the live table."""
+
+WIDE = 60
+"""Columns from which a terminal has room for architectures; a narrower one shows numbers."""
+
+ENDED = {"pruned": "stopped early"}
+"""Outcomes that people know by other words."""
 
 
 class ConsoleReporter:
@@ -38,7 +45,9 @@ class ConsoleReporter:
     def __init__(self, console: Console, log: Path, unit: str, length: int) -> None:
         self.console, self.unit, self.length = console, unit, length
         self._log = log
-        self._live = Live(console=console, refresh_per_second=2, transient=True) if console.is_terminal else None
+        # A terminal that cannot move its cursor (TERM=dumb, such as in an editor) gets lines.
+        moves = console.is_terminal and not console.is_dumb_terminal
+        self._live = Live(console=console, refresh_per_second=2, transient=True) if moves else None
         self._began = time.monotonic()
         self._time_left = TimeLeft(length)
         self._architectures: dict[int, str] = {}
@@ -78,8 +87,8 @@ class ConsoleReporter:
 
     def ended(self, trial: FrozenTrial, outcome: str, errors: list[str]) -> None:
         """A trial is over."""
-        words = {"pruned": "stopped early", "invalid": "has invalid hyperparameters", "error": "is given up"}.get(
-            outcome, outcome
+        words = {"invalid": "has invalid hyperparameters", "error": "is given up"}.get(
+            outcome, ENDED.get(outcome, outcome)
         )
         step = f" after {_count(trial.last_step, self.unit)}" if trial.last_step is not None else ""
         last = f": {_short(trial.intermediate_values[trial.last_step])}" if trial.last_step is not None else ""
@@ -91,52 +100,60 @@ class ConsoleReporter:
         if self._live is None or time.monotonic() - self._shown < 0.5:
             return
         self._shown = time.monotonic()
-        trials = engine.store.trials()
-        self._live.update(Group(self._running(engine), self._leaders(engine), Text(self._summary(engine, trials))))
+        self._live.update(Group(self._running(engine), self._leaders(engine), Text(self._summary(engine))))
 
     def _running(self, engine: Engine) -> Table:
-        table = Table(expand=True, box=None, pad_edge=False)
-        for name in ("trial", "architecture", self.unit, engine.store.metric, "rung", "on", "time"):
-            table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1 if name == "architecture" else None)
+        names = ("trial", "architecture", self.unit, engine.store.metric, "rung", "on", "time")
+        table = self._table(*(names if self._wide else names[:1] + names[2:5]))
         for number, running in sorted(engine.running.items()):
             done = running.batches / running.total * self.length if running.total else running.time
-            table.add_row(
-                str(number),
-                self._architecture(engine, number),
+            numbers: tuple[str, ...] = (
                 f"{done:.1f}" if self.unit == "epochs" else f"{done:.0f}",
                 "" if running.metric is None else _short(running.metric),
                 engine.store.searcher.rung(number),
-                running.placement.name,
-                _duration(time.monotonic() - running.since),
             )
+            if self._wide:
+                since = _duration(time.monotonic() - running.since)
+                numbers = (self._architecture(engine, number), *numbers, running.placement.name, since)
+            table.add_row(str(number), *numbers)
+        return table
+
+    @property
+    def _wide(self) -> bool:
+        """Whether there is room for more than numbers."""
+        return self.console.width >= WIDE
+
+    def _table(self, *names: str) -> Table:
+        table = Table(expand=self._wide, box=None, pad_edge=False)
+        for name in names:
+            table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1 if name == "architecture" else None)
         return table
 
     def _leaders(self, engine: Engine) -> Table:
-        table = Table(expand=True, box=None, pad_edge=False, title_justify="left")
-        for name in ("best", "architecture", self.unit, engine.store.metric, ""):
-            table.add_column(name, no_wrap=True, overflow="ellipsis", ratio=1 if name == "architecture" else None)
-        for trial in engine.store.leaderboard()[:LEADERS]:
-            value = engine.store.best_value(trial)
-            state = "" if trial.state == TrialState.RUNNING else str(trial.user_attrs.get(OUTCOME, ""))
-            architecture = self._architecture(engine, trial.number)
-            table.add_row(str(trial.number), architecture, str(trial.last_step), _short(value), state)
+        names = ("best", "architecture", self.unit, engine.store.metric, "")
+        table = self._table(*(names if self._wide else names[:1] + names[2:4]))
+        for trial, value, step in engine.store.leaders(LEADERS):
+            numbers: tuple[str, ...] = (str(step), _short(value))
+            if self._wide:
+                outcome = "" if trial.state == TrialState.RUNNING else str(trial.user_attrs.get(OUTCOME, ""))
+                numbers = (self._architecture(engine, trial.number), *numbers, ENDED.get(outcome, outcome))
+            table.add_row(str(trial.number), *numbers)
         return table
 
     def _architecture(self, engine: Engine, number: int) -> str:
         if number not in self._architectures:
             try:
-                folder, _ = RunFolder.open(engine.path(number))
-            except Exception:  # it is not there yet
+                run = json.loads((engine.path(number) / "run.json").read_text(encoding="utf-8"))
+                self._architectures[number] = str(run["metadata"]["architecture"])
+            except (OSError, ValueError, KeyError, TypeError):  # it is not there yet
                 return ""
-            if "architecture" not in folder.run.get("metadata", {}):
-                return ""
-            self._architectures[number] = str(folder.run["metadata"]["architecture"])
         return escape(self._architectures[number])
 
-    def _summary(self, engine: Engine, trials: list[FrozenTrial]) -> str:
-        ended = sum(trial.state.is_finished() for trial in trials)
-        line = f"{ended} of {engine.store.searcher.trials} trials ended, {_duration(time.monotonic() - self._began)}"
-        left = self._time_left.seconds(engine, time.monotonic() - self._began)
+    def _summary(self, engine: Engine) -> str:
+        ended = sum(tally.ended for tally in engine.store.tallies)
+        elapsed = time.monotonic() - self._began
+        line = f"{ended} of {plural(engine.store.searcher.trials, 'trial')} ended, {_duration(elapsed)}"
+        left = self._time_left.seconds(engine, elapsed)
         return f"{line}, about {_duration(left)} left at this pace" if left is not None else line
 
 

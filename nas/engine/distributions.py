@@ -40,3 +40,10 @@ def _choices(spec: Mapping[str, Any]) -> list[Any]:
 def _plain(values: Sequence[Any]) -> bool:
     """Whether they are all texts, or all whole numbers."""
     return len({type(value) for value in values}) == 1 and type(values[0]) in (str, int)
+
+
+def member(values: Mapping[str, Any], name: str) -> Any:
+    """The hyperparameter of that full name, such as head.width."""
+    for key in name.split("."):
+        values = values[key]
+    return values

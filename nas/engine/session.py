@@ -9,6 +9,7 @@ from rich.console import Console
 from nas.config.entrypoint import Entrypoint, processes_of
 from nas.core.errors import ConfigError
 from nas.core.host import free_memory
+from nas.core.wording import plural
 from nas.engine.console import ConsoleReporter
 from nas.engine.engine import Engine
 from nas.engine.placement import Placement, placements
@@ -44,9 +45,9 @@ def run_session(
     slots = processes_of(config, program)
     chosen = _placements(slots, store, findings, workers)
     reporter = ConsoleReporter(console, folder.path / "log.txt", findings.unit, findings.length)
-    threads = "1 thread" if chosen[0].threads == 1 else f"{chosen[0].threads} threads"
+    threads = plural(chosen[0].threads, "thread")
     reporter.say(f"experiment   {folder.path}")
-    reporter.say(f"searcher     {store.searcher.name} on {store.metric}, {store.searcher.trials} trials")
+    reporter.say(f"searcher     {store.searcher.name} on {store.metric}, {plural(store.searcher.trials, 'trial')}")
     reporter.say(f"at once      {len(chosen)} on {findings.device}, {threads} each" + _memory(findings, len(chosen)))
     pool = WorkerPool(program.folder, program.program, slots)
     with reporter:

@@ -9,6 +9,7 @@ validation costs does not depend on how many trials there are.
 from __future__ import annotations
 
 import copy
+import heapq
 import itertools
 import json
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas.config import load as configs
 from nas.config.search_space import SampledTrial, search_space, substitute, trial_sampler
 from nas.core.errors import ConfigError
-from nas.engine.distributions import decode, distribution, encode
+from nas.engine.distributions import decode, distribution, encode, member
 from nas.engine.rebuilding import BegunTrial
 from nas.engine.samplers import suggest
 from nas.engine.searchers import Searcher
@@ -150,6 +151,15 @@ class StudyStore:
         """The best of its validations so far."""
         return self._best.get(trial.number)
 
+    def leaders(self, count: int) -> list[tuple[FrozenTrial, float, int]]:
+        """The best trials so far, each with its best value and when it had it, in units of the time metric."""
+        sign = 1 if self.smaller_is_better else -1
+        best = heapq.nsmallest(count, self._best.items(), key=lambda pair: (sign * pair[1], pair[0]))
+        found = ((self._trials[number], value) for number, value in best)
+        return [
+            (trial, value, min(s for s, v in trial.intermediate_values.items() if v == value)) for trial, value in found
+        ]
+
     def leaderboard(self) -> list[FrozenTrial]:
         """All trials that were validated, best first; of equal ones the one with the smaller number."""
         return rank(self._trials, self.best_value, smaller_is_better=self.smaller_is_better)
@@ -203,7 +213,7 @@ class StudyStore:
 
     def create_begun(self, begun: BegunTrial, bracket: int) -> None:
         """Create a trial that was begun once, as its folder knows it. Raises ConfigError if it should be another."""
-        chosen = {name: _member(begun.hyperparameters, name) for name in self._space}
+        chosen = {name: member(begun.hyperparameters, name) for name in self._space}
         attributes: dict[str, Any] = {BRACKET: bracket, SEED: begun.seed, HYPERPARAMETERS: begun.hyperparameters}
         outcome, best = begun.outcome, best_value(begun.validations.values(), smaller_is_better=self.smaller_is_better)
         if outcome is not None:
@@ -286,10 +296,3 @@ def _state(outcome: str, value: float | None) -> TrialState:
     state = STATES[outcome]
     # Where nothing was held out: Optuna has no complete trials without a value.
     return TrialState.PRUNED if state == TrialState.COMPLETE and value is None else state
-
-
-def _member(values: Mapping[str, Any], name: str) -> Any:
-    """The hyperparameter of that full name, such as head.width."""
-    for key in name.split("."):
-        values = values[key]
-    return values

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nas.results.quantities import plural
+from nas.core.wording import plural
 from nas.runs import ranking
 from nas.runs.ranking import NONFINITE_PLACEHOLDER
 

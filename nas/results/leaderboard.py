@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.core.errors import ConfigError
+from nas.core.wording import plural
 from nas.results.experiment import ExperimentResult, TrialResult, device_seconds
-from nas.results.quantities import duration, plural, short_count
+from nas.results.quantities import duration, short_count
 from nas.results.same import same_as
 from nas.runs.ranking import best, best_value, is_measurement, rank
 

@@ -38,11 +38,6 @@ def age(seconds: float | None) -> str:
     return "now"
 
 
-def plural(count: int, what: str) -> str:
-    """Such as `1 trial` or `32 trials`."""
-    return f"{count:,} {what}{'s' * (count != 1)}"
-
-
 def value_text(value: float | None) -> str:
     """A metric; one that is not finite is called that, and "" if it is not known."""
     return "" if value is None else f"{value:.6g}" if is_measurement(value) else "not finite"

@@ -10,9 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from nas.core.wording import plural
 from nas.results.experiment import ExperimentResult, TrialResult, device_seconds
 from nas.results.leaderboard import LeaderboardRow, full_table, leaderboard_rows, trial_of
-from nas.results.quantities import age, duration, plural, short_count, value_text
+from nas.results.quantities import age, duration, short_count, value_text
 from nas.results.summary import drawing, outcomes, scores_on_test
 from nas.runs.run_folder import RunFolder
 from nas.runs.study_schema import FAILURES

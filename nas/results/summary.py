@@ -12,11 +12,12 @@ from nas.config.yaml_text import dump
 from nas.core.files import write_atomically
 from nas.core.program import importing_from
 from nas.core.space import load_space
+from nas.core.wording import plural
 from nas.results import curves
 from nas.results.curve_data import Curve
 from nas.results.experiment import UNREADABLE, ExperimentResult, TrialResult
 from nas.results.leaderboard import leaderboard, table
-from nas.results.quantities import plural, value_text
+from nas.results.quantities import value_text
 from nas.results.repeats import repeats_table
 from nas.results.retraining import retraining
 

@@ -168,3 +168,40 @@ def test_the_time_that_is_left_is_told_at_the_pace_of_this_engine(
     told = seconds_left(reporter)
     assert told[0][0] == 3
     assert all(abs(left - 40 * (7 - ended)) < 60 for ended, left in told if ended > 3)
+
+
+def test_a_terminal_that_cannot_move_its_cursor_gets_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "dumb")
+    search = Search(tmp_path, {"name": "single"})
+    search.console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    with ConsoleReporter(search.console, search.folder / "log.txt", "epochs", LENGTH) as reporter:
+        search.engine._reporter = search.reporter = reporter
+        assert search.run() is True
+    assert "trial 0 after 1 epoch: " in search.output and "\x1b" not in search.output
+
+
+def test_a_narrow_terminal_shows_the_numbers(tmp_path: Path) -> None:
+    search = Search(tmp_path, HALVING, placements=2)
+    reporter = watch_reporter(search, terminal=True)
+    search.console.width = 40
+    with reporter:
+        assert search.run() is True
+    lines = [line for text in reporter.shown for line in text.splitlines()]
+    assert {tuple(line.split()) for line in lines if line.startswith(("trial", "best"))} == {
+        ("trial", "epochs", "loss", "rung"),
+        ("best", "epochs", "loss"),
+    }
+    assert "…" not in "".join(lines) and max(len(line.rstrip()) for line in lines if not line[:1].isdigit()) <= 40
+
+
+def test_of_the_best_trials_it_says_when_they_were_best(tmp_path: Path) -> None:
+    search = Search(tmp_path, {"name": "random", "max_trials": 3})
+    reporter = watch_reporter(search, terminal=True)
+    with reporter:
+        assert search.run() is True
+    rows = [line.split() for line in reporter.shown[-1].split("best", 1)[1].splitlines() if "completed" in line]
+    assert rows  # the others have just begun their last epoch
+    for number, _, seed, epoch, value, _ in rows:
+        assert search.trials[int(number)].user_attrs["seed"] == int(seed)
+        values = {step: f"{loss(int(seed), step):.5g}" for step in range(1, LENGTH + 1)}
+        assert values[int(epoch)] == value == min(values.values(), key=float)

@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from nas.core.wording import plural
 from nas.results.compare.comparison import Comparison, budget_text
 from nas.results.compare.correlation import RankAgreement
 from nas.results.compare.tables import Pair, Table
-from nas.results.quantities import plural
 from nas.results.statistics import LEVEL, RESAMPLES, Correlation
 
 Rows = list[list[str]]

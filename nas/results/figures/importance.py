@@ -17,11 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nas.core.wording import plural
 from nas.results.experiment import ExperimentResult, TrialResult
 from nas.results.figures import style
 from nas.results.figures.data import measured
 from nas.results.figures.style import Picture, spell
-from nas.results.quantities import plural
 
 NEEDED = 30
 """Trials: of fewer, the best fifth are too few to have a distribution."""

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from nas.core.wording import plural
 from nas.results.curve_data import Point as CurvePoint
 from nas.results.curve_data import logarithmic_time
 from nas.results.experiment import ExperimentResult, Point, TrialResult
 from nas.results.figures import style
 from nas.results.figures.data import best_point, joined, limit_axis, measured, thinned, winner
 from nas.results.figures.style import LOOKS, Picture, look_of
-from nas.results.quantities import plural
 
 _POINTS = 30_000
 """In a panel; longer curves are thinned."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from nas.core.wording import plural
 from nas.results.experiment import ExperimentResult, TrialResult
 from nas.results.figures import style
 from nas.results.figures.data import best_point, limit_axis, logarithmic, plain_ticks
 from nas.results.figures.style import LOOKS, Picture, look_of
-from nas.results.quantities import plural
 
 _LABELS = {"parameters": "parameters", "macs": "multiply-accumulates for one input"}
 _NAMED = 8

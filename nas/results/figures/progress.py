@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from nas.core.wording import plural
 from nas.results.experiment import ExperimentResult, TrialResult, device_seconds
 from nas.results.figures import style
 from nas.results.figures.data import best_point, limit_axis, measured, thinned
 from nas.results.figures.style import LOOKS, Picture, look_of
-from nas.results.quantities import plural
 
 _HOUR = 3600.0
 _STEPS = 2000

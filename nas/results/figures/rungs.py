@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nas.core.wording import plural
 from nas.results.experiment import ExperimentResult, TrialResult
 from nas.results.figures import style
 from nas.results.figures.style import Picture
-from nas.results.quantities import plural
 
 _PARTS = {  # what became of trials after they had come to a rung, in the order of drawing
     "passed": ("went on, or completed", style.BLUE),

@@ -11,6 +11,7 @@ from pathlib import Path
 from nas.config.yaml_text import dump
 from nas.core.program import importing_from
 from nas.core.space import load_space
+from nas.core.wording import plural
 from nas.results.experiment import UNREADABLE, ExperimentResult, TrialResult, device_seconds
 from nas.results.figures.animation import weights_animation
 from nas.results.figures.cell import cell
@@ -21,7 +22,7 @@ from nas.results.figures.progress import progress
 from nas.results.figures.rungs import rung_diagram
 from nas.results.figures.style import Picture, cut, spell
 from nas.results.figures.weights import weights_evolution
-from nas.results.quantities import duration, plural, value_text
+from nas.results.quantities import duration, value_text
 from nas.results.report.tables import Row, rows
 from nas.results.report.wording import ending, number_of, plain, reason, whole
 from nas.results.summary import outcomes
