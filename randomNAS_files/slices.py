@@ -123,6 +123,10 @@ class RandomSlices(Sampler[list[Slice]]):
         shortest = min(SHORTEST, longest)
         enough = -(-self.rows // shortest)
         centre = np.where(generator.random_sample(enough) < _HALVED, self.bptt / 2, self.bptt)
-        lengths = np.clip(generator.normal(centre, _SPREAD).astype(np.int64), shortest, longest)
+        # So many are needed only if all are as short as can be; mostly a seventh of them is.
+        part, lengths = self.rows // max(int(0.9 * self.bptt), 1) + 64, np.empty(0, np.int64)
+        while lengths.sum() < self.rows:
+            more = generator.normal(centre[len(lengths) : len(lengths) + part], _SPREAD)
+            lengths = np.concatenate([lengths, np.clip(more.astype(np.int64), shortest, longest)])
         ends = np.minimum(np.cumsum(lengths), self.rows)
         return np.diff(ends[: int(np.searchsorted(ends, self.rows)) + 1], prepend=0)

@@ -180,8 +180,10 @@ def test_a_terminal_that_cannot_move_its_cursor_gets_lines(tmp_path: Path, monke
     assert "trial 0 after 1 epoch: " in search.output and "\x1b" not in search.output
 
 
-def test_a_narrow_terminal_shows_the_numbers(tmp_path: Path) -> None:
+def test_a_narrow_terminal_shows_the_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
     search = Search(tmp_path, HALVING, placements=2)
+    search.on = clock.tick
     reporter = watch_reporter(search, terminal=True)
     search.console.width = 40
     with reporter:
@@ -194,8 +196,10 @@ def test_a_narrow_terminal_shows_the_numbers(tmp_path: Path) -> None:
     assert "…" not in "".join(lines) and max(len(line.rstrip()) for line in lines if not line[:1].isdigit()) <= 40
 
 
-def test_of_the_best_trials_it_says_when_they_were_best(tmp_path: Path) -> None:
+def test_of_the_best_trials_it_says_when_they_were_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
     search = Search(tmp_path, {"name": "random", "max_trials": 3})
+    search.on = clock.tick
     reporter = watch_reporter(search, terminal=True)
     with reporter:
         assert search.run() is True

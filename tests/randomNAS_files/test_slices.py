@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import chain, islice
+from itertools import chain, islice, product
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.core.errors import ConfigError
+from nas.core.seeds import numpy_generator
 from randomNAS_files.slices import IGNORED, Columns, RandomSlices, fixed_slices, shard_columns
 
 ALL = slice(None)
@@ -216,3 +217,17 @@ def test_slices_index_columns() -> None:
 
 def test_a_plan_is_the_same_with_every_version_of_every_library() -> None:
     assert [count for _, count in RandomSlices(200, 20, 5, 7).plan(0)] == [20, 17, 23, 16, 23, 23, 13, 23, 12, 18, 12]
+
+
+@pytest.mark.parametrize(("bptt", "max_delta"), [(35, 20), (1, 0), (5, 0), (6, 40), (200, 3)])
+def test_the_lengths_of_an_epoch_are_those_of_one_long_draw(bptt: int, max_delta: int) -> None:
+    """Which is how versions before drew them: the same seed gives the same slices."""
+    for rows, attempt in product((1, 7, 300, 5000), range(20)):
+        generator = numpy_generator(0, "slices", 3, 1, attempt)
+        longest = bptt + max_delta
+        shortest = min(5, longest)
+        centre = np.where(generator.random_sample(-(-rows // shortest)) < 0.05, bptt / 2, bptt)
+        lengths = np.clip(generator.normal(centre, 5).astype(np.int64), shortest, longest)
+        ends = np.minimum(np.cumsum(lengths), rows)
+        expected = np.diff(ends[: int(np.searchsorted(ends, rows)) + 1], prepend=0)
+        assert RandomSlices(rows, bptt, max_delta, 3)._draw(3, 1, attempt).tolist() == expected.tolist()
