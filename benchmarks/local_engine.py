@@ -1,6 +1,6 @@
 """What the local engine costs. From the root of the repository:
 
-    python -m benchmarks.local_engine [--rounds 7]
+    python -m benchmarks.local_engine [--rounds 7] [--trials 100 20000]
 
 Three things: from the decision to start a trial to its first batch, as the engine does it (forked from a process that has
 imported torch) against a plain `python3 model_def.py` in the same rounds; the time from a reported epoch to the answer, in
@@ -25,11 +25,14 @@ from benchmarks.start import first_batch
 from nas.config import load as configs
 from nas.config.search_space import trial_sampler
 from nas.engine.placement import Placement
+from nas.engine.rebuilding import BegunTrial
 from nas.engine.study_store import StudyStore
 from nas.engine.workers import WorkerPool, warm_up
 from nas.runs.run_folder import RunFolder, versions
 
 ROOT = Path(__file__).resolve().parent.parent
+AT_WORK = 10
+"""Trials that report while they are timed."""
 SMALL = ("emsize=8", "nhid=8", "nhidlast=8", "global_batch_size=256", "eval_batch_size=256")
 PLACEMENT = Placement("CPU", "cpu", (), 1)
 
@@ -38,11 +41,12 @@ def main() -> None:
     """Print what was measured."""
     parser = argparse.ArgumentParser(description="Overhead of the local engine.")
     parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--trials", type=int, nargs="+", default=[100, 1000], help="of the studies; e.g. 100 20000")
+    arguments = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPUs, {versions()}")
     with tempfile.TemporaryDirectory() as place:
-        _starts(Path(place), rounds)
-        for count in (16, 100, 1000):
+        _starts(Path(place), arguments.rounds)
+        for count in arguments.trials:
             _answers(Path(place), count)
         _memory(Path(place))
 
@@ -94,25 +98,39 @@ def _plainly() -> Any:
 
 
 def _answers(place: Path, count: int) -> None:
-    """Milliseconds from a reported validation to the answer, SQLite's commits included, with most trials ended."""
+    """Milliseconds from a reported validation to the answer in a study of so many trials, SQLite's commits included.
+
+    Beside it, in the same rounds: what one write of Optuna's takes in the same study, and how long opening it takes.
+    """
     config = configs.override(small_config(), [f"searcher.max_trials={count}", "searcher.max_time=300"])
-    store = StudyStore(f"sqlite:///{place / f'{count}.db'}", "benchmark", config, 1)
-    waiting = [trial.number for trial in store.create_missing_trials()]
-    times: list[float] = []
-    for number in waiting:
+    url = f"sqlite:///{place / f'{count}.db'}"
+    store = StudyStore(url, "benchmark", config, 1)
+    draws = trial_sampler(config, 1)
+    for number in range(count - AT_WORK):
+        draw, values = draws.next_trial(), {1: 50 + (number * 7919) % 1000 / 10}
+        store.create_begun(BegunTrial(number, draw.hparams, draw.seed, 0, values, "pruned", {}), 0)
+    began = time.perf_counter()
+    store = StudyStore(url, "benchmark", config, 1)
+    opened = time.perf_counter() - began
+    numbers = [store.create(0).number for _ in range(AT_WORK)]
+    answers, writes = list[float](), list[float]()
+    for number in numbers:
         store.started(number)
-        for epoch in (1, 4, 18, 75, 300):  # the rungs
-            value = (number * 7919 + epoch * 104729) % 1000 / 10
+        trial = store.trial(number)
+        for epoch in (1, 2, 3, 4, 5):
             began = time.perf_counter()
-            stop = store.validated(number, epoch, value)
+            stop = store.validated(number, epoch, 10 - number / count)
             new = store.create_missing_trials() if stop else []
-            times.append(1000 * (time.perf_counter() - began))
-            waiting += [trial.number for trial in new]
-            if stop:
-                store.finish(number, "pruned")
-                break
-    last = times[-50:]
-    print(f"epoch to answer, ms: {_spread(last)} in a search of {count} trials (the last {len(last)} of {len(times)})")
+            answers.append(1000 * (time.perf_counter() - began))
+            began = time.perf_counter()
+            store.storage.set_trial_user_attr(trial._trial_id, f"plain {epoch}", epoch)
+            writes.append(1000 * (time.perf_counter() - began))
+            assert not new
+    ratios = [answer / write for answer, write in zip(answers, writes, strict=True)]
+    print(
+        f"epoch to answer, ms: {_spread(answers)} in a search of {count} trials, {_spread(ratios)} times one plain write;"
+        f" opened in {1000 * opened / count:.2f} ms a trial"
+    )
 
 
 def _memory(place: Path) -> None:
