@@ -16,7 +16,15 @@ from typing import Any
 import numpy as np
 
 from nas.core.errors import ConfigError, unknown
-from nas.core.genotype_text import ALL_NODES, check_fields, misspelt, named_arguments
+from nas.core.genotype_text import (
+    ALL_NODES,
+    check_fields,
+    edges_of,
+    integral,
+    misspelt,
+    read_written,
+    states_of,
+)
 from nas.core.seeds import numpy_generator
 
 OPERATIONS = (
@@ -35,11 +43,17 @@ EXTRA_OPERATIONS = ("sep_conv_7x7", "conv_7x1_1x7")
 """What published cells use beyond these."""
 
 ALL_OPERATIONS = OPERATIONS + EXTRA_OPERATIONS
+_ELSEWHERE = {
+    **{"identity": "skip_connect", "skip": "skip_connect", "max_pool": "max_pool_3x3", "avg_pool": "avg_pool_3x3"},
+    **{"zero": "none", "zeroize": "none"},
+}
+"""Names that other libraries have for operations of ours; of what they call otherwise nobody knows what it is."""
 SEARCHED_OPERATIONS = OPERATIONS[1:]
 NODES = 4
 """Nodes of a sampled cell, as in DARTS."""
 
 CELLS = ("normal", "reduce")
+FIELDS = ("normal", "normal_concat", "reduce", "reduce_concat")
 Edge = tuple[str, int]
 FREE: tuple[tuple[None, None], ...] = ((None, None),) * (2 * NODES)
 """For `draw_cell`: no operation and no predecessor is fixed."""
@@ -93,8 +107,7 @@ class Genotype:
 
     def to_text(self) -> str:
         """The `Genotype(...)` line that DARTS logs print; it is also valid code for `genotypes.py`."""
-        fields = ("normal", "normal_concat", "reduce", "reduce_concat")
-        return f"Genotype({', '.join(f'{field}={list(getattr(self, field))!r}' for field in fields)})"
+        return f"Genotype({', '.join(f'{field}={list(getattr(self, field))!r}' for field in FIELDS)})"
 
     def named_values(self) -> dict[str, Any]:
         """`normal_node1_edge1`, `normal_node1_edge1_op`, ...: every edge under its name, whatever the concat."""
@@ -128,8 +141,10 @@ def edge_names(cell: str, edges: int = 2 * NODES) -> list[str]:
 
 def operation_problems(name: str, operation: Any) -> list[str]:
     """What is wrong with an operation called `name`."""
-    if operation in ALL_OPERATIONS:
+    if isinstance(operation, str) and operation in ALL_OPERATIONS:
         return []
+    if isinstance(operation, str) and operation in _ELSEWHERE:
+        return [f"{name} {operation!r} is not an operation here; DARTS calls it {_ELSEWHERE[operation]}"]
     return [unknown(f"{name} {operation!r}", str(operation), ALL_OPERATIONS, "is not an operation")]
 
 
@@ -173,27 +188,19 @@ def _line(edges: Sequence[Edge], concat: Sequence[int]) -> str:
 
 def from_json(data: Mapping[str, Any]) -> Genotype:
     """The inverse of `Genotype.to_json`; a concat may be left out. Raises ConfigError if the data is no architecture's."""
-    names = [f"{cell}_concat" for cell in CELLS]
-    if isinstance(data, Mapping):
-        check_fields(data, CELLS, names)
-    try:
-        cells = {cell: tuple((name, pred) for name, pred in data[cell]) for cell in CELLS}
-        concats = {name: tuple(data[name]) if name in data else ALL_NODES for name in names}
-    except (TypeError, ValueError) as error:
+    if not isinstance(data, Mapping):
         like = '{"normal": [["sep_conv_3x3", 0], ...], "normal_concat": [2, ...], "reduce": ..., "reduce_concat": ...}'
-        raise ConfigError([f"a genotype must look like {like}, got {data!r}"]) from error
-    return Genotype(
-        normal=cells["normal"],
-        normal_concat=concats["normal_concat"],
-        reduce=cells["reduce"],
-        reduce_concat=concats["reduce_concat"],
-    )
+        raise ConfigError([f"a genotype must look like {like}, got {data!r}"])
+    names = [f"{cell}_concat" for cell in CELLS]
+    check_fields(data, CELLS, names)
+    normal, reduce = (edges_of(cell, data[cell]) for cell in CELLS)
+    concats = {name: states_of(name, data[name]) for name in names if name in data}
+    return Genotype(normal=normal, reduce=reduce, **concats)
 
 
 def from_text(text: str) -> Genotype:
-    """Read a `Genotype(normal=[...], normal_concat=range(2, 6), ...)` line from a DARTS log, without evaluating it."""
-    example = "Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, ...], reduce=[...], reduce_concat=[...])"
-    return from_json(named_arguments(text, example))
+    """Read a `Genotype(normal=[...], normal_concat=range(2, 6), ...)` of a DARTS log, or the same in other forms."""
+    return read_written(text, FIELDS).build(from_json, edge_names)
 
 
 def edge_hparams(hparams: Mapping[str, Any]) -> dict[str, Any]:
@@ -220,11 +227,6 @@ def from_hparams(hparams: Mapping[str, Any]) -> Genotype:
         tuple((given[f"{name}_op"], integral(given[name])) for name in edge_names(cell)) for cell in CELLS
     )
     return Genotype(normal=normal, reduce=reduce)
-
-
-def integral(value: Any) -> Any:
-    """3 for 3.0, which JSON makes of a whole number at times; any other value as it is."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def sample(

@@ -27,13 +27,13 @@ from cnn_nas.architecture import (
     Edge,
     Genotype,
     edge_names,
-    integral,
     operation_problems,
     predecessor_problems,
 )
 from cnn_nas.counting import NetworkSize, count_size
 from nas.core.errors import ConfigError, unknown
 from nas.core.fields import field, read
+from nas.core.genotype_text import integral
 
 __all__ = ["SECTION", "Constraints", "NetworkSize", "Range"]
 

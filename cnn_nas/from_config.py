@@ -12,14 +12,15 @@ from cnn_nas.constraints import Constraints
 from cnn_nas.counting import NetworkSize
 from cnn_nas.space import SPACE
 from nas.core.errors import ConfigError
-from nas.core.fields import exactly_one, field
+from nas.core.fields import exactly_one, field, named
+from nas.core.genotype_text import integral
 
 
 @dataclass(frozen=True)
 class ArchitectureConfig:
     """Hyperparameters that say which architecture to train."""
 
-    arch_to_use: str | None = None  # the text of a genotype, or a constant of cnn_nas/genotypes.py
+    arch_to_use: str | None = None  # a constant of cnn_nas/genotypes.py, a text or a file
     arch_seed: int | None = field(None, ge=0)  # one drawn at random from this seed, within the constraints
     distinct_predecessors: bool = True  # whether a drawn node's two edges come from two different states
 
@@ -48,7 +49,8 @@ def from_config(hparams: Mapping[str, Any], rules: Constraints | None, size: Net
     )
     if seed is not None:
         return _drawn(seed, hparams.get("distinct_predecessors", True), rules, size)
-    chosen = architecture.from_hparams(edges) if edges else SPACE.read(str(name))
+    with named("hyperparameters" if edges else "hyperparameters.arch_to_use"):
+        chosen = architecture.from_hparams(edges) if edges else SPACE.read(str(name))
     broken = rules.broken(chosen, size) if rules else []
     if broken:
         what = "the architecture of the hyperparameters" if edges else f"arch_to_use {name}"
@@ -57,7 +59,7 @@ def from_config(hparams: Mapping[str, Any], rules: Constraints | None, size: Net
 
 
 def _drawn(seed: Any, distinct: Any, rules: Constraints | None, size: NetworkSize) -> Genotype:
-    seed = architecture.integral(seed)
+    seed = integral(seed)
     problems = []
     if type(seed) is not int or seed < 0:
         problems.append(f"hyperparameters.arch_seed must be a whole number of at least 0, got {seed!r}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cnn_nas import architecture, drawing, genotypes, relaxation
+from cnn_nas import architecture, drawing, relaxation
 from cnn_nas.architecture import Genotype
 from cnn_nas.canonical import canonical_cell
 from cnn_nas.counting import count
@@ -29,7 +29,7 @@ class ConvolutionalSpace(Space[Genotype]):
 
     @property
     def genotypes(self) -> Mapping[str, Genotype]:
-        return named_genotypes(vars(genotypes), Genotype)
+        return named_genotypes(self.package, Genotype)
 
     def sample(self, seed: int, *labels: str | int) -> Genotype:
         """Uniform over all operations but `none`, each node reading two different states; see `architecture.sample`."""

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.core.errors import ConfigError, unknown
-from nas.core.genotype_text import ALL_NODES, check_fields, misspelt, named_arguments
+from nas.core.genotype_text import (
+    ALL_NODES,
+    check_fields,
+    edges_of,
+    integral,
+    misspelt,
+    read_written,
+    states_of,
+)
 from nas.core.seeds import numpy_generator
 
 ACTIVATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
@@ -23,6 +31,7 @@ SEARCHED_ACTIVATIONS = ACTIVATIONS[1:]
 NODES = 8
 """Nodes of a sampled cell, as in DARTS."""
 
+FIELDS = ("recurrent", "concat")
 _HPARAM = re.compile(r"node(\d+)_(op|edge)")
 
 
@@ -96,21 +105,21 @@ class Genotype:
 
 def from_json(data: Mapping[str, Any]) -> Genotype:
     """The inverse of `Genotype.to_json`; the concat may be left out. Raises ConfigError if the data is no cell's."""
-    if isinstance(data, Mapping):
-        check_fields(data, ["recurrent"], ["concat"])
-    try:
-        nodes = tuple((name, pred) for name, pred in data["recurrent"])
-        concat = tuple(data["concat"]) if "concat" in data else ALL_NODES
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            [f'a genotype must look like {{"recurrent": [["relu", 0], ...], "concat": [1, ...]}}, got {data!r}']
-        ) from error
-    return Genotype(nodes, concat)
+    if not isinstance(data, Mapping):
+        like = '{"recurrent": [["relu", 0], ...], "concat": [1, ...]}'
+        raise ConfigError([f"a genotype must look like {like}, got {data!r}"])
+    check_fields(data, ["recurrent"], ["concat"])
+    nodes = edges_of("recurrent", data["recurrent"])
+    return Genotype(nodes, states_of("concat", data["concat"]) if "concat" in data else ALL_NODES)
 
 
 def from_text(text: str) -> Genotype:
-    """Read a `Genotype(recurrent=[...], concat=range(1, 9))` line from a DARTS log, without evaluating it."""
-    return from_json(named_arguments(text, "Genotype(recurrent=[('relu', 0), ...], concat=[1, ...])"))
+    """Read a `Genotype(recurrent=[...], concat=range(1, 9))` of a DARTS log, or the same in other forms; evaluates nothing."""
+    return read_written(text, FIELDS).build(from_json, _pieces)
+
+
+def _pieces(field: str, count: int) -> list[str]:
+    return [f"node{i}" for i in range(1, count + 1)] if field == "recurrent" else []
 
 
 def node_hparams(hparams: Mapping[str, Any]) -> dict[str, Any]:
@@ -132,7 +141,7 @@ def from_hparams(hparams: Mapping[str, Any]) -> Genotype:
     problems += misspelt([name for name in hparams if name not in nodes], wanted)
     if problems:
         raise ConfigError(problems if len(problems) <= 8 else [*problems[:8], f"and so on, {len(problems)} problems"])
-    return Genotype(tuple((nodes[f"node{i}_op"], nodes[f"node{i}_edge"]) for i in range(1, count + 1)))
+    return Genotype(tuple((nodes[f"node{i}_op"], integral(nodes[f"node{i}_edge"])) for i in range(1, count + 1)))
 
 
 def sample(seed: int, *labels: str | int, nodes: int = NODES) -> Genotype:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.core.errors import ConfigError
-from nas.core.fields import exactly_one, field
+from nas.core.fields import exactly_one, field, named
+from nas.core.genotype_text import integral
 from randomNAS_files import architecture
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.space import SPACE
@@ -17,7 +18,7 @@ from randomNAS_files.space import SPACE
 class ArchitectureConfig:
     """Hyperparameters that say which cell to train, and whether to score others with its weights."""
 
-    arch_to_use: str | None = None  # the text of a genotype, or a constant of randomNAS_files/genotypes.py
+    arch_to_use: str | None = None  # a constant of randomNAS_files/genotypes.py, a text or a file
     arch_seed: int | None = field(None, ge=0)  # a cell drawn at random from this seed
     eval_same_arch: bool = True  # false: at the end, score num_archs_to_eval random cells with the trained weights
     num_archs_to_eval: int | None = field(None, ge=1)
@@ -44,7 +45,9 @@ def from_config(hparams: Mapping[str, Any]) -> Genotype:
     if nodes:
         return architecture.from_hparams(nodes)
     if seed is None:
-        return SPACE.read(str(name))
+        with named("hyperparameters.arch_to_use"):
+            return SPACE.read(str(name))
+    seed = integral(seed)
     if type(seed) is not int:
         raise ConfigError([f"hyperparameters.arch_seed must be a whole number, got {seed!r}"])
     return architecture.sample(seed)

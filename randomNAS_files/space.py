@@ -8,7 +8,7 @@ from typing import Any
 from nas.core.relaxation import Paths, Relaxation
 from nas.core.seeds import torch_generator
 from nas.core.space import Size, Space, named_genotypes
-from randomNAS_files import architecture, drawing, genotypes, relaxation
+from randomNAS_files import architecture, drawing, relaxation
 from randomNAS_files import canonical as forms
 from randomNAS_files.architecture import Genotype
 
@@ -29,7 +29,7 @@ class RecurrentSpace(Space[Genotype]):
 
     @property
     def genotypes(self) -> Mapping[str, Genotype]:
-        return named_genotypes(vars(genotypes), Genotype)
+        return named_genotypes(self.package, Genotype)
 
     def sample(self, seed: int, *labels: str | int) -> Genotype:
         """Uniform over all activations but `none` and all earlier states, of 8 nodes; see `architecture.sample`."""

@@ -58,4 +58,4 @@ def unknown(what: str, name: str, known: Iterable[str], says: str = "is not know
 def closest(name: str, known: Iterable[str]) -> list[str]:
     """At most three of the known names that look like `name`, the most alike first; case does not count."""
     by_lower = {candidate.lower(): candidate for candidate in known}
-    return [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.55)]
+    return [by_lower[match] for match in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.7)]

@@ -13,11 +13,12 @@ metadata. Rules over several fields live in an optional method `problems()` of t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from nas.core.errors import ConfigError, unknown
@@ -62,6 +63,15 @@ def read(values: Mapping[str, Any], *groups: type, section: str = "hyperparamete
     if problems:
         raise ConfigError(problems)
     return instances
+
+
+@contextlib.contextmanager
+def named(name: str) -> Iterator[None]:
+    """Put the field's name before every problem that is found in the block."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError([f"{name}: {problem}" for problem in error.problems]) from error
 
 
 def exactly_one(given: Mapping[str, bool], ways: str) -> None:

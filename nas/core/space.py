@@ -7,14 +7,15 @@ A space is a package with a module `space` that holds a constant `SPACE`. Result
 from __future__ import annotations
 
 import importlib
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from nas.core.errors import ConfigError, unknown
-from nas.core.genotype_text import each_once
+from nas.core.constants import Constants, constants
+from nas.core.errors import ConfigError, DataError, closest, unknown
+from nas.core.genotype_text import is_written, read_written
+from nas.core.named_files import NotThereError, exists, expanded, read_text
 from nas.core.program import ROOT
 from nas.core.relaxation import Paths, Relaxation
 
@@ -124,28 +125,71 @@ class Space(ABC, Generic[G]):
 
     def by_name(self, name: str) -> G:
         """A named architecture. Raises ConfigError, with the nearest names, if there is none."""
-        found = self.genotypes.get(name)
-        if found is None:
-            says = f"is not in {self.package}/genotypes.py"
-            raise ConfigError([unknown(f"architecture {name!r}", name, self.genotypes, says)])
-        return found
+        known = self.genotypes
+        if name in known:
+            return known[name]
+        if wrong := getattr(known, "wrong", {}).get(name):
+            raise ConfigError([wrong])
+        if name.lower() in ("none", "null"):
+            said = (
+                f"architecture {name!r} is a text that names none; for random ones write, in the place of arch_to_use,"
+            )
+            raise ConfigError([f"{said} arch_seed: {{type: int, minval: 0, maxval: 2147483647}}"])
+        says = f"is not in {self.package}/genotypes.py"
+        others = [] if closest(name, known) else [other for other in self._others() if name in other.genotypes]
+        if others:
+            raise ConfigError([f"architecture {name!r} {says}, but of {others[0].title} ({others[0].package})"])
+        raise ConfigError([unknown(f"architecture {name!r}", name, known, says)])
 
     def read(self, source: str | Mapping[str, Any]) -> G:
         """An architecture in any form that people have.
 
         Args:
-            source: a name, the text of a `Genotype(...)` line, JSON as text or as a mapping, or hyperparameters.
+            source: a name, a `Genotype(...)` in a text (see `nas.core.genotype_text`), JSON as text or as a mapping,
+                hyperparameters, or the path of a file that holds one of these, or of a run's folder with a `genotype.json`.
 
         Raises:
             ConfigError: if it is none of these, or describes no architecture of this space.
         """
         if isinstance(source, str):
             text = source.strip()
-            if text.startswith("{"):
-                return self.read(_json(text))
-            return self.from_text(text) if "(" in text else self.by_name(text)
+            path = None if text in self.genotypes else _path(text)
+            return self._of_file(path) if path else self._of_text(text)
         nested = any(isinstance(value, list | tuple) for value in source.values())
         return self.from_json(source) if nested else self.from_hparams(source)
+
+    def _of_text(self, text: str) -> G:
+        if not is_written(text):
+            return self.by_name(text)
+        if text.startswith("{") and (plain := _hparams(text)):
+            return self.from_hparams(plain)
+        try:
+            return self.from_text(text)
+        except ConfigError as error:
+            strange = "is no field of a genotype; known" in error.problems[0]
+            for other in self._others() if strange else ():
+                if _reads(other, text):
+                    what = f"the genotype is one of {other.title} ({other.package})"
+                    raise ConfigError([f"{what}, not of {self.title} ({self.package})"]) from None
+            raise
+
+    def _of_file(self, path: str) -> G:
+        inside = f"{path}/genotype.json"
+        try:
+            text = read_text(inside if exists(inside) else path).strip()
+        except NotThereError as error:
+            where = "on a cluster it must lie in the context folder, and be named by its path from there"
+            raise ConfigError([f"{error}; {where}"]) from error
+        except DataError as error:
+            more = "; name the folder of one of its trials, such as trials/0" if exists(f"{path}/trials") else ""
+            raise ConfigError([f"{error}{more}"]) from error
+        try:
+            return self._of_text(text)
+        except ConfigError as error:
+            raise ConfigError([f"{path}: {problem}" for problem in error.problems]) from error
+
+    def _others(self) -> list[Space[Any]]:
+        return [load_space(package) for package in known_spaces() if package != self.package]
 
 
 def numbered(word: str, first: int, texts: Sequence[str]) -> dict[str, str]:
@@ -154,9 +198,9 @@ def numbered(word: str, first: int, texts: Sequence[str]) -> dict[str, str]:
     return {f"{word} {i:0{width}}": text for i, text in enumerate(texts, start=first)}
 
 
-def named_genotypes(namespace: Mapping[str, Any], kind: type[G]) -> dict[str, G]:
-    """The constants of a `genotypes.py`: those of the given type whose names are in capitals."""
-    return {name: value for name, value in namespace.items() if name.isupper() and isinstance(value, kind)}
+def named_genotypes(package: str, kind: type[G]) -> Constants[G]:
+    """The constants of a space's `genotypes.py`: those of the given type whose names are in capitals."""
+    return constants(f"{package}.genotypes", kind)
 
 
 def load_space(package: str) -> Space[Any]:
@@ -167,7 +211,9 @@ def load_space(package: str) -> Space[Any]:
     """
     try:
         space = importlib.import_module(f"{package}.space").SPACE
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:  # the last two of names like .a and ""
+        if isinstance(error, ConfigError):
+            raise
         what = f"search space {package!r} cannot be loaded: {error}"
         raise ConfigError([f"{what}; it must be a package with a module space that holds SPACE"]) from error
     if not isinstance(space, Space):
@@ -180,12 +226,27 @@ def known_spaces() -> list[str]:
     return sorted(path.parent.name for path in ROOT.glob("*/space.py"))
 
 
-def _json(text: str) -> Mapping[str, Any]:
+def _path(text: str) -> str | None:
+    """The path that a text means, if it looks like one."""
+    if is_written(text) and not text.endswith(".json"):
+        return None
+    if "/" not in text and not text.endswith(".json"):
+        return None
+    return str(expanded(text, "arch_to_use"))
+
+
+def _hparams(text: str) -> Mapping[str, Any] | None:
+    """Hyperparameters as a dict or JSON, none of which is a list; None if it is no such text."""
     try:
-        data = json.loads(text, object_pairs_hook=each_once)
+        fields = read_written(text, ("",)).fields
     except ConfigError:
-        raise
-    except ValueError as error:
-        raise ConfigError([f"an architecture as JSON must be valid JSON, got {text[:80]!r} ({error})"]) from error
-    assert isinstance(data, dict)  # it begins with a brace
-    return data
+        return None
+    return None if not fields or any(isinstance(value, list) for value in fields.values()) else fields
+
+
+def _reads(space: Space[Any], text: str) -> bool:
+    try:
+        space.from_text(text)
+    except ConfigError:
+        return False
+    return True

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.core.errors import ConfigError
+from nas.core.errors import ConfigError, DataError
+from nas.core.genotype_text import is_written
+from nas.core.named_files import read_text
 from nas.core.program import importing_from
 from nas.core.space import Space, known_spaces, load_space
 from nas.results.experiment import ExperimentResult, TrialResult
@@ -62,9 +64,9 @@ def find(source: str, *, rank: int = 1, trial: int | None = None, space: str | N
     if path.is_dir():
         raise ConfigError([f"{path} is a folder, but not that of an experiment, a run or a checkpoint"])
     try:
-        text = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError([f"{path} cannot be read as text: {error}"]) from error
+        text = read_text(path).strip()
+    except DataError as error:
+        raise ConfigError([str(error)]) from error
     return _written(text, source, [space] if space else known_spaces())
 
 
@@ -123,5 +125,8 @@ def _written(text: str, source: str, packages: Sequence[str]) -> Found:
     if found:
         names = " or ".join(f"--space {each.package}" for each in found)
         raise ConfigError([f"{source} is an architecture of several spaces; say {names}"])
+    if is_written(text):  # of the space whose fields it has, if there is one
+        fitting = [each for each in problems if "no field of a genotype" not in each and "is missing" not in each]
+        raise ConfigError((fitting or problems)[:1] if text == source else [f"{source}: {(fitting or problems)[0]}"])
     what = f"{source if len(source) < 60 else source[:57] + '...'} is no folder, no file and no architecture"
     raise ConfigError([what, *problems])

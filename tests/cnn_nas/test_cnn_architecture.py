@@ -282,7 +282,7 @@ def test_text_that_describes_no_architecture_is_refused(text: str) -> None:
 )
 def test_json_that_describes_no_architecture_is_refused(data: Any) -> None:
     (problem,) = problems_of(from_json, data)
-    assert repr(data) in problem
+    assert (repr(data) if not isinstance(data, dict) else "must be a list of pairs (name, predecessor)") in problem
 
 
 def test_an_empty_concat_is_told_with_what_may_stand_there() -> None:
@@ -293,7 +293,8 @@ def test_an_empty_concat_is_told_with_what_may_stand_there() -> None:
         assert problems_of(Genotype, normal=cell, reduce=cell, normal_concat=empty) == [says]
     edges = [list(edge) for edge in cell]
     assert problems_of(from_json, {"normal": edges, "reduce": edges, "normal_concat": []}) == [says]
-    assert problems_of(from_text, f"Genotype(normal={edges}, reduce={edges}, normal_concat=range(2, 2))") == [says]
+    text = f"Genotype(normal={edges}, reduce={edges}, normal_concat=range(2, 2))"
+    assert problems_of(from_text, text) == [f"{says} (column {text.index('range') + 1})"]
     assert from_json({"normal": edges, "reduce": edges}).normal_concat == (2, 3)
     assert problems_of(Genotype, normal=cell, reduce=cell, normal_concat=(-1,))  # which is how the default is written
 

@@ -70,7 +70,7 @@ def test_a_run_and_a_checkpoint_and_a_name(tmp_path: Path) -> None:
         ("DARTS_V2", "several spaces; say --space cnn_nas or --space randomNAS_files"),
         ("DARTS_V3", "is no folder, no file and no architecture"),
         ("Genotype(recurrent=[('rleu', 0)])", "relu"),
-        ("{", "valid JSON"),
+        ("{", "a bracket too many or too few"),
         ("/nowhere/at/all", "is no folder, no file and no architecture"),
     ],
 )

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,6 +62,44 @@ class SpaceSuite:
             for form in (data, json.dumps(data), genotype.to_text(), f"  {genotype.to_text()}\n"):
                 assert self.space.read(form) == genotype
             assert str(genotype) and "\n" not in str(genotype) + genotype.to_text()
+
+    def test_texts_as_people_have_them_read_as_the_same(self) -> None:
+        """A log's whole line, an assignment, a module's name, NumPy's and torch's integers, a dict, JSON over many lines."""
+        for genotype in self.architectures(10):
+            text, data = genotype.to_text(), genotype.to_json()
+            positional = f"Genotype({', '.join(repr(value) for value in data.values())})"
+            for form in (
+                f"2018-05-21 04:01:16,217 INFO genotype = {text}",
+                f"03/01 10:00:00 AM genotype = {text},",
+                f"MINE = genotypes.{text};  ",
+                text.replace("Genotype(", "Genotype2("),
+                re.sub(r"\b(\d+)(?=[\],)])", r"np.int64(\1)", text),
+                re.sub(r"\b(\d+)(?=[\],)])", r"tensor(\1, device='cuda:0')", text),
+                text.replace(", ", ",\n  "),
+                positional,
+                repr(data),
+                f"genotype: {data}",
+                json.dumps(data, indent=2),
+            ):
+                assert self.space.read(form) == genotype, form
+
+    def test_a_file_reads_as_what_it_holds_and_a_run_as_its_genotype(self, tmp_path: Path) -> None:
+        genotype = next(self.architectures())
+        (tmp_path / "genotype.json").write_text(json.dumps(genotype.to_json(), indent=1))
+        (tmp_path / "log.txt").write_text(f"INFO genotype = {genotype.to_text()}\n")
+        for path in (tmp_path, tmp_path / "genotype.json", tmp_path / "log.txt"):
+            assert self.space.read(str(path)) == genotype
+        (tmp_path / "bad.json").write_text("{")
+        os.mkfifo(tmp_path / "pipe.json")
+        for name, words in (
+            ("no.json", "context folder"),
+            ("bad.json", "bracket"),
+            ("pipe.json", "a pipe"),
+            ("", "context folder"),
+        ):
+            with pytest.raises(ConfigError, match=words) as caught:
+                self.space.read(str(tmp_path / "deeper" / name) if not name else str(tmp_path / name))
+            assert len(caught.value.problems) == 1
 
     def test_hyperparameters_read_back_as_the_same_or_are_refused(self) -> None:
         spelt_out = 0

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nas.core.genotype_text import check_fields, named_arguments
+from nas.core.genotype_text import check_fields, read_written
 from nas.core.seeds import derive, numpy_generator
 from nas.core.space import Size, Space, named_genotypes, numbered
-from toy_space import genotypes
 from toy_space.architecture import ACTIVATIONS, Genotype
 
 
@@ -18,7 +17,7 @@ class ToySpace(Space[Genotype]):
 
     @property
     def genotypes(self) -> Mapping[str, Genotype]:
-        return named_genotypes(vars(genotypes), Genotype)
+        return named_genotypes(self.package, Genotype)
 
     def sample(self, seed: int, *labels: str | int) -> Genotype:
         generator = numpy_generator(seed, "toy", *labels)
@@ -30,7 +29,7 @@ class ToySpace(Space[Genotype]):
         return Genotype(tuple(data["layers"]))
 
     def from_text(self, text: str) -> Genotype:
-        return self.from_json(named_arguments(text, "Genotype(layers=['relu'])"))
+        return read_written(text, ["layers"]).build(self.from_json, lambda field, count: [])
 
     def from_hparams(self, hparams: Mapping[str, Any]) -> Genotype:
         names = [f"layer{i}" for i in range(1, 10)]
