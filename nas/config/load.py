@@ -7,20 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.config.old_words import old_length
 from nas.config.ranges import range_problems
 from nas.config.yaml_text import parse
-from nas.core.errors import ConfigError, ErrorCollector, unknown
+from nas.core.errors import ConfigError, DataError, ErrorCollector, unknown
+from nas.core.named_files import read_text
+
+LONGEST = 10**12
+"""Units of training, of which nobody has so many."""
 
 
 def load(path: Path) -> dict[str, Any]:
     """The config in a file. Raises ConfigError if there is none, or it is not YAML, or not an experiment's config."""
     try:
-        text = path.read_text(encoding="utf-8")
-        config = parse(text)
-    except OSError as error:
-        raise ConfigError([f"config {path} cannot be read: {error.strerror}"]) from error
-    except UnicodeDecodeError as error:
-        raise ConfigError([f"config {path} is not valid YAML: {error}"]) from error
+        config = parse(read_text(path))
+    except DataError as error:
+        raise ConfigError([f"config {error}"]) from error
     except ConfigError as error:
         raise ConfigError([f"config {path}: {problem}" for problem in error.problems]) from error
     if not isinstance(config, dict) or not isinstance(config.get("hyperparameters"), dict):
@@ -109,10 +111,25 @@ def override(config: Mapping[str, Any], assignments: Sequence[str]) -> dict[str,
 def with_absolute_folders(config: Mapping[str, Any]) -> dict[str, Any]:
     """A copy in which the folders of the data section are absolute: whoever resumes may stand elsewhere."""
     data = {
-        key: str(Path(value).expanduser().absolute()) if key.endswith("_dir") and isinstance(value, str) else value
+        key: _absolute(value) if key.endswith("_dir") and isinstance(value, str) else value
         for key, value in (config.get("data") or {}).items()
     }
     return {**config, **({"data": data} if data else {})}
+
+
+def _absolute(path: str) -> str:
+    try:
+        return str(Path(path).expanduser().absolute())
+    except RuntimeError:  # of a user that is not here, which whoever reads the field says
+        return path
+
+
+def plain_epochs(hparams: Any) -> int | None:
+    """The hyperparameter `train_epochs` where it is a number of epochs; 1 where it is anything else, which its reader says."""
+    given = hparams.get("train_epochs") if isinstance(hparams, Mapping) else 1
+    if given is None:
+        return None
+    return int(given) if isinstance(given, int | float) and given == given // 1 >= 1 else 1
 
 
 def training_length(config: Mapping[str, Any], train_epochs: int | None) -> tuple[str, int]:
@@ -122,6 +139,8 @@ def training_length(config: Mapping[str, Any], train_epochs: int | None) -> tupl
     """
     searcher = config.get("searcher") or {}
     unit, most = searcher.get("time_metric"), searcher.get("max_time")
+    if most is None and train_epochs is None and (old := old_length(config)[0]):
+        raise ConfigError([old])
     if most is None and train_epochs is None:
         raise ConfigError(
             ["hyperparameters.train_epochs is missing; the searcher does not say how long to train (max_time)"]
@@ -134,8 +153,10 @@ def training_length(config: Mapping[str, Any], train_epochs: int | None) -> tupl
         raise ConfigError(
             [f"hyperparameters.train_epochs is {train_epochs} but searcher.max_time is {most} {unit}; leave one out"]
         )
-    if isinstance(most, bool) or not isinstance(most, int | float) or most < 1 or most != int(most):
-        raise ConfigError([f"searcher.max_time must be a whole number of {unit}, at least 1, got {most!r}"])
+    whole = not isinstance(most, bool) and isinstance(most, int | float) and 1 <= most <= LONGEST and most == int(most)
+    if not whole:
+        rule = f"a whole number of {unit}, at least 1 and at most {LONGEST:,}"
+        raise ConfigError([f"searcher.max_time must be {rule}, got {most!r}"])
     return str(unit), int(most)
 
 
@@ -145,8 +166,9 @@ def check(trial_class: Any, config: dict[str, Any], hparams: dict[str, Any], pro
     problems = ErrorCollector()
     problems.found += range_problems(config.get("hyperparameters") or {})
     settings = problems.catch(trial_class.check, hparams, config.get("data") or {}, processes)
-    problems.catch(check_searcher, config, trial_class.metric_directions(settings), trial_class.metric_directions(None))
-    length = problems.catch(training_length, config, settings.run.train_epochs) if settings else None
+    possible = trial_class.metric_directions(None)
+    problems.catch(check_searcher, config, trial_class.metric_directions(settings) if settings else possible, possible)
+    length = problems.catch(training_length, config, plain_epochs(hparams))
     problems.raise_any()
     assert length is not None
     return str(length[0]), int(length[1])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from nas.config.log_policies import is_for_hopeless_runs
+from nas.config.old_words import old_length
 from nas.config.schema import EXPERIMENT, KINDS, REMOVED, SEARCHERS
 from nas.config.schema_cluster import SAVES, STORAGES
 from nas.core.errors import closest, unknown
@@ -57,6 +58,10 @@ def refusals(config: Mapping[str, Any]) -> list[str]:
             problems += rule(values)
     except RecursionError:
         return ["the config must be nested less deeply; an anchor (&name) may hold itself (*name)"]
+    old, covered = old_length(values)
+    others = [problem for problem in problems if problem.split()[0] not in covered]
+    if old and len(others) < len(problems):
+        problems = [*others, old]
     return list(dict.fromkeys(problems))
 
 

@@ -23,8 +23,13 @@ def may_be(*types: str, **rules: Any) -> Schema:
     return {"type": [*types, "null"], **rules}
 
 
+LARGEST = 2**63 - 1
+"""Whole number that a master can hold."""
+
+
 def whole(least: int | None = None, most: int | None = None, **rules: Any) -> Schema:
     """A whole number; 3.0 is one, true is not."""
+    most = LARGEST if most is None else most
     limits = {name: limit for name, limit in (("minimum", least), ("maximum", most)) if limit is not None}
     return may_be("integer", **limits, **rules)
 

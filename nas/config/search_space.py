@@ -24,6 +24,9 @@ SEEDS = 2**31
 _REQUEST_ID = 16
 """Bytes of the identifier by which a master's searcher knows a trial."""
 
+_LARGEST = 2**63 - 1
+"""Of whole numbers, and of how many a range has."""
+
 _BOUNDS = ["minval", "maxval"]
 _NEEDED = {"const": ["val"], "categorical": ["vals"], "int": _BOUNDS, "double": _BOUNDS, "log": _BOUNDS}
 
@@ -180,6 +183,8 @@ def _check(name: str, spec: Mapping[str, Any]) -> None:
         raise ConfigError([f"{name} must have numbers with minval below maxval, got {dict(spec)}"])
     if kind == "int" and not all(float(value).is_integer() for value in (low, high)):
         raise ConfigError([f"{name} must have whole numbers as minval and maxval, got {dict(spec)}"])
+    if kind == "int" and (max(abs(low), abs(high)) > _LARGEST or high - low > _LARGEST):
+        raise ConfigError([f"{name} must have minval and maxval within 64 bits, got {dict(spec)}"])
 
 
 def _draw(spec: Mapping[str, Any], random: np.random.RandomState) -> Any:

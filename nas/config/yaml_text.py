@@ -55,6 +55,10 @@ _BETWEEN_DIGITS = re.compile(r"(?<=[0-9])_(?=[0-9])")
 _BASES = {"x": 16, "o": 8, "b": 2}
 _TAGS = "tag:yaml.org,2002:"
 _TYPES: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "bool": (bool,), "null": (type(None),)}
+DEEPEST = 100
+"""Levels of lists and sections in one another."""
+MOST_VALUES = 100_000
+"""That a text stands for, aliases replaced by what they name."""
 _PLAIN_DIGITS = 1e21
 """Below it the master writes a whole number without an exponent."""
 
@@ -89,7 +93,7 @@ def scalar(text: str) -> Any:
         raise ValueError("must be a finite number, or in quotes if it is text")
     digits = text.replace("_", "") if text[0] in "+-0123456789" else _BETWEEN_DIGITS.sub("", text)
     if _WHOLE.fullmatch(digits):
-        whole = _whole(digits)
+        whole = _whole(digits) if len(digits) <= 400 else None
         if whole is None or whole != _through_json(float(whole)):
             raise ValueError("must be a whole number that a double holds, as all up to 2**53 are, or in quotes")
         return whole
@@ -131,6 +135,8 @@ class _Reader:
         self._events = events
         self._anchors: dict[str, Any] = {}
         self._open: set[str] = set()
+        self._sizes: dict[str, int] = {}  # values that each anchor stands for
+        self._values = self._depth = 0
         self.problems: list[str] = []
 
     def document(self, field: str) -> Any:
@@ -152,11 +158,18 @@ class _Reader:
         if isinstance(event, AliasEvent):
             return self._alias(event, field)
         assert isinstance(event, NodeEvent)
+        before, self._values, self._depth = self._values, self._values + 1, self._depth + 1
+        if self._depth > DEEPEST:
+            raise ConfigError(
+                [f"not valid YAML: line {_line(event)} must be nested less deeply, at most {DEEPEST} levels"]
+            )
         if event.anchor:
             self._open.add(event.anchor)
         value = self._node(event, field)
+        self._depth -= 1
         if event.anchor:
             self._anchors[event.anchor] = value
+            self._sizes[event.anchor] = self._values - before
             self._open.discard(event.anchor)
         return value
 
@@ -176,10 +189,16 @@ class _Reader:
             self._refuse(
                 field, event, f"must name an anchor (&{event.anchor}) that stands before it, got *{event.anchor}"
             )
+        self._values += self._sizes.get(event.anchor, 1)
+        if self._values > MOST_VALUES:
+            rule = f"aliases must copy fewer values, at most {MOST_VALUES:,} in all"
+            raise ConfigError([f"not valid YAML: {rule} (line {_line(event)})"])
         return copy.deepcopy(self._anchors.get(event.anchor))
 
     def _scalar(self, event: ScalarEvent, field: str) -> Any:
         tag = (event.tag or "").removeprefix(_TAGS)
+        if "\0" in event.value:
+            return self._refuse(field, event, "must be text without a NUL byte")
         if tag == "str" or (not tag and not event.implicit[0]):
             return event.value
         if tag and tag not in _TYPES:
@@ -187,7 +206,7 @@ class _Reader:
         try:
             value = scalar(event.value)
         except ValueError as error:
-            return self._refuse(field, event, f"{error}, got {event.value}")
+            return self._refuse(field, event, f"{error}, got {_cut(event.value)}")
         if tag and (type(value) not in _TYPES[tag]):
             return self._refuse(field, event, f"must be what its tag !!{tag} says, got {event.value}")
         return value
@@ -250,6 +269,10 @@ def _name_of(event: ScalarEvent) -> str | None:
     except ValueError:
         return None
     return str(event.value) if isinstance(value, str) or str(value) == event.value else None
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def _short(tag: str) -> str:

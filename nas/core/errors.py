@@ -42,6 +42,8 @@ class DataError(RuntimeError):
     """Data cannot be had or is not what it should be: nothing that other hyperparameters would change."""
 
 
+_LONGEST = 400
+
 CANNOT_WORK = "this run cannot work: "
 """On a cluster this stands before a problem that no restart would mend. The `log_policies` of our YAMLs look for it, and the
 master then does not start the trial again."""
@@ -51,8 +53,14 @@ def unknown(what: str, name: str, known: Iterable[str], says: str = "is not know
     """The sentence for a name that is not among the known ones, with the nearest of them."""
     known = list(known)
     near = closest(name, known)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known) or 'none'}"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {_listed(known)}"
     return f"{what} {says}; {hint}"
+
+
+def _listed(names: list[str]) -> str:
+    """The names with commas, as many of them as a reader will look at."""
+    shown = ", ".join(names)
+    return f"{shown[: shown.rfind(', ', 0, _LONGEST)]}, ..." if len(shown) > _LONGEST else shown or "none"
 
 
 def closest(name: str, known: Iterable[str]) -> list[str]:

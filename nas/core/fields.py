@@ -18,12 +18,15 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from nas.core.errors import ConfigError, unknown
+from nas.core.old_names import REMOVED, new_name
 
 _MISSING = dataclasses.MISSING
+MOST = 1e15
+"""Beyond it no hyperparameter has a value; squares of what is below are no infinity in float32."""
 
 
 def field(
@@ -33,10 +36,15 @@ def field(
     le: float | None = None,
     gt: float | None = None,
     lt: float | None = None,
+    most: float | None = None,
     choices: Iterable[str] | None = None,
 ) -> Any:
-    """A dataclass field with a rule: `ge <= value <= le`, `gt < value < lt`, or one of `choices`."""
-    rule = {"ge": ge, "le": le, "gt": gt, "lt": lt, "choices": choices}
+    """A dataclass field with a rule: `ge <= value <= le`, `gt < value < lt`, or one of `choices`.
+
+    Args:
+        most: more can only be a mistake; told to those alone who make it.
+    """
+    rule = {"ge": ge, "le": le, "gt": gt, "lt": lt, "most": most, "choices": choices}
     return dataclasses.field(
         default=default, metadata={name: value for name, value in rule.items() if value is not None}
     )
@@ -52,12 +60,12 @@ def read(values: Mapping[str, Any], *groups: type, section: str = "hyperparamete
     if not isinstance(values, Mapping):
         raise ConfigError([f"{section} must be a mapping of names to values, got {_show(values)}"])
     known = [field.name for group in groups for field in dataclasses.fields(group)]
-    problems = [
-        unknown(f"{section}.{key}", str(key), known, "is read by nothing") for key in values if key not in known
-    ]
+    strange = {key: value for key, value in values.items() if key not in known}
+    problems = [_read_by_nothing(section, str(key), value, known, values) for key, value in strange.items()]
+    renamed = {new_name(str(key), known) for key in strange}
     instances = []
     for group in groups:
-        instance, found = _read_group(values, group, section)
+        instance, found = _read_group(values, group, section, renamed)
         problems += found
         instances.append(instance)
     if problems:
@@ -82,10 +90,27 @@ def exactly_one(given: Mapping[str, bool], ways: str) -> None:
         raise ConfigError([f"hyperparameters: exactly one of {ways} must say the architecture, got {got}"])
 
 
-def _read_group(values: Mapping[str, Any], group: type, section: str) -> tuple[Any, list[str]]:
+def _read_by_nothing(section: str, name: str, value: Any, known: Collection[str], given: Mapping[str, Any]) -> str:
+    """The sentence for a key that no group has."""
+    if (new := new_name(name, known)) is not None:
+        write = (
+            f"leave it out, as {new} is there"
+            if new in given
+            else f"write {new}: {value if isinstance(value, str) else _show(value)}"
+        )
+        return f"{section}.{name} is {new} now; {write}"
+    if name in REMOVED:
+        return f"{section}.{name} is read by nothing; leave it out: {REMOVED[name]}"
+    return unknown(f"{section}.{name}", name, known, "is read by nothing")
+
+
+def _read_group(
+    values: Mapping[str, Any], group: type, section: str, renamed: Collection[str | None] = ()
+) -> tuple[Any, list[str]]:
     hints = typing.get_type_hints(group)
     arguments: dict[str, Any] = {}
     problems: list[str] = []
+    complete = True
     for field in dataclasses.fields(group):
         name = f"{section}.{field.name}"
         if field.name in values:
@@ -95,8 +120,10 @@ def _read_group(values: Mapping[str, Any], group: type, section: str) -> tuple[A
                 problems.append(f"{name} must be {problem}, got {_show(values[field.name])}")
             arguments[field.name] = value
         elif field.default is _MISSING and field.default_factory is _MISSING:
-            problems.append(f"{name} is missing; it must be given")
-    if problems:
+            complete = False
+            if field.name not in renamed:
+                problems.append(f"{name} is missing; it must be given")
+    if problems or not complete:
         return None, problems
     try:
         instance = group(**arguments)
@@ -114,12 +141,18 @@ def _convert(value: Any, kind: Any) -> tuple[Any, str | None]:
         inner = next(option for option in typing.get_args(kind) if option is not types.NoneType)
         converted, problem = _convert(value, inner)
         return converted, problem and f"{problem} or null"
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value), None if math.isfinite(value) else "a finite number"
-    if kind is float and isinstance(value, str) and _is_number(value):
-        return value, "a number, not text; leave the quotes out"
+    if kind in (int, float) and isinstance(value, str) and _is_number(value):
+        return value, f"a {'whole ' * (kind is int)}number, not text; leave the quotes out"
+    if kind is float and isinstance(value, float) and not math.isfinite(value):
+        return value, "a finite number"
     if kind is int and isinstance(value, float) and value.is_integer():
-        return int(value), None
+        value = int(value)
+    if type(value) in ((int, float) if kind is float else (int,)) and kind in (int, float) and abs(value) > MOST:
+        return value, f"at most {MOST:g}" if value > 0 else f"at least {-MOST:g}"
+    if kind is float and type(value) in (int, float):
+        return float(value), None
+    if kind is str and isinstance(value, str) and "\0" in value:
+        return value, "text without a NUL byte"
     if kind in (int, str, bool) and type(value) is kind:
         return value, None
     return value, {float: "a number", int: "a whole number", str: "text", bool: "true or false"}.get(kind, f"a {kind}")
@@ -131,15 +164,18 @@ def _broken_rule(value: Any, rule: Mapping[str, Any]) -> str | None:
         return None
     if "choices" in rule:
         return None if value in rule["choices"] else f"one of {', '.join(rule['choices'])}"
+    if "most" in rule and value > rule["most"]:
+        return f"at most {rule['most']:.15g}"
     tests = {
         "ge": ("at least", lambda bound: value >= bound),
         "le": ("at most", lambda bound: value <= bound),
         "gt": ("above", lambda bound: value > bound),
         "lt": ("below", lambda bound: value < bound),
     }
-    if all(tests[name][1](bound) for name, bound in rule.items()):
+    bounds = {name: bound for name, bound in rule.items() if name != "most"}
+    if all(tests[name][1](bound) for name, bound in bounds.items()):
         return None
-    return " and ".join(f"{tests[name][0]} {bound:g}" for name, bound in rule.items())
+    return " and ".join(f"{tests[name][0]} {bound:.15g}" for name, bound in bounds.items())
 
 
 def _is_number(text: str) -> bool:
@@ -151,4 +187,8 @@ def _is_number(text: str) -> bool:
 
 
 def _show(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else _short(repr(value))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:97]}..."

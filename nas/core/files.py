@@ -8,10 +8,18 @@ import tempfile
 import uuid
 from pathlib import Path
 
+from nas.core.errors import DataError
+
 
 def cache_folder(download_dir: str | None) -> Path:
-    """Where fetched files and caches go: download_dir, else $NAS_DATA if writable, else nas in the user's cache."""
+    """Where fetched files and caches go: download_dir, else $NAS_DATA if writable, else nas in the user's cache.
+
+    Raises:
+        DataError: $NAS_DATA names no folder.
+    """
     shared = os.environ.get("NAS_DATA")
+    if shared and not Path(shared).is_dir():
+        raise DataError(f"NAS_DATA names a folder that is not there, {shared}; make it, or unset NAS_DATA")
     if download_dir:
         return Path(download_dir).expanduser()
     # The mode counts for root too, who may write anywhere but should not where nobody is meant to.

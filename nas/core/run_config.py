@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class RunConfig:
     """Hyperparameters that every trial has."""
 
-    train_epochs: int | None = field(None, ge=1)  # length of training where the searcher does not say it
+    train_epochs: int | None = field(None, ge=1, most=10**9)  # length of training where the searcher does not say it
     evaluate_test: bool = False  # score the test split, once, at the end
     repeat: int | None = field(None, ge=0)  # tells trainings of the same setting apart; only their seeds differ
     fast: bool | None = None  # the fast form of the same computation; null: true but on MPS, where it was never tried

@@ -161,17 +161,25 @@ class Space(ABC, Generic[G]):
     def _of_text(self, text: str) -> G:
         if not is_written(text):
             return self.by_name(text)
-        if text.startswith("{") and (plain := _hparams(text)):
-            return self.from_hparams(plain)
         try:
             return self.from_text(text)
         except ConfigError as error:
             strange = "is no field of a genotype; known" in error.problems[0]
+            if strange and (plain := _hparams(text)):
+                return self._of_hparams(plain)
             for other in self._others() if strange else ():
                 if _reads(other, text):
                     what = f"the genotype is one of {other.title} ({other.package})"
                     raise ConfigError([f"{what}, not of {self.title} ({self.package})"]) from None
             raise
+
+    def _of_hparams(self, hparams: Mapping[str, Any]) -> G:
+        """The same in one sentence if they spell out no architecture."""
+        try:
+            return self.from_hparams(hparams)
+        except ConfigError as error:
+            more = len(error.problems) - 1
+            raise ConfigError([error.problems[0] + (f"; and {more} more mistakes" if more else "")]) from error
 
     def _of_file(self, path: str) -> G:
         inside = f"{path}/genotype.json"

@@ -54,7 +54,7 @@ def find(source: str, *, rank: int = 1, trial: int | None = None, space: str | N
         ConfigError: there is no such thing, or it holds no architecture of a search space.
     """
     if not os.path.exists(source) and not is_experiment(source):  # unlike Path, at ease with a name that is too long
-        return _written(source, source, [space] if space else known_spaces())
+        return _written(source, source, known_spaces() if space is None else [space])
     path = Path(source)
     if (path / CHECKPOINT).is_file() and not (path / "run.json").is_file():
         return _of_checkpoint(path)
@@ -67,7 +67,7 @@ def find(source: str, *, rank: int = 1, trial: int | None = None, space: str | N
         text = read_text(path).strip()
     except DataError as error:
         raise ConfigError([str(error)]) from error
-    return _written(text, source, [space] if space else known_spaces())
+    return _written(text, source, known_spaces() if space is None else [space])
 
 
 def chosen_trial(experiment: ExperimentResult, rank: int = 1, number: int | None = None) -> TrialResult:

@@ -15,9 +15,10 @@ from typing import Any
 
 from nas.config import load as configs
 from nas.config.entrypoint import Entrypoint, processes_of, resolve
+from nas.config.old_words import likely_entrypoint, old_entrypoint
 from nas.config.ranges import range_problems, range_warnings
 from nas.config.rules import refusals
-from nas.config.search_space import SampledTrial, search_space, trial_sampler
+from nas.config.search_space import SampledTrial, TrialSampler, search_space, trial_sampler
 from nas.core.errors import ConfigError, ErrorCollector
 from nas.core.identity import Identity, check_resume
 from nas.core.program import importing_from
@@ -81,17 +82,22 @@ def inspect(
     """
     problems = ErrorCollector()
     problems.found += range_problems(config["hyperparameters"])
-    entrypoint = problems.catch(_entrypoint, config.get("entrypoint"), config_path, folder)
+    if old := old_entrypoint(config):
+        problems.found.append(old)
+    named = (config.get("entrypoint"), config_path, folder)
+    entrypoint: Entrypoint | None = None if old else problems.catch(_entrypoint, *named)
     processes = problems.catch(processes_of, config, entrypoint) or 1
     seed = problems.catch(configs.experiment_seed, config) or 0
     drawn = problems.catch(_first_trials, config, seed)
     if entrypoint is None or drawn is None:
-        problems.raise_any()
+        problems.found += _what_else(config, entrypoint, problems.found)
+        raise ConfigError(dict.fromkeys(problems.found))
     trial = load_trial(entrypoint)
     first, searched = drawn[0].hparams, list(drawn[0].chosen)
     survey = problems.catch(trial.survey, config, first, searched, processes, samples)
     if problems.found:
         problems.catch(configs.check_searcher, config, possible := trial.metric_directions(None), possible)
+        problems.catch(configs.training_length, config, configs.plain_epochs(first))
     problems.raise_any()
     covered = survey.covers if survey else ()
     read = problems.catch(_check_points, trial, config, [point.hparams for point in drawn], processes, covered)
@@ -168,6 +174,39 @@ def _entrypoint(entrypoint: Any, config_path: Path | None, folder: Path | None) 
     return found
 
 
+def _what_else(config: Mapping[str, Any], entrypoint: Entrypoint | None, found: Sequence[str]) -> list[str]:
+    """What else is wrong with a config without a usable entrypoint or search space: all of it is told at once.
+
+    The trial is then the likely one, and searched hyperparameters with wrong bounds have one of them.
+    """
+    likely = likely_entrypoint(config)
+    if entrypoint is None:
+        entrypoint = ErrorCollector().catch(_entrypoint, likely, None, None) if likely else None
+    if entrypoint is None:
+        return []
+    usable, wrong = _usable(config["hyperparameters"])
+    trial, problems = load_trial(entrypoint), ErrorCollector()
+    point = TrialSampler(usable, 0).next_trial().hparams
+    problems.catch(_check_points, trial, config, [point], 1, ())
+    named = {sentence.split()[0] for sentence in found}
+    prefixes = tuple(f"hyperparameters.{name}" for name in wrong)
+    return [
+        each for each in problems.found if each.split()[0] not in named and not (prefixes and each.startswith(prefixes))
+    ]
+
+
+def _usable(hyperparameters: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """The hyperparameters with a constant in the place of each that cannot be drawn, and the names of those."""
+    values, wrong = dict(hyperparameters), []
+    for name, spec in hyperparameters.items():
+        try:
+            search_space({name: spec})
+        except ConfigError:
+            wrong.append(name)
+            values[name] = next((spec[key] for key in ("minval", "maxval", "val") if key in spec), None)
+    return values, wrong
+
+
 def _first_trials(config: Mapping[str, Any], seed: int) -> list[SampledTrial]:
     return list(islice(trial_sampler(config, seed), POINTS if search_space(config["hyperparameters"]) else 1))
 
@@ -185,9 +224,9 @@ def _check_points(
         hparams = {name: value for name, value in point.items() if name not in covered}
         problems = ErrorCollector()
         read = problems.catch(trial.check, hparams, config.get("data") or {}, processes)
-        problems.catch(configs.check_searcher, config, trial.metric_directions(read), trial.metric_directions(None))
-        if read:
-            length = problems.catch(configs.training_length, config, read.run.train_epochs) or length
+        possible = trial.metric_directions(None)
+        problems.catch(configs.check_searcher, config, trial.metric_directions(read) if read else possible, possible)
+        length = problems.catch(configs.training_length, config, configs.plain_epochs(point)) or length
         found.append(problems.found)
         settings.append(read)
     if any(found):
@@ -196,12 +235,25 @@ def _check_points(
 
 
 def _counted(found: Sequence[Sequence[str]]) -> list[str]:
-    """What was found at each point, each sentence once, with the number of points if it does not hold for all of them."""
-    times = Counter(sentence for sentences in found for sentence in dict.fromkeys(sentences))
+    """What was found at each point, with the number of points if it does not hold for all of them.
+
+    Each rule is told once, with the first value that breaks it.
+    """
+    first: dict[str, str] = {}
+    times: Counter[str] = Counter()
+    for sentences in found:
+        rules = {_rule(sentence): sentence for sentence in reversed(sentences)}
+        times.update(list(rules))
+        for sentence in sentences:
+            first.setdefault(_rule(sentence), rules[_rule(sentence)])
     return [
-        sentence if count == len(found) else f"{sentence} (at {count} of {len(found)} points drawn)"
-        for sentence, count in times.items()
+        sentence if times[rule] == len(found) else f"{sentence} (at {times[rule]} of {len(found)} points drawn)"
+        for rule, sentence in first.items()
     ]
+
+
+def _rule(sentence: str) -> str:
+    return sentence.rpartition(", got ")[0] or sentence
 
 
 def _spans(points: Sequence[SampledTrial]) -> dict[str, tuple[float, float]]:

@@ -48,7 +48,7 @@ def test_what_is_not_yaml_is_refused_in_one_line(text: str, tmp_path: Path) -> N
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "experiment.yaml"
     path.write_bytes(b"hyperparameters: {a: \xff\xfe}\n")
-    assert "not valid YAML" in problem_of(config.load, path)
+    assert "is not UTF-8: byte 0xff in line 1" in problem_of(config.load, path)
 
 
 @pytest.mark.parametrize("text", ["", "5\n", "- 1\n", "name: x\n", "hyperparameters:\n", "hyperparameters: [1]\n"])

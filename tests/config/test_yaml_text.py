@@ -101,7 +101,17 @@ def test_an_alias_is_a_copy() -> None:
 
 
 def test_a_text_that_is_nested_too_deeply_is_refused() -> None:
-    assert problems("[" * 20_000) == ["not valid YAML: it must be nested less deeply"]
+    assert problems("[" * 20_000) == ["not valid YAML: line 1 must be nested less deeply, at most 100 levels"]
+
+
+def test_aliases_that_explode_are_refused_before_memory_is_full() -> None:
+    lines = ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 60))]
+    (problem,) = problems("\n".join(lines))
+    assert "aliases must copy fewer values, at most 100,000 in all (line 1" in problem
+
+
+def test_a_nul_byte_is_refused() -> None:
+    assert problems('{a: "x\\0y"}') == ["a must be text without a NUL byte (line 1)"]
 
 
 def test_files_overrides_and_run_folders_are_read_alike(tmp_path: Path) -> None:

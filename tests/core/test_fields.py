@@ -100,7 +100,7 @@ def test_a_value_of_the_fields_type_is_read_as_that_type(field: str, given_value
         ("a_float", float("-inf"), "a finite number, got -inf"),
         ("an_int", 3.5, "a whole number, got 3.5"),
         ("an_int", True, "a whole number, got true"),
-        ("an_int", "3", "a whole number, got '3'"),
+        ("an_int", "3", "a whole number, not text; leave the quotes out, got '3'"),
         ("an_int", float("inf"), "a whole number, got inf"),
         ("an_int", float("nan"), "a whole number, got nan"),
         ("a_text", 3, "text, got 3"),
