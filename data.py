@@ -27,6 +27,7 @@ from nas.core.downloads import DownloadError, MirrorError, extract_members, fetc
 from nas.core.errors import DataError
 from nas.core.files import cache_folder, sha256_of, write_atomically
 from nas.core.identity import DataPart
+from nas.core.named_files import check_is_file, path_problem
 from randomNAS_files.leaks import refuse_leaks
 from randomNAS_files.pydoc_text import pydoc_parts, pydoc_tokens
 from randomNAS_files.tokens import UNK, encode
@@ -54,6 +55,12 @@ PYDOC_WORDS = 2_000
 ASSUMED_WORDS = 10_000  # of a corpus that is not read
 LOCK_TIMEOUT = 1800.0  # seconds; the archive is 34 MB, and lines can be slow
 
+_NAMES = {"train": "train", "valid": "(?:valid|val|validation|dev)", "test": "test"}  # as other corpora call them
+_MARKS = (
+    *((mark, "utf-32") for mark in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
+    *((mark, "utf-16") for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+)
+
 _Texts = dict[str, tuple[str, bytes]]  # split -> name of the file for messages, its bytes
 
 
@@ -80,6 +87,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         corpus, size = self.corpus, self.vocabulary_size
+        for name in ("data_dir", "download_dir"):
+            if wrong := path_problem(getattr(self, name)):
+                raise ValueError(f"{name} {wrong}")
         if corpus not in _SOURCES:
             near = difflib.get_close_matches(str(corpus).lower(), _SOURCES, cutoff=0.5)
             hint = f"did you mean {near[0]}?" if near else "choose one of them"
@@ -195,10 +205,18 @@ def _corpus(name: str, ids: Mapping[str, np.ndarray], vocabulary: tuple[str, ...
     return Corpus(name, train, valid, test, vocabulary)
 
 
-def _decode(file: str, data: bytes) -> str:
+def _decode(file: str, data: bytes, encoding: str = "utf-8-sig") -> str:
     try:
-        return data.decode("utf-8-sig")
+        text = data.decode(encoding)
+        if "\0" in text:
+            hint = "if it is UTF-16 without a byte-order mark, convert it with: iconv -f utf-16le -t utf8"
+            raise CorpusError(f"{file} holds NUL bytes, so it is no text; {hint}")
+        return text
     except UnicodeDecodeError as error:
+        if encoding != "utf-8-sig":
+            raise CorpusError(
+                f"{file} begins as {encoding.upper()} and is not: {error.reason}; get it again"
+            ) from error
         line, byte = error.object.count(b"\n", 0, error.start) + 1, error.object[error.start]
         what = f"{file} is not UTF-8: byte 0x{byte:02x} in line {line}"
         raise CorpusError(f"{what}; if it is Latin-1, convert it with: iconv -f latin1 -t utf8") from error
@@ -214,9 +232,10 @@ def _text_files(config: DataConfig) -> dict[str, Path]:
     files = {}
     for split in SPLITS:
         # What precedes the name must not be a letter: latest.txt is no test.txt.
-        matches = [name for name in names if re.fullmatch(rf"(.*[^A-Za-z0-9])?{split}\.(txt|tokens)", name)]
+        matches = [name for name in names if re.fullmatch(rf"(.*[^A-Za-z0-9])?{_NAMES[split]}\.(txt|tokens|raw)", name)]
         if len(matches) != 1:
-            rule = f"exactly one file named like {split}.txt, ptb.{split}.txt or wiki.{split}.tokens"
+            also = ", val.txt, dev.txt" if split == "valid" else ""
+            rule = f"exactly one file named like {split}.txt{also}, ptb.{split}.txt, wiki.{split}.tokens or .raw"
             raise CorpusError(f"{folder} must hold {rule}, found {matches} in {names[:20]}; rename or move files")
         files[split] = folder / matches[0]
     return files
@@ -270,7 +289,12 @@ def _read_pydoc(config: DataConfig) -> _Texts:
 
 
 def _read(file: Path) -> tuple[str, bytes]:
+    check_is_file(file)
     data = file.read_bytes()
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            data = _decode(str(file), data, encoding).encode()
+            break
     if not data.removeprefix(codecs.BOM_UTF8).strip():
         raise CorpusError(f"{file} is empty; put the text there")
     return str(file), data

@@ -26,8 +26,8 @@ STEM = 3
 class ModelConfig:
     """Hyperparameters of the network."""
 
-    init_channels: int = field(ge=1)  # of the operations in the first cell; each reduction doubles them
-    layers: int = field(ge=1)  # cells
+    init_channels: int = field(ge=1, most=16_384)  # of the operations in the first cell; each reduction doubles them
+    layers: int = field(ge=1, most=300)  # cells
     auxiliary: bool = field()  # a second head, two thirds up, while training
     auxiliary_weight: float = field(ge=0)  # of that head's loss
     drop_path_prob: float = field(ge=0, lt=1)  # at the end of training; it grows linearly from 0

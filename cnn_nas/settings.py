@@ -26,11 +26,11 @@ class OptimizerConfig:
     momentum: float = field(ge=0, lt=1)
     weight_decay: float = field(ge=0)
     clip_gradients_l2_norm: float = field(gt=0)
-    global_batch_size: int = field(ge=2)  # images, over all processes
-    eval_batch_size: int = field(ge=1)  # images a process
-    crop_padding: int = field(ge=0)  # zeros around an image, out of which it is cropped again; 0: no crop
+    global_batch_size: int = field(ge=2, most=1_000_000)  # images, over all processes
+    eval_batch_size: int = field(ge=1, most=1_000_000)  # images a process
+    crop_padding: int = field(ge=0, most=8192)  # zeros around an image, out of which it is cropped again; 0: no crop
     flip: bool = field()  # mirror half of the images
-    cutout_length: int = field(ge=0)  # side of the square that is cut out; 0: none
+    cutout_length: int = field(ge=0, most=8192)  # side of the square that is cut out; 0: none
     mixed_precision: bool | None = None  # bfloat16 where it is safe; null: on a GPU that can; false: float32, not TF32
     channels_last: bool | None = None  # memory format of feature maps and weights; null: true but on MPS
 

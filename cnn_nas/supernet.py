@@ -32,8 +32,8 @@ NONE = RELAXATION["normal"].operations.index("none")
 class SupernetConfig:
     """Hyperparameters of the supernet."""
 
-    init_channels: int = field(ge=1)  # of the operations in the first cell; each reduction doubles them
-    layers: int = field(ge=1)  # cells
+    init_channels: int = field(ge=1, most=16_384)  # of the operations in the first cell; each reduction doubles them
+    layers: int = field(ge=1, most=300)  # cells
     partial: int = field(1, ge=1)  # k: operations see 1/k of the channels (PC-DARTS); 1: all of them
     auxiliary_skip: bool = False  # a skip connection more on every edge (DARTS-)
 

@@ -63,6 +63,8 @@ class ImageTrial(Trial):
         self.tell(data_checks.warnings(self.settings.optimizer, self.settings.model, self.data.known))
         if self.settings.run.evaluate_test and self.data.load_test is None:
             raise DataError(f"dataset {self.data.name} has no test split; add it, or leave evaluate_test out")
+        if self.settings.run.evaluate_test and not self.rank:
+            _ = self.data.test  # damaged files are found before the training, and not after it
         self.validates = self.data.valid is not None
         self.size = sized(self.settings.model, self.data.outputs, self.data.train.shape)
         if self.settings.constraints and (broken := self.settings.constraints.broken(self.genotype, self.size)):

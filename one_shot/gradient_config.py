@@ -28,7 +28,7 @@ class GradientConfig:
     edge_norm: bool = False  # learn how much each edge counts (PC-DARTS)
     perturb: str = field("none", choices=perturb.KINDS)  # SmoothDARTS
     perturb_size: float = field(0.0, ge=0, le=1)  # at the end of the search; it grows from 0
-    perturb_steps: int = field(7, ge=1)  # of the adversary
+    perturb_steps: int = field(7, ge=1, most=10_000)  # of the adversary
     zero_one_weight: float = field(0.0, ge=0)
     anchor_weight: float = field(0.0, ge=0)
     entropy_weight: float = field(0.0, ge=0)

@@ -23,10 +23,10 @@ from one_shot.strategy import Choice, Objective, Progress, Score, Strategy
 class RandomConfig:
     """Hyperparameters of random search."""
 
-    score_archs: int = field(1000, ge=1)  # random architectures that are scored at the end
+    score_archs: int = field(1000, ge=1, most=10_000_000)  # random architectures that are scored at the end
     score_batches: int | None = field(None, ge=1)  # of the validation data, for each of them; null: all
     rescore: int = field(10, ge=1)  # the best of them, which are scored again on all validation data
-    epoch_archs: int = field(10, ge=1)  # random architectures that are scored after every epoch
+    epoch_archs: int = field(10, ge=1, most=10_000_000)  # random architectures that are scored after every epoch
     sample_none: bool = False  # train with `none` on some edges, as the authors do on images
 
     def problems(self) -> list[str]:

@@ -178,7 +178,7 @@ def _choose(options: Mapping[str, Any], hparams: Mapping[str, Any], name: str) -
     given = hparams.get(name)
     if given is None:
         raise ConfigError([f"hyperparameters.{name} is missing; it must be one of {', '.join(options)}"])
-    if given not in options:
+    if not isinstance(given, str) or given not in options:
         says = f"is not one of {', '.join(options)}"
         raise ConfigError([unknown(f"hyperparameters.{name} {given!r}", str(given), options, says)])
     return options[given]

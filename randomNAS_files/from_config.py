@@ -21,7 +21,7 @@ class ArchitectureConfig:
     arch_to_use: str | None = None  # a constant of randomNAS_files/genotypes.py, a text or a file
     arch_seed: int | None = field(None, ge=0)  # a cell drawn at random from this seed
     eval_same_arch: bool = True  # false: at the end, score num_archs_to_eval random cells with the trained weights
-    num_archs_to_eval: int | None = field(None, ge=1)
+    num_archs_to_eval: int | None = field(None, ge=1, most=10_000_000)
 
     def problems(self) -> list[str]:
         """Rules over several fields."""

@@ -35,10 +35,10 @@ FUNCTIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 class ModelConfig:
     """Hyperparameters of the language model. The embedding is tied to the decoder, so its size is the hidden size."""
 
-    emsize: int = field(ge=1)
-    nhid: int = field(ge=1)
-    nhidlast: int = field(ge=1)
-    depth: int = field(ge=1)
+    emsize: int = field(ge=1, most=65_536)
+    nhid: int = field(ge=1, most=65_536)
+    nhidlast: int = field(ge=1, most=65_536)
+    depth: int = field(ge=1, most=100)
     dropout: float = field(ge=0, lt=1)  # on the outputs of the last layer, one mask for all time steps
     dropouth: float = field(ge=0, lt=1)  # on the hidden state inside the cell
     dropoutx: float = field(ge=0, lt=1)  # on the input inside the cell

@@ -13,10 +13,10 @@ class StreamConfig:
     """How a language model goes through its texts, and by what steps."""
 
     learning_rate: float = field(gt=0)  # for a slice of bptt words; scaled by slice length / bptt
-    global_batch_size: int = field(ge=1)  # columns of the training stream, over all processes
-    eval_batch_size: int = field(ge=1)  # columns of the validation and test streams
-    bptt: int = field(ge=1)  # usual length of a slice
-    max_seq_length_delta: int = field(ge=0)  # a slice has at most bptt + this many words
+    global_batch_size: int = field(ge=1, most=1_000_000)  # columns of the training stream, over all processes
+    eval_batch_size: int = field(ge=1, most=1_000_000)  # columns of the validation and test streams
+    bptt: int = field(ge=1, most=100_000)  # usual length of a slice
+    max_seq_length_delta: int = field(ge=0, most=100_000)  # a slice has at most bptt + this many words
     wdecay: float = field(ge=0)
     clip_gradients_l2_norm: float = field(gt=0)
     alpha: float = field(ge=0)  # activation regularisation

@@ -173,7 +173,9 @@ def test_missing_and_ambiguous_files_list_the_folder(tmp_path: Path) -> None:
     (folder / "notes").write_text("")
     with pytest.raises(CorpusError) as caught:
         load_corpus(text_config(folder))
-    assert "like test.txt, ptb.test.txt or wiki.test.tokens, found [] in ['notes', 'train.txt'" in str(caught.value)
+    assert "like test.txt, ptb.test.txt, wiki.test.tokens or .raw, found [] in ['notes', 'train.txt'" in str(
+        caught.value
+    )
     write(folder, TINY, "wiki.{}.tokens")
     with pytest.raises(CorpusError, match=r"found \['train.txt', 'wiki.train.tokens'\]"):
         load_corpus(text_config(folder))

@@ -25,6 +25,7 @@ from nas.core.errors import DataError, unknown
 from nas.core.fields import field
 from nas.core.files import cache_folder
 from nas.core.identity import DataPart
+from nas.core.named_files import path_problem
 from nas.core.seeds import numpy_generator
 
 log = logging.getLogger(__name__)
@@ -59,12 +60,15 @@ class DataConfig:
     dataset: str
     data_dir: str | None = None
     download_dir: str | None = None
-    image_size: int | None = field(None, ge=4)
+    image_size: int | None = field(None, ge=4, most=4096)
     validation_fraction: float = field(0.1, ge=0, lt=1)
     split_seed: int = 0
 
     def __post_init__(self) -> None:
         name = self.dataset
+        for field_name in ("data_dir", "download_dir"):
+            if wrong := path_problem(getattr(self, field_name)):
+                raise ValueError(f"{field_name} {wrong}")
         if name not in DATASETS:
             raise ValueError(unknown(f"dataset {name!r}", str(name), DATASETS, f"is not one of {', '.join(DATASETS)}"))
         if name == "folder" and not self.data_dir:

@@ -10,6 +10,7 @@ import functools
 import gzip
 import hashlib
 import logging
+import math
 import pickle
 import zlib
 from collections.abc import Mapping
@@ -224,6 +225,11 @@ def _idx_split(files: IdxFiles, folder: Path, split: str) -> Images:
     if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
         what = f"{folder} holds {split} images of shape {images.shape} and labels of shape {labels.shape}"
         raise DataError(f"{what}; they do not belong together, get both files again")
+    if not len(labels):
+        raise DataError(f"{folder} holds no {split} images; get both files again")
+    if labels.max() >= len(files.classes):
+        rule = f"labels of {split} must be 0..{len(files.classes) - 1}, the classes of {files.name}, got {labels.max()}"
+        raise DataError(f"{folder}: {rule}; get the file again")
     return Images(torch.from_numpy(images[:, None]), torch.from_numpy(labels.astype(np.int64)))
 
 
@@ -238,10 +244,10 @@ def _read_idx(files: IdxFiles, folder: Path, name: str) -> np.ndarray:
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{path} is truncated or corrupt ({error}); get it again") from error
     _verify(files, name, path, packed, content)
-    dimensions = content[3] if content[:3] == b"\0\0\x08" else 0  # 8: unsigned bytes
-    shape = tuple(np.frombuffer(content, ">u4", dimensions, 4).tolist())
+    dimensions = content[3] if content[:3] == b"\0\0\x08" and len(content) > 3 else 0  # 8: unsigned bytes
     start = 4 + 4 * dimensions
-    if not dimensions or len(content) != start + int(np.prod(shape)):
+    shape = tuple(np.frombuffer(content, ">u4", dimensions, 4).tolist()) if len(content) >= start else ()
+    if not dimensions or not shape or len(content) != start + math.prod(shape):
         raise DataError(f"{path} is no IDX file of {files.name} or is cut short; get it again")
     return np.frombuffer(bytearray(content[start:]), np.uint8).reshape(shape)
 

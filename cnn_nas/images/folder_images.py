@@ -36,6 +36,7 @@ from cnn_nas.images.class_folders import class_names, walk
 from cnn_nas.images.duplicates import Shown, digests, rows_to_train_on
 from nas.core.downloads import locked
 from nas.core.errors import DataError, unknown
+from nas.core.named_files import check_is_file
 
 log = logging.getLogger(__name__)
 
@@ -160,6 +161,8 @@ def _images(
     listing: Listing, classes: tuple[str, ...], cache: Path, size: int | None, like: Shape | None
 ) -> tuple[Images, Shown]:
     """The images of a listing, and what they show; those of the test split take the shape of the training images."""
+    for image in listing.paths:
+        check_is_file(image)
     stats = [(path[len(str(listing.folder)) :], os.stat(path)) for path in listing.paths]
     content = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
     key = hashlib.sha256(repr((VERSION, size, like, content)).encode()).hexdigest()

@@ -24,6 +24,7 @@ import torch
 
 from cnn_nas.images.arrays import Images, Source, held_out
 from nas.core.errors import DataError
+from nas.core.named_files import check_is_file
 from nas.core.seeds import numpy_generator
 
 TABLE, NETCDF = "15grid_shuffled.dat", "graphene_processed.nc"
@@ -76,6 +77,7 @@ def mirror_groups(cuts: np.ndarray) -> np.ndarray:
 def read_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Cuts `(N, 3, 5)` of 0 and 1, and yield strain `(N,)` in float32, of the text table."""
     count = CUTS[0] * CUTS[1]
+    check_is_file(path)
     try:
         values = np.loadtxt(path, usecols=range(count + 1), ndmin=2)
     except ValueError as error:  # UnicodeDecodeError is one
