@@ -28,7 +28,7 @@ def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
 
 def positive(text: str) -> int:
     """A whole number of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
+    if not _digits(text) or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
     return int(text)
 
@@ -45,9 +45,13 @@ def add_which(parser: argparse.ArgumentParser) -> None:
 
 def whole(text: str) -> int:
     """A whole number of at least 0."""
-    if not text.isdecimal():
+    if not _digits(text):
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 0, got {text!r}")
     return int(text)
+
+
+def _digits(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 18
 
 
 def console() -> Console:

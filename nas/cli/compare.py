@@ -30,7 +30,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--budget",
         metavar="B",
-        type=float,
+        type=_budget,
         help="at which scores are read, in device hours, or in the epochs or batches that the output names (default: the "
         "largest that all have spent)",
     )
@@ -49,6 +49,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="for tables and picture (default: comparison)",
     )
     parser.set_defaults(run=_run)
+
+
+def _budget(text: str) -> float:
+    try:
+        budget = float(text)
+    except ValueError:
+        budget = 0.0
+    if not 0 < budget < float("inf"):
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return budget
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -44,7 +44,10 @@ def _run(arguments: argparse.Namespace) -> int:
         data = found.space.to_dot(found.genotype).encode()
     else:
         data = cell_picture(found.space.to_dot(found.genotype), kind[1:])
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(out, data)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(out, data)
+    except OSError as error:
+        raise ConfigError([f"--out {out} cannot be written: {error.strerror or error}"]) from error
     print(out)
     return 0

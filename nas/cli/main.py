@@ -23,11 +23,13 @@ from importlib import metadata
 
 from nas import __version__
 from nas.cli import check, compare, draw, evaluate, export, listing, report, run, show
-from nas.core.errors import ConfigError
+from nas.core.errors import ConfigError, DataError
+from nas.core.terminal import print_anything
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a subcommand; returns the exit status (2: a config or an argument that cannot work)."""
+    print_anything()
     arguments = build_parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
@@ -38,7 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        return 2
+    except DataError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 2
+    except MemoryError:
+        print("error: this machine has not enough memory free for it", file=sys.stderr)
         return 2
     return status
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from nas.cli.arguments import positive
+from nas.cli.arguments import positive, whole
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -14,7 +14,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "experiment", metavar="EXPERIMENT", help="folder of an experiment or a run, or an id on a master"
     )
-    parser.add_argument("--trial", metavar="N", type=int, help="show this trial only")
+    parser.add_argument("--trial", metavar="N", type=whole, help="show this trial only")
     parser.add_argument("--top", metavar="K", type=positive, default=10, help="trials in the leaderboard (default 10)")
     parser.set_defaults(run=_run)
 

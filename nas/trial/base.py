@@ -31,6 +31,7 @@ from nas.trial import determined_private as private
 from nas.trial.bookkeeping import Bookkeeping
 from nas.trial.device import prepare
 from nas.trial.metrics import replace_nonfinite, told_of
+from nas.trial.user_errors import out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -266,7 +267,12 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
 
     def train_batch(self, batch: Any, epoch_idx: int, batch_idx: int) -> dict[str, float]:
         """Determined's door to `train_step`."""
-        metrics = self.train_step(batch, epoch_idx, batch_idx)
+        try:
+            metrics = self.train_step(batch, epoch_idx, batch_idx)
+        except (RuntimeError, MemoryError) as error:
+            if full := out_of_memory(error):
+                raise ConfigError([full]) from error
+            raise
         self.batches_trained = batch_idx + 1
         return metrics
 

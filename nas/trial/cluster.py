@@ -35,7 +35,7 @@ def on_cluster(trial_class: type[Trial], info: det.ClusterInfo) -> int:
     config = private.config_of(info)
     try:
         _train(trial_class, config, info)
-    except (ConfigError, DataError, OSError) as error:
+    except (ConfigError, DataError, OSError, RuntimeError, MemoryError) as error:
         if lines := user_errors.sentences(error, config):
             return user_errors.fail(lines)
         raise

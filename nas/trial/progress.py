@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nas.core.terminal import print_anything
 from nas.runs.run_folder import PLACE, SIZES
 
 tqdm.set_lock(
@@ -102,6 +103,7 @@ class ReportingSteps(Container[int]):
 
 
 def quiet_libraries() -> None:
-    """What libraries say of their own work is nothing to act on."""
+    """What libraries say of their own work is nothing to act on; and no letter ends a training."""
+    print_anything()
     for noisy, level in (("determined", "WARNING"), ("determined.common.storage", "ERROR"), ("filelock", "WARNING")):
         logging.getLogger(noisy).setLevel(level)

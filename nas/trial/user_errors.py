@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,12 +19,14 @@ from typing import Any
 from nas.config.log_policies import cancels_retries
 from nas.core.downloads import MirrorError
 from nas.core.errors import CANNOT_WORK, ConfigError, DataError
+from nas.core.named_files import path_problem
 
 logger = logging.getLogger(__name__)
 
 GRACE = 10.0
 """Seconds that the other processes wait before they speak: the first one has mostly the same to say, and its end ends them."""
 
+_FULL_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "Unable to allocate")
 _NOT_THERE = (FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError)
 
 
@@ -36,10 +39,26 @@ def no_trial_can_work(config: Mapping[str, Any]) -> bool:
     return (config.get("searcher") or {}).get("name") == "single" and cancels_retries(config)
 
 
+def out_of_memory(error: BaseException) -> str | None:
+    """The sentence for an error that says that memory is full, a GPU's or the machine's; None for any other."""
+    text = str(error)
+    if not isinstance(error, MemoryError) and not any(sign in text for sign in _FULL_MEMORY):
+        return None
+    where = "the GPU" if "CUDA" in text or "MPS" in text else "this machine"
+    wants = re.search(r"(?:allocate|load) ([\d.]+ ?[KMGT]?i?B(?:ytes)?|\d+ bytes)", text)
+    asked = f" (one tensor asked for {wants[1]})" if wants else ""
+    advice = "lower hyperparameters.global_batch_size or eval_batch_size, or the size of the network"
+    return (
+        f"{where} has not enough memory free{asked}; {advice}; nas check CONFIG --batch-memory estimates what it takes"
+    )
+
+
 def sentences(error: BaseException, config: Mapping[str, Any]) -> list[str]:
     """What to say to the user instead of a traceback; nothing if it is no error of theirs."""
     if isinstance(error, ConfigError):
         return [CANNOT_WORK + problem for problem in error.problems]
+    if full := out_of_memory(error):
+        return [CANNOT_WORK + full]
     if isinstance(error, DataError):
         return [f"this run failed: {error}; a restart may help" if _may_pass(error) else f"{CANNOT_WORK}{error}"]
     if isinstance(error, _NOT_THERE) and _among_data(error.filename, config):
@@ -70,7 +89,8 @@ def _among_data(name: Any, config: Mapping[str, Any]) -> bool:
     if not isinstance(name, str | os.PathLike):
         return False
     values = (config.get("data") or {}).items()
-    folders = [Path(value).expanduser().absolute() for key, value in values if key.endswith("_dir") and value]
+    folders = [Path(value) for key, value in values if key.endswith("_dir") and value and isinstance(value, str)]
+    folders = [folder.expanduser().absolute() for folder in folders if path_problem(str(folder)) is None]
     path = Path(name).absolute()
     return any(folder in (path, *path.parents) for folder in folders)
 
