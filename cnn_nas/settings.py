@@ -47,6 +47,9 @@ class Settings:
     data: DataConfig
 
 
+_GROUPS = (RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
+
+
 def read_settings(hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
     """The settings that a config means. Reads no data; raises ConfigError with every problem."""
     problems = ErrorCollector()
@@ -54,7 +57,7 @@ def read_settings(hparams: Mapping[str, Any], data: Mapping[str, Any], processes
     edges = architecture.edge_hparams(plain) if isinstance(plain, dict) else {}
     rules = plain.pop("constraints", None) if isinstance(plain, dict) else None
     rest = {name: value for name, value in plain.items() if name not in edges} if edges else plain
-    groups = problems.catch(read, rest, RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
+    groups = problems.catch(read, rest, *_GROUPS, elsewhere=["constraints"])
     sources = problems.catch(read, data, DataConfig, section="data")
     constraints = problems.catch(Constraints.from_mapping, rules) if rules is not None else None
     if groups:

@@ -181,6 +181,23 @@ def test_missing_and_ambiguous_files_list_the_folder(tmp_path: Path) -> None:
         load_corpus(text_config(folder))
 
 
+@pytest.mark.parametrize("form", ["{}.txt", "wiki.{}.raw", "my-{}.tokens"])
+@pytest.mark.parametrize("valid", ["val", "dev", "validation", "valid"])
+def test_a_validation_text_may_be_called_as_other_corpora_call_it(tmp_path: Path, form: str, valid: str) -> None:
+    texts = {valid if split == "valid" else split: text for split, text in TINY.items()}
+    folder = write(tmp_path / "d", texts, form)
+    write(folder, TINY, ".{}.txt")  # hidden, as an editor leaves them
+    write(folder, TINY, "._{}.txt")
+    assert ids(load_corpus(text_config(folder))) == ids(load_corpus(text_config(write(tmp_path / "plain", TINY))))
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])
+def test_a_byte_order_mark_says_the_encoding(tmp_path: Path, encoding: str) -> None:
+    mark = "\ufeff" if encoding.endswith("e") else ""
+    folder = write(tmp_path / "d", {split: f"{mark}{text}".encode(encoding) for split, text in TINY.items()})
+    assert ids(load_corpus(text_config(folder))) == ids(load_corpus(text_config(write(tmp_path / "plain", TINY))))
+
+
 @pytest.mark.parametrize("body", [b"", b" \n\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n"])
 def test_empty_file(tmp_path: Path, body: bytes) -> None:
     with pytest.raises(CorpusError, match=r"valid\.txt is empty"):

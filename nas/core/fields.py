@@ -18,15 +18,15 @@ import dataclasses
 import math
 import types
 import typing
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nas.core.errors import ConfigError, unknown
 from nas.core.old_names import REMOVED, new_name
 
 _MISSING = dataclasses.MISSING
-MOST = 1e15
-"""Beyond it no hyperparameter has a value; squares of what is below are no infinity in float32."""
+MOST, MOST_WHOLE = 1e30, 2**53
+"""Beyond it no hyperparameter has a value: float32 would overflow, and a master would not hold the whole number."""
 
 
 def field(
@@ -50,8 +50,13 @@ def field(
     )
 
 
-def read(values: Mapping[str, Any], *groups: type, section: str = "hyperparameters") -> list[Any]:
+def read(
+    values: Mapping[str, Any], *groups: type, section: str = "hyperparameters", elsewhere: Sequence[str] = ()
+) -> list[Any]:
     """Read one instance of each group from `values`; together the groups must account for every key.
+
+    Args:
+        elsewhere: keys that may be meant although they are read elsewhere, and are not among the values.
 
     Raises:
         ConfigError: with every problem found: keys nobody reads, missing keys, wrong types, values out of range, and what
@@ -61,7 +66,8 @@ def read(values: Mapping[str, Any], *groups: type, section: str = "hyperparamete
         raise ConfigError([f"{section} must be a mapping of names to values, got {_show(values)}"])
     known = [field.name for group in groups for field in dataclasses.fields(group)]
     strange = {key: value for key, value in values.items() if key not in known}
-    problems = [_read_by_nothing(section, str(key), value, known, values) for key, value in strange.items()]
+    meant = [*known, *elsewhere]
+    problems = [_read_by_nothing(section, str(key), value, meant, values) for key, value in strange.items()]
     renamed = {new_name(str(key), known) for key in strange}
     instances = []
     for group in groups:
@@ -147,8 +153,9 @@ def _convert(value: Any, kind: Any) -> tuple[Any, str | None]:
         return value, "a finite number"
     if kind is int and isinstance(value, float) and value.is_integer():
         value = int(value)
-    if type(value) in ((int, float) if kind is float else (int,)) and kind in (int, float) and abs(value) > MOST:
-        return value, f"at most {MOST:g}" if value > 0 else f"at least {-MOST:g}"
+    most = {float: MOST, int: MOST_WHOLE}.get(kind)
+    if most is not None and type(value) in (int, kind) and abs(value) > most:
+        return value, f"at most {most:.16g}" if value > 0 else f"at least {-most:.16g}"
     if kind is float and type(value) in (int, float):
         return float(value), None
     if kind is str and isinstance(value, str) and "\0" in value:

@@ -24,9 +24,11 @@ from cnn_nas.constraints import Constraints
 from cnn_nas.counting import count
 from cnn_nas.genotypes import DARTS_V2
 from cnn_nas.images import kirigami
+from cnn_nas.images.arrays import Images
 from cnn_nas.images.data import DataConfig, load
 from cnn_nas.model import Network, draw_path_masks
 from cnn_nas.sampling import NetworkSize, draw
+from nas.core.errors import DataError
 
 EPOCHS = 3
 EDGES = DARTS_V2.to_hparams()
@@ -561,3 +563,15 @@ def test_as_a_script(darkroom: Laptop) -> None:
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2 and err.startswith("error: ") and "constraints.macs" in err
     assert darkroom.left() == []
+
+
+def test_a_damaged_test_split_is_found_before_the_training(darkroom: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was read after the last epoch, when 600 epochs were trained."""
+
+    def damaged() -> Images:
+        raise DataError("t10k-labels-idx1-ubyte is damaged")
+
+    read = cnn_nas.trial.load
+    monkeypatch.setattr(cnn_nas.trial, "load", lambda config: replace(read(config), load_test=damaged))
+    assert_refused(darkroom.train(evaluate_test=True), darkroom, ["t10k-labels-idx1-ubyte is damaged"])
+    assert darkroom.train(evaluate_test=False, train_epochs=1).code == 0

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from support.full_disk import FullDisk
 
+from nas.core.errors import DataError
 from nas.core.files import cache_folder, sha256_of, write_atomically
 
 BODY = bytes(range(256)) * 1000
@@ -42,3 +43,12 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tmp_path.chmod(0o555)  # not even root should write there
     assert cache_folder(None) == Path("/home/me/.cache/nas")
     tmp_path.chmod(0o755)
+
+
+def test_a_shared_folder_that_is_not_there_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was passed over, and everything downloaded again."""
+    monkeypatch.setenv("NAS_DATA", str(tmp_path / "typo"))
+    with pytest.raises(
+        DataError, match=r"NAS_DATA names a folder that is not there, .*typo; make it, or unset NAS_DATA"
+    ):
+        cache_folder(None)

@@ -6,6 +6,7 @@ import errno
 import logging
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -224,3 +225,37 @@ def test_a_sentence_is_one_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
     monkeypatch.delenv("TORCHELASTIC_ERROR_FILE", raising=False)
     user_errors.fail([f"{CANNOT_WORK}a\nb"])
     assert caplog.messages == [f"{CANNOT_WORK}a b"]
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (
+            torch.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 9 GiB"
+            ),
+            "the GPU has not enough memory free (one tensor asked for 2.00 GiB)",
+        ),
+        (
+            RuntimeError(
+                "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4000000 bytes."
+            ),
+            "this machine has not enough memory free (one tensor asked for 4000000 bytes)",
+        ),
+        (MemoryError(), "this machine has not enough memory free; lower hyperparameters.global_batch_size"),
+        (RuntimeError("MPS backend out of memory"), "the GPU has not enough memory free"),
+    ],
+)
+def test_a_full_memory_is_a_sentence_with_what_to_lower(error: BaseException, says: str) -> None:
+    def train_step(batch: Any, epoch: int, index: int) -> dict[str, float]:
+        raise error
+
+    with pytest.raises(ConfigError) as caught:
+        training.Trial.train_batch(SimpleNamespace(train_step=train_step), None, 0, 0)  # type: ignore[arg-type]
+    (problem,) = caught.value.problems
+    assert problem.startswith(says) and "hyperparameters.global_batch_size" in problem
+    assert user_errors.sentences(error, {}) == [f"{CANNOT_WORK}{problem}"]
+
+
+def test_another_error_of_a_step_stays_what_it_is() -> None:
+    assert user_errors.out_of_memory(RuntimeError("shape mismatch")) is None
