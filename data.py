@@ -8,7 +8,6 @@ vocabulary is that of the training text in order of first appearance.
 
 from __future__ import annotations
 
-import codecs
 import difflib
 import hashlib
 import io
@@ -24,15 +23,26 @@ import numpy as np
 import torch
 
 from nas.core.downloads import DownloadError, MirrorError, extract_members, fetch, locked
-from nas.core.errors import DataError
 from nas.core.files import cache_folder, sha256_of, write_atomically
 from nas.core.identity import DataPart
-from nas.core.named_files import check_is_file, path_problem
+from nas.core.named_files import path_problem
 from randomNAS_files.leaks import refuse_leaks
 from randomNAS_files.pydoc_text import pydoc_parts, pydoc_tokens
+from randomNAS_files.text_files import CorpusError, decode, read_text_file
 from randomNAS_files.tokens import UNK, encode
 
 log = logging.getLogger(__name__)
+
+__all__ = [
+    "PTB_TOKENS",
+    "SPLITS",
+    "Corpus",
+    "CorpusError",
+    "DataConfig",
+    "known_vocabulary",
+    "load_corpus",
+    "most_tokens",
+]
 
 SPLITS = ("train", "valid", "test")
 TOKENISER_VERSION = 1  # raise it when the same text gives other tokens, so that older caches are left alone
@@ -56,16 +66,7 @@ ASSUMED_WORDS = 10_000  # of a corpus that is not read
 LOCK_TIMEOUT = 1800.0  # seconds; the archive is 34 MB, and lines can be slow
 
 _NAMES = {"train": "train", "valid": "(?:valid|val|validation|dev)", "test": "test"}  # as other corpora call them
-_MARKS = (
-    *((mark, "utf-32") for mark in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
-    *((mark, "utf-16") for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
-)
-
 _Texts = dict[str, tuple[str, bytes]]  # split -> name of the file for messages, its bytes
-
-
-class CorpusError(DataError, ValueError):
-    """A corpus cannot be read or is not what it should be; the message names the file, the reason and what to do."""
 
 
 @dataclass(frozen=True)
@@ -196,7 +197,7 @@ def most_tokens(config: DataConfig) -> dict[str, int]:
 
 
 def _build(name: str, texts: _Texts, cap: int | None) -> Corpus:
-    tokens = encode({split: _decode(*texts[split]) for split in SPLITS}, cap)
+    tokens = encode({split: decode(*texts[split]) for split in SPLITS}, cap)
     return _corpus(name, tokens.ids, tokens.vocabulary)
 
 
@@ -205,25 +206,8 @@ def _corpus(name: str, ids: Mapping[str, np.ndarray], vocabulary: tuple[str, ...
     return Corpus(name, train, valid, test, vocabulary)
 
 
-def _decode(file: str, data: bytes, encoding: str = "utf-8-sig") -> str:
-    try:
-        text = data.decode(encoding)
-        if "\0" in text:
-            hint = "if it is UTF-16 without a byte-order mark, convert it with: iconv -f utf-16le -t utf8"
-            raise CorpusError(f"{file} holds NUL bytes, so it is no text; {hint}")
-        return text
-    except UnicodeDecodeError as error:
-        if encoding != "utf-8-sig":
-            raise CorpusError(
-                f"{file} begins as {encoding.upper()} and is not: {error.reason}; get it again"
-            ) from error
-        line, byte = error.object.count(b"\n", 0, error.start) + 1, error.object[error.start]
-        what = f"{file} is not UTF-8: byte 0x{byte:02x} in line {line}"
-        raise CorpusError(f"{what}; if it is Latin-1, convert it with: iconv -f latin1 -t utf8") from error
-
-
 def _read_text(config: DataConfig) -> _Texts:
-    return {split: _read(file) for split, file in _text_files(config).items()}
+    return {split: read_text_file(file) for split, file in _text_files(config).items()}
 
 
 def _text_files(config: DataConfig) -> dict[str, Path]:
@@ -247,12 +231,12 @@ def _read_ptb(config: DataConfig) -> _Texts:
     for stem in [f"{folder}/ptb.", f"{folder}/"] if config.data_dir else stems:
         files = {split: Path(f"{stem}{split}.txt") for split in SPLITS}
         if all(file.is_file() for file in files.values()):
-            return {split: _read(file) for split, file in files.items()}
+            return {split: read_text_file(file) for split, file in files.items()}
     if config.data_dir:
         names = sorted(path.name for path in folder.iterdir())
         rule = "must hold ptb.train.txt, ptb.valid.txt and ptb.test.txt (or without ptb.)"
         raise CorpusError(f"{folder} {rule}, found {names[:20]}; leave data.data_dir out to download them")
-    return {split: _read(file) for split, file in _fetch_ptb(config).items()}
+    return {split: read_text_file(file) for split, file in _fetch_ptb(config).items()}
 
 
 def _fetch_ptb(config: DataConfig) -> dict[str, Path]:
@@ -286,18 +270,6 @@ def _read_pydoc(config: DataConfig) -> _Texts:
     except ImportError as error:
         raise CorpusError("this Python lacks pydoc_data.topics, the text of corpus pydoc; use another") from error
     return {split: ("pydoc_data.topics", part.encode()) for split, part in zip(SPLITS, parts, strict=True)}
-
-
-def _read(file: Path) -> tuple[str, bytes]:
-    check_is_file(file)
-    data = file.read_bytes()
-    for mark, encoding in _MARKS:
-        if data.startswith(mark):
-            data = _decode(str(file), data, encoding).encode()
-            break
-    if not data.removeprefix(codecs.BOM_UTF8).strip():
-        raise CorpusError(f"{file} is empty; put the text there")
-    return str(file), data
 
 
 def _check_ptb(corpus: Corpus, texts: _Texts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,7 +28,7 @@ def retraining_template(name: str, task: type[Task]) -> dict[str, Any]:
         ConfigError: there is no such file, or it is of another space.
     """
     path = ROOT / name
-    if not path.is_file():
+    if not os.path.isfile(path):
         rule = "a YAML of this repository, by its path from the root"
         raise ConfigError([f"hyperparameters.retrain must be {rule}, such as cnn_nas/digits.yaml, got {name!r}"])
     config = load(path)

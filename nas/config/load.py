@@ -76,12 +76,20 @@ def check_searcher(config: Mapping[str, Any], directions: Mapping[str, str], pos
     known = directions or possible
     if metric is None or not known:
         return
+    if not isinstance(metric, str):
+        raise ConfigError([f"searcher.metric must be the name of a validation metric, got {metric!r}"])
     if metric not in known:
         raise ConfigError([unknown(f"searcher.metric {metric!r}", str(metric), known, "is not reported by this trial")])
     wanted = known[metric] == "minimize"
     if smaller_is_better(config) != wanted:
         given = searcher.get("smaller_is_better")
-        got = "nothing, which means true" if given is None else str(given).lower()
+        got = (
+            "nothing, which means true"
+            if given is None
+            else str(given).lower()
+            if isinstance(given, bool)
+            else repr(given)
+        )
         why = f"for metric {metric}, of which {'less' if wanted else 'more'} is better"
         raise ConfigError(
             [f"searcher.smaller_is_better must be {str(wanted).lower()} {why}, got {got}: the worst would win"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -34,11 +35,14 @@ def expanded(path: str, field: str) -> Path:
 
 
 def path_problem(path: str | None) -> str | None:
-    """What keeps a text from being a path: the user of `~user` is not here."""
+    """What keeps a text from being a path: the user of `~user` is not here, or it is longer than paths may be."""
     try:
-        expanded(path or "", "it")
+        os.stat(expanded(path or "", "it"))
     except ConfigError:
         return f"must be a path, but there is no user {(path or '').partition('/')[0][1:]} here, got {path!r}"
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            return f"must be a path, which none of {len(path or '')} letters is, got {_short(path or '')!r}"
     return None
 
 

@@ -272,6 +272,10 @@ DATA = [
     (CNN, "data={dataset: folder, data_dir: /tmp, image_size: 1000000}", "image_size must be"),
     (CNN, "data={dataset: folder, data_dir: ~nosuchuser/x, image_size: 8}", "nosuchuser"),
     (CNN, 'data={dataset: folder, data_dir: "a\\0b", image_size: 8}', "data_dir"),
+    (CNN, f"data={{dataset: folder, data_dir: {'x' * 300}, image_size: 8}}", "data_dir must be a path"),
+    (RNN, f"data.download_dir={'x' * 5000}", "download_dir must be a path"),
+    (SEARCH, f"hyperparameters.retrain={'x' * 300}", "retrain must be a YAML"),
+    (RNN, "searcher.metric=[loss]", "searcher.metric must be the name"),
     (SEARCH, "data.validation_fraction=0", "validation_fraction must be above 0"),
 ]
 
