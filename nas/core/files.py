@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import shutil
 import tempfile
 import uuid
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from nas.core.errors import DataError
 
@@ -51,3 +55,46 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file. Raises OSError if it cannot be read, ValueError if it is none."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # half of a pair that stands for one character can be printed nowhere
+            json.dumps(content, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    return content
+
+
+def sync(path: Path) -> None:
+    """Have the disk hold a file, or the names in a folder, before anything else is done; it then survives a power cut."""
+    if path.is_dir():
+        with suppress(OSError):  # some network file systems have no such thing for folders
+            _fsync(path)
+    else:
+        _fsync(path)
+
+
+def _fsync(path: Path) -> None:
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def damaged_name(path: Path) -> Path:
+    """The first free `<path>.damaged-<n>`: a damaged file is renamed, and never deleted."""
+    number = 1
+    while (place := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    return place
+
+
+def free_bytes(folder: Path) -> int:
+    """On the disk of a folder; of one that is gone, on the disk where it was."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    return shutil.disk_usage(there).free

@@ -74,9 +74,19 @@ class Identity:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Identity:
-        """The inverse of `to_json`; a field may be missing."""
-        parts = {name: DataPart(**part) for name, part in (data.get("data") or {}).items()}
-        return cls(**{**data, "data": parts})
+        """The inverse of `to_json`; a field may be missing. Raises ConfigError for what `to_json` does not write."""
+        known = {name: data[name] for name in cls.__dataclass_fields__ if data.get(name) is not None}
+        seed, parts = known.get("seed", 0), known.get("data", {})
+        holds = {
+            "data": isinstance(parts, dict) and all(map(_is_part, parts.values())),
+            "seed": isinstance(seed, int) and not isinstance(seed, bool),
+            "hyperparameters": isinstance(known.get("hyperparameters", {}), dict),
+            "versions": isinstance(known.get("versions", {}), dict),
+            "space": isinstance(known.get("space", ""), str),
+        }
+        if wrong := [name for name in holds if not holds[name]]:
+            raise ConfigError([f"identity.{name} is damaged, got {str(data[name])[:60]!r}" for name in wrong])
+        return cls(**{**known, "data": {name: DataPart(**part) for name, part in parts.items()}})
 
     def architecture_changes(self, now: Identity) -> list[str]:
         """Where another architecture differs from this one, in the words of its hyperparameters where it has any."""
@@ -182,6 +192,18 @@ def check_shapes(then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     if changes := _changes(then, now):
         what = f"the checkpoint is of a network of other shapes: {_listed(changes)}"
         raise MismatchError([f"{what}; set the hyperparameters and data that they follow from, or start anew"])
+
+
+def _is_part(part: Any) -> bool:
+    """Whether it is a `DataPart` in plain types."""
+    if (
+        not isinstance(part, dict)
+        or not {"digest", "count", "unit"} <= part.keys() <= DataPart.__dataclass_fields__.keys()
+    ):
+        return False
+    texts = (part["digest"], part["unit"], part.get("source", ""))
+    count = part["count"]
+    return all(isinstance(each, str) for each in texts) and isinstance(count, int) and abs(count) < 1 << 63
 
 
 def _both(one: Identity, other: Identity) -> list[str]:

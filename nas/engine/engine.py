@@ -7,7 +7,6 @@ killed at any moment; `Engine.run` on the same study goes on.
 from __future__ import annotations
 
 import queue
-import shutil
 import signal
 import time
 from collections import deque
@@ -20,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.core.errors import ConfigError
+from nas.core.files import free_bytes
 from nas.engine.placement import Placement
 from nas.engine.rebuilding import read_begun
 from nas.engine.storage import StorageError
 from nas.engine.study_store import StudyStore
 from nas.engine.workers import WorkerPool
+from nas.runs.mending import open_trial
 from nas.runs.retention import CheckpointRetention, RetentionPolicy
-from nas.runs.run_folder import RunFolder, begun_trials, new_run
+from nas.runs.run_folder import RunFolder, as_text, begun_trials, new_run
 from nas.runs.study_schema import BRACKET, ERRORS, HYPERPARAMETERS, METADATA, OUTCOME, RESTARTS, SEED
 
 if TYPE_CHECKING:
@@ -86,11 +87,10 @@ class Engine:
         restarts = config.get("max_restarts")
         self._max_restarts = MAX_RESTARTS if restarts is None else int(restarts)
         self._retention = CheckpointRetention(RetentionPolicy.of(config), smaller_is_better=store.smaller_is_better)
+        self._config_text = as_text("config.yaml", self.config)
         self._fatal: list[str] = []
         self._data: dict[str, Any] | None = None
-        self._decided = (
-            True  # whether trials may be missing: the searcher has decided something since they were created
-        )
+        self._decided = True  # the searcher has decided something since trials were created: some may be missing
         self._lost = False  # whether the storage of the study fails
 
     def path(self, number: int) -> Path:
@@ -138,7 +138,7 @@ class Engine:
         for trial in self.store.trials():
             if trial.state == TrialState.RUNNING:
                 self._hear_again(trial)
-                outcome = trial.user_attrs.get(OUTCOME) or self._written_outcome(trial.number)
+                outcome = trial.user_attrs.get(OUTCOME) or self._written_outcome(trial)
                 if outcome is None and self._stopped_early(trial.number):
                     outcome = "pruned"
                 if outcome is not None:
@@ -147,8 +147,8 @@ class Engine:
                     begun.append(trial.number)
             elif trial.state == TrialState.WAITING:
                 waiting.append(trial.number)
-            elif self.path(trial.number).is_dir():
-                self._retention.apply(trial.number, RunFolder.open(self.path(trial.number))[0])
+            elif folder := self._folder(trial):
+                self._retention.apply(trial.number, folder)
         return deque([*begun, *waiting])
 
     def _hear_again(self, trial: FrozenTrial) -> None:
@@ -162,22 +162,38 @@ class Engine:
         searcher = self.store.searcher
         return searcher.stopped(number) and not searcher.complete(number)
 
-    def _written_outcome(self, number: int) -> str | None:
+    def _written_outcome(self, trial: FrozenTrial) -> str | None:
         """How a trial ended that no engine listened to: a trial writes it to its folder before it reports it."""
-        status = RunFolder.open(self.path(number))[0].run.get("status")
+        folder = self._folder(trial)
+        status = folder.run.get("status") if folder is not None else None
         return status if status in ("completed", "diverged") else None
 
+    def _folder(self, trial: FrozenTrial) -> RunFolder | None:
+        """A trial's folder, see `_open`; None if there is none."""
+        return self._open(trial) if self.path(trial.number).is_dir() else None
+
+    def _open(self, trial: FrozenTrial) -> RunFolder:
+        """A trial's folder, what is missing or damaged of it made anew. Raises UnwritableFolderError."""
+        path = self.path(trial.number)
+        folder, told = open_trial(path, self.config, self._config_text, lambda: self._new_run(trial))
+        if told:
+            self._reporter.say(f"trial {trial.number}: {told}")
+        return folder
+
+    def _new_run(self, trial: FrozenTrial) -> dict[str, Any]:
+        known = trial.user_attrs
+        about = new_run(known[HYPERPARAMETERS], known[SEED], self._versions)
+        run = about | {BRACKET: known[BRACKET]} | self._expected()
+        return run | ({"status": known[OUTCOME]} if trial.state.is_finished() else {})
+
     def _start(self, number: int) -> None:
-        trial, path, placement = self.store.trial(number), self.path(number), self._free.popleft()
-        begun = None
-        if (path / "run.json").exists():
-            latest = RunFolder.open(path)[0].run.get("latest") or {}
-            begun = latest.get("epochs" if self._step == "epochs" else "batches")
-        else:
-            path.mkdir(parents=True, exist_ok=True)
-            about = trial.user_attrs
-            run = new_run(about[HYPERPARAMETERS], about[SEED], self._versions) | {BRACKET: about[BRACKET]}
-            RunFolder.fill(path, self.config, {**run, **self._expected()})
+        trial, path = self.store.trial(number), self.path(number)
+        try:
+            latest = self._open(trial).run.get("latest") or {}
+        except OSError as error:
+            return self._give_up([str(error)])
+        placement = self._free.popleft()
+        begun = latest.get("epochs" if self._step == "epochs" else "batches")
         self.store.started(number)
         self.running[number] = Running(number, placement, begun=begun, metric=_last(trial), time=trial.last_step or 0)
         self._pool.start(number, path, placement)
@@ -209,6 +225,8 @@ class Engine:
             running.batches, running.total = message["batches"], message["total"]
         elif say == "validation":
             self._validated(running, message["metrics"])
+        elif say == "note":
+            self._reporter.say(f"trial {number}: {message['text']}")
         elif say == "ended":
             running.outcome, running.errors = message["outcome"], message["errors"]
         elif say == "exit":
@@ -251,7 +269,7 @@ class Engine:
             self._give_up([f"trial {number}: {error}" for error in running.errors])
         elif self.interrupted:
             pass
-        elif shutil.disk_usage(self._trials).free < MIN_FREE_DISK_BYTES:
+        elif free_bytes(self._trials) < MIN_FREE_DISK_BYTES:
             self._give_up([f"disk full: no space left in {self._trials}; free some"])
         else:
             unsaid = "stopped by a signal" if outcome == "stopped" else _describe(code)
@@ -271,10 +289,8 @@ class Engine:
         return []
 
     def _end(self, number: int, outcome: str, errors: list[str] | None = None) -> None:
-        path = self.path(number)
-        if path.is_dir():
-            folder, _ = RunFolder.open(path)
-            metadata = folder.run.get("metadata", {})
+        if folder := self._folder(self.store.trial(number)):
+            metadata = folder.run.get("metadata") or {}
             self.store.set_attributes(number, **{name: metadata[name] for name in METADATA if name in metadata})
             folder.save(outcome=outcome)
             self._retention.apply(number, folder)

@@ -71,7 +71,7 @@ class CheckpointRetention:
         if not self._policy.experiment_best:  # then no trial matters to another
             self._folders.clear()
         self._folders[number] = folder
-        entries = {each: known.run.get("checkpoints", []) for each, known in self._folders.items()}
+        entries = {each: known.run.get("checkpoints") or [] for each, known in self._folders.items()}
         stay = retained(entries, self._policy, smaller_is_better=self._smaller)
         for each, known in self._folders.items():
             if self._stay.get(each) != stay[each]:

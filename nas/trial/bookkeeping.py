@@ -17,6 +17,7 @@ from determined import pytorch
 
 from nas.config import load as configs
 from nas.core.identity import Identity, MismatchError, check_processes, check_resume, check_shapes, check_warm_start
+from nas.runs.checkpoint_files import write_digests
 from nas.runs.ranking import NONFINITE_PLACEHOLDER
 from nas.runs.run_folder import as_text
 from nas.trial import determined_private as private
@@ -112,6 +113,7 @@ class Bookkeeping(pytorch.PyTorchCallback):  # type: ignore[misc]
     def on_checkpoint_write_end(self, checkpoint_dir: str) -> None:
         for name, content in self._trial.facts().items():
             Path(checkpoint_dir, name).write_text(as_text(name, content), encoding="utf-8")
+        write_digests(Path(checkpoint_dir))
 
     def on_validation_end(self, metrics: dict[str, Any]) -> None:
         bad = replace_nonfinite(metrics, self._worst())

@@ -6,8 +6,6 @@ knows no classes, and the copy of the code inside it is left alone. What is read
 
 from __future__ import annotations
 
-import json
-import pickle
 import shutil
 import tempfile
 import uuid
@@ -22,14 +20,27 @@ from determined import core, pytorch
 
 from nas.config import load as configs
 from nas.core.errors import ConfigError
+from nas.core.files import damaged_name, read_json
 from nas.core.identity import Identity
+from nas.runs.checkpoint_files import (
+    DIGESTS,
+    PROGRESS,
+    WEIGHTS,
+    check_whole,
+    read_progress,
+    sync_checkpoint,
+    whole_ones,
+    write_digests,
+)
+from nas.runs.fallback import choose_checkpoint
 from nas.runs.run_folder import RunFolder, new_run
+from nas.runs.writing import writing
 from nas.trial import determined_private as private
 from nas.trial import local
 from nas.trial.base import Trial
+from nas.trial.engine_client import EngineClient
 from nas.trial.progress import describe
 
-WEIGHTS = "state_dict.pth"
 EXAMPLE = "such as checkpoints/UUID after det checkpoint download UUID, or checkpoints/UUID of a run"
 
 
@@ -54,19 +65,25 @@ class Checkpoint:
     @classmethod
     def there(cls, path: Path) -> bool:
         """Whether the folder looks like one."""
-        return (path / WEIGHTS).is_file()
+        return any((path / name).is_file() for name in (WEIGHTS, DIGESTS, PROGRESS))
 
     @classmethod
     def read(cls, path: Path) -> Checkpoint:
-        """What a checkpoint says of itself; the weights are not read. Raises ConfigError if it is none."""
+        """What a checkpoint says of itself; the weights are not read.
+
+        Raises:
+            ConfigError: it is none.
+            DamagedCheckpointError: its files are not what was written.
+        """
         try:
             if not cls.there(path):
                 raise FileNotFoundError(f"{WEIGHTS} is missing")
-            known = json.loads((path / "load_data.json").read_text(encoding="utf-8"))
-            identity = Identity.from_json(json.loads((path / "identity.json").read_text(encoding="utf-8")))
+            check_whole(path)
+            known = read_json(path / "load_data.json")
+            identity = Identity.from_json(read_json(path / "identity.json"))
             config, hparams = dict(known["experiment_config"]), dict(known["hparams"])
-            progress = private.read_progress(path)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+            progress = read_progress(path)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 [f"{path} is no checkpoint of a trial of this project ({error}); give one, {EXAMPLE}"]
             ) from error
@@ -101,8 +118,9 @@ class Checkpoint:
             written["trial_id"] = trial_id
             if hparams is not None:
                 written["identity"]["hyperparameters"] = hparams
-        except (OSError, RuntimeError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-            raise ConfigError([f"{self.path / WEIGHTS} cannot be read ({error}); download it again"]) from error
+        except Exception as error:  # of damaged bytes: nearly every kind there is
+            reason = " ".join(str(error).split())[:300]
+            raise ConfigError([f"{self.path / WEIGHTS} cannot be read ({reason}); download it again"]) from error
         name = str(uuid.uuid4())
         place = checkpoints / name
         place.mkdir(parents=True)
@@ -110,6 +128,8 @@ class Checkpoint:
         private.write_progress(place, {**self.progress, "trial_id": trial_id, **progress})
         for file in self.path.glob("*.json"):
             shutil.copyfile(file, place / file.name)
+        write_digests(place)
+        sync_checkpoint(place)
         return {"uuid": name, "batches": self.batches, "epochs": self.progress["epochs_trained"], "value": None}
 
 
@@ -121,6 +141,35 @@ def settings_of(
     configs.check_sections(config)
     config = configs.with_absolute_folders(config)
     return config, config["hyperparameters"], checkpoint.seed if seed is None else seed
+
+
+def open_run(path: Path) -> tuple[RunFolder, dict[str, Any]]:
+    """A run to go on with. Raises ConfigError if it is none, or damaged; then with the way to go on all the same."""
+    try:
+        return RunFolder.open(path)
+    except ConfigError as error:
+        places = path / "checkpoints"
+        whole = whole_ones(places) if places.is_dir() else []
+        hint = f"; go on from its newest checkpoint, in a new run: --resume {places / whole[0]}" if whole else ""
+        raise ConfigError([f"{problem}{hint}" for problem in error.problems]) from error
+
+
+def choose_start(folder: RunFolder, config: dict[str, Any], engine: EngineClient | None) -> list[str]:
+    """Choose the checkpoint to go on from; returns what should be known of it. A trial of a search may start over."""
+    if folder.run.get("status") == "completed":
+        return []
+    smaller = configs.smaller_is_better(config)
+    note = choose_checkpoint(folder, smaller_is_better=smaller, start_over=engine is not None)
+    notes = [note] if note else []
+    with writing(folder.path):
+        lines = folder.metrics_file.damaged_lines()
+    if lines:
+        path = folder.metrics_file.path
+        notes.append(f"{path} is damaged: {lines} of its lines left out, a copy is kept as {damaged_name(path).name}")
+    if engine is not None:
+        for each in notes:
+            engine.note(each)
+    return notes
 
 
 def begin_from(folder: RunFolder, checkpoint: Checkpoint, *, warm: bool) -> None:

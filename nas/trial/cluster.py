@@ -23,6 +23,8 @@ from nas.trial.picture import CellPicture
 from nas.trial.searcher_stop import TIMEOUT, SearcherStop, can_stop
 
 logger = logging.getLogger(__name__)
+INSTEAD = "start a new experiment, which may begin with the weights of an older one (searcher.source_checkpoint_uuid)"
+"""What to do if the checkpoint that the master names is damaged."""
 
 
 def on_cluster(trial_class: type[Trial], info: det.ClusterInfo) -> int:
@@ -76,6 +78,7 @@ def _fit_on_cluster(
             logger.info("%-12s %s", name, value)
         trial.publish = partial(_publish, context, trial, CellPicture(trial))
         trial.publish()
+    private.load_plain_on(context, INSTEAD)
     if can_stop(private.experiment_config(context)):
         question = partial(private.ask_about_trial, context, TIMEOUT)
         private.leave_as_well_when(context, SearcherStop(trial, question))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from typing import Any
 import determined as det
 from determined import core, pytorch, util
 from determined.common import storage
+
+from nas.runs.checkpoint_files import check_whole
 
 TESTED = "0.38.1"
 LOCAL_TRIAL = 0
@@ -31,6 +34,7 @@ _NEEDED = {
         *("DummyProfilerContext", "DummySearcherContext", "DummyTrainContext"),
     ),
     "determined.core.DummyTrainContext": ("_report_trial_metrics", "_get_last_validation"),
+    "determined.core.CheckpointContext": ("restore_path",),
     "determined.core.TrainContext": ("_get_last_validation",),
     "determined.pytorch": ("PyTorchTrialContext", "_PyTorchTrialController"),
     "determined.util": ("write_user_code",),
@@ -97,28 +101,8 @@ def tensorboard_writer(context: pytorch.PyTorchTrialContext) -> Any:
     return context.get_tensorboard_writer()
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads numbers, text, lists and dicts, and runs nothing."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise pickle.UnpicklingError(f"it holds {module}.{name}, and only plain values are read")
-
-
-def read_progress(checkpoint: Path) -> dict[str, Any]:
-    """What the Trainer notes of a trial beside its weights.
-
-    Raises:
-        OSError, UnpicklingError, ValueError: it is not there, or not what Determined writes.
-    """
-    with (checkpoint / "trial_state.pkl").open("rb") as file:
-        state = _PlainUnpickler(file).load()
-    if not isinstance(state, dict) or not {"batches_trained", "epochs_trained"} <= state.keys():
-        raise ValueError("trial_state.pkl is not what Determined writes")
-    return state
-
-
 def write_progress(checkpoint: Path, state: Mapping[str, Any]) -> None:
-    """The inverse of `read_progress`."""
+    """What the Trainer notes of a trial beside its weights; see `nas.runs.checkpoint_files.read_progress`."""
     (checkpoint / "trial_state.pkl").write_bytes(pickle.dumps(dict(state)))
 
 
@@ -162,6 +146,44 @@ def leave_as_well_when(context: pytorch.PyTorchTrialContext, stopped: Callable[[
     preempt.should_preempt = should_preempt
 
 
+def load_plain(checkpoints: Any, instead: str = "") -> None:
+    """Have a checkpoint checked before the Trainer loads it, and its weights loaded as tensors and plain types.
+
+    The Trainer unpickles what lies beside the weights, and before torch 2.6 the weights too: that would run whatever somebody
+    put there. The first check is of digests, the second of `trial_state.pkl`, which must hold whole numbers only.
+
+    Args:
+        checkpoints: `core.CheckpointContext`; what it restores raises DamagedCheckpointError if it is not what was written.
+        instead: what to do then.
+    """
+    restore = checkpoints.restore_path
+
+    @contextmanager
+    def restore_path(*arguments: Any, **options: Any) -> Iterator[Path]:
+        with restore(*arguments, **options) as path, _environment(TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):
+            check_whole(Path(path), instead)
+            yield path
+
+    checkpoints.restore_path = restore_path
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            os.environ.update({} if value is None else {name: value})
+
+
+def load_plain_on(context: pytorch.PyTorchTrialContext, instead: str) -> None:
+    """`load_plain` for a trial on a cluster."""
+    load_plain(context._core.checkpoint, instead)
+
+
 def config_of(info: det.ClusterInfo) -> dict[str, Any]:
     """The experiment's config on a cluster, which alone says `searcher.max_time`."""
     config: dict[str, Any] = info.trial._config
@@ -175,8 +197,10 @@ def local_core_context(
     train: core.DummyTrainContext,
 ) -> core.Context:
     """A core context without a master, that keeps checkpoints in a folder."""
+    checkpoint = core.DummyCheckpointContext(distributed, storage.SharedFSStorageManager(checkpoints))
+    load_plain(checkpoint)
     return core.Context(
-        checkpoint=core.DummyCheckpointContext(distributed, storage.SharedFSStorageManager(checkpoints)),
+        checkpoint=checkpoint,
         distributed=distributed,
         preempt=preempt,
         train=train,

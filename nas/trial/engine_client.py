@@ -1,6 +1,6 @@
 """A trial's connection to the local engine: what it reports, and whether it should stop.
 
-Messages are JSON. The trial says `started`, `progress`, `validation` and `ended`; the engine answers a validation
+Messages are JSON. The trial says `started`, `progress`, `validation`, `note` and `ended`; the engine answers a validation
 with {"stop": true or false} and says nothing else. If the engine dies, so does the trial: its folder is all that counts.
 """
 
@@ -48,6 +48,10 @@ class EngineClient:
         self._say("validation", metrics=metrics)
         self.stopped = bool(self._answers.get()["stop"])
         return self.stopped
+
+    def note(self, text: str) -> None:
+        """What whoever watches the search should know."""
+        self._say("note", text=text)
 
     def ended(self, outcome: str, errors: list[str] | None = None) -> None:
         """Last words, how it ended: completed, diverged, stopped, invalid, changed, data, disk or error."""

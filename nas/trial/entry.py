@@ -19,7 +19,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,10 @@ from nas.config.search_space import trial_sampler
 from nas.core.errors import ConfigError, DataError
 from nas.core.identity import MismatchError
 from nas.runs.run_folder import FolderBusyError, RunFolder, new_run, versions
+from nas.runs.writing import UnwritableFolderError, writing
 from nas.trial import cluster, local
 from nas.trial.base import Trial
-from nas.trial.checkpoints import Checkpoint, begin_from, score, settings_of
+from nas.trial.checkpoints import Checkpoint, begin_from, choose_start, open_run, score, settings_of
 from nas.trial.engine_client import EngineClient
 from nas.trial.progress import TOLD, describe, quiet_libraries
 
@@ -109,6 +110,7 @@ def _run_here(
             if checkpoint is not None:
                 begin_from(folder, checkpoint, warm=bool(arguments.warm_start))
             stack.enter_context(folder.held(wait=ORPHANS_LEAVE if engine else 0))
+            notes += choose_start(folder, config, engine)
         folder = distributed.broadcast(folder)
         if folder.run.get("status") == "completed":
             _say(distributed, f"{folder.path} is complete; nothing to do")
@@ -151,10 +153,10 @@ def _open_or_plan(
     if arguments.resume and arguments.set:
         raise ConfigError(["--set changes a new run; a resumed one keeps the config that it began with"])
     if arguments.resume:
-        folder, config = RunFolder.open(Path(arguments.resume))
+        folder, config = open_run(Path(arguments.resume))
         if "sampler" in folder.run:
             raise ConfigError([f"{folder.path} is a whole experiment; go on with it by nas run --resume {folder.path}"])
-        if missing := [name for name in ("hyperparameters", "seed") if name not in folder.run]:
+        if missing := [name for name in ("hyperparameters", "seed") if folder.run.get(name) is None]:
             raise ConfigError([f"{folder.path} is not the folder of a run: run.json lacks {missing[0]}"])
         return folder, config, folder.run["hyperparameters"], int(folder.run["seed"]), []
     config = configs.override(configs.load(Path(arguments.config)), arguments.set)
@@ -187,11 +189,14 @@ def _train(
         trial = local.train(build, plan, device, distributed, folder, engine)
     except MismatchError:
         raise
-    except BaseException:
+    except BaseException as error:
         if chief:
-            folder.save(status="failed")
+            with suppress(OSError):  # of a disk that is full, or a folder that is gone
+                folder.save(status="failed")
         if chief and engine is None:
             folder.discard()
+        if isinstance(error, UnwritableFolderError) and engine is None:
+            error.args = (f"{error}, then go on with: {_go_on(folder)}",)
         raise
     if not chief:
         return 0
@@ -262,7 +267,10 @@ class _LogFile:
     """Copies the log to a file within a block."""
 
     def __init__(self, path: Path) -> None:
-        self._handler = logging.FileHandler(path, encoding="utf-8")
+        with writing(path.parent):
+            self._handler = logging.FileHandler(path, encoding="utf-8")
+        # Of a disk that is full it would print a traceback for each line; the error that ends the run says enough.
+        self._handler.handleError = lambda record: None  # type: ignore[method-assign]
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
 
     def __enter__(self) -> None:

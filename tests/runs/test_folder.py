@@ -302,11 +302,13 @@ def test_the_seconds_of_a_run_are_those_of_all_its_attempts(folder: RunFolder, m
     monkeypatch.setattr(time, "monotonic", lambda: now)
     folder.rewind()
     now += 5
+    checkpoint(folder, "a")
     folder.checkpoint_saved("a", 10, 1.0, None, smaller_is_better=True)
     now += 100
     again, _ = RunFolder.open(folder.path)
     again.rewind()
     now += 2.5
+    checkpoint(folder, "b")
     again.checkpoint_saved("b", 20, 2.0, None, smaller_is_better=True)
     assert run_json(folder)["seconds"] == 7.5
 

@@ -1,0 +1,37 @@
+"""Passwords in URLs: not printed, and not written down."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote
+
+_USER = re.compile(r"(?P<scheme>[A-Za-z][\w+.-]*://)(?P<user>[^:/?#@\s]*):(?P<password>[^@\s]*(?:@[^@/?#\s]*)*)@")
+"""A password that was not quoted may hold an @: it ends at the last one before the host ends."""
+_QUERY = re.compile(
+    r"(?i)(?P<before>[?&;])(?:[\w-]*(?:password|passwd|passphrase|secret|token)|pwd|pass)=(?P<password>[^&;#\s]*)"
+)
+
+
+def without_password(url: str) -> str:
+    """A URL without the password in it, such as `postgresql://me@host/db` of `postgresql://me:secret@host/db`.
+
+    This is what may be printed and kept. Who uses it anew gives the password on the command line again, or as the database's
+    client reads it from its environment (`PGPASSWORD` and `~/.pgpass` of PostgreSQL, `MYSQL_PWD` of MySQL).
+    """
+    plain = _USER.sub(lambda match: match["scheme"] + (f"{match['user']}@" if match["user"] else ""), url)
+    plain = _QUERY.sub(lambda match: "?" if match["before"] == "?" else "", plain)
+    return re.sub(r"\?$", "", re.sub(r"\?[&;]+", "?", plain))
+
+
+def hide_password(text: str, url: str) -> str:
+    """A text that may quote the URL, such as a driver's error, without its password in any form."""
+    text = text.replace(url, without_password(url))
+    for secret in sorted(_secrets(url), key=len, reverse=True):
+        text = re.sub(rf"(?<![\w]){re.escape(secret)}(?![\w])", "***", text)
+    return text
+
+
+def _secrets(url: str) -> set[str]:
+    """The passwords in a URL, as they are written there and as they are meant."""
+    found = [match["password"] for pattern in (_USER, _QUERY) for match in pattern.finditer(url)]
+    return {form for each in found if each for form in (each, unquote(each))}
