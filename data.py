@@ -59,6 +59,7 @@ PTB_SHA256 = {
     "valid": "c9fe6985fe0d4ccb578183407d7668fc6066c20700cb4cf87d8ff1cc34df1bf2",
     "test": "dd65dff31e70846b2a6030a87482edcd5d199130cdcfa1f3dccbb033728deee0",
 }
+PTB_BYTES = 5_101_618  # of the longest
 PTB_WORDS = 10_000
 PTB_TOKENS = {"train": 929_589, "valid": 73_760, "test": 82_430}  # with one <eos> a line
 PYDOC_WORDS = 2_000
@@ -251,7 +252,7 @@ def _fetch_ptb(config: DataConfig) -> dict[str, Path]:
         try:
             for split, file in files.items():
                 urls = [mirror + file.name for mirror in PTB_MIRRORS]
-                fetch(urls, file, sha256=PTB_SHA256[split], label=file.name, owned=owned)
+                fetch(urls, file, sha256=PTB_SHA256[split], label=file.name, size=PTB_BYTES, owned=owned)
         except MirrorError as plain:
             lacking = [(split, file.name) for split, file in files.items() if owned or not file.exists()]
             try:

@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 LOCK_TIMEOUT = 1800.0  # seconds; CIFAR-10 is 170 MB, and lines can be slow
 CIFAR10_SHA256 = "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"
+CIFAR10_BYTES = 170_498_071
 CIFAR10_MIRRORS = (
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
     "https://storage.googleapis.com/tensorflow/tf-keras-datasets/cifar-10-python.tar.gz",
@@ -54,6 +55,7 @@ class IdxFiles:
     name: str
     folder: str  # as torchvision calls it
     mirrors: tuple[str, ...]
+    largest: int  # bytes of the largest as it is fetched
     packed: Mapping[str, str]
     unpacked: Mapping[str, str]
     classes: tuple[str, ...]
@@ -73,6 +75,7 @@ MNIST = IdxFiles(
         "https://storage.googleapis.com/cvdf-datasets/mnist/",
         "http://yann.lecun.com/exdb/mnist/",
     ),
+    9_912_422,
     {
         "train-images-idx3-ubyte": "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
         "train-labels-idx1-ubyte": "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
@@ -95,6 +98,7 @@ FASHION_MNIST = IdxFiles(
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
     ),
+    26_421_880,
     {
         "train-images-idx3-ubyte": "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
         "train-labels-idx1-ubyte": "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
@@ -186,7 +190,7 @@ def _cifar10_batches(data_dir: Path | None, cache: Path) -> Path:
         return folder  # without the lock, so that a read-only folder will do
     with locked(folder, LOCK_TIMEOUT):
         if not all((folder / file).is_file() for file in CIFAR10_MD5):
-            fetch(CIFAR10_MIRRORS, archive, sha256=CIFAR10_SHA256, label="CIFAR-10", hint=hint)
+            fetch(CIFAR10_MIRRORS, archive, sha256=CIFAR10_SHA256, label="CIFAR-10", size=CIFAR10_BYTES, hint=hint)
             extract_members(archive, {f"{name}/{file}": (file, None) for file in CIFAR10_MD5}, folder)
             if not data_dir:
                 archive.unlink()
@@ -212,7 +216,8 @@ def _fetch_idx(files: IdxFiles, cache: Path) -> Path:
     with locked(folder, LOCK_TIMEOUT):
         for name, path in paths.items():
             urls = [mirror + path.name for mirror in files.mirrors]
-            fetch(urls, path, sha256=files.packed[name], label=f"{files.name} {path.name}", hint=hint)
+            label, digest = f"{files.name} {path.name}", files.packed[name]
+            fetch(urls, path, sha256=digest, label=label, size=files.largest, hint=hint)
     return folder
 
 

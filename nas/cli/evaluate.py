@@ -74,10 +74,10 @@ def _reads_of_test(checkpoint: Path) -> int:
 
 def _lines(path: Path) -> list[dict[str, object]]:
     found = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else ():
         try:
             found.append(json.loads(line))
-        except ValueError:  # cut short by a kill
+        except (ValueError, RecursionError):  # cut short by a kill, or damaged
             continue
     return [each for each in found if isinstance(each, dict)]
 

@@ -30,6 +30,8 @@ from nas.core.files import sha256_of
 
 log = logging.getLogger(__name__)
 
+LARGEST = 4 << 30
+"""Bytes of a file of which neither we nor the server know the length; more is refused."""
 BACKOFF = 0.5  # seconds before the second attempt at a mirror; doubles with every further one
 
 
@@ -47,6 +49,7 @@ def fetch(
     *,
     sha256: str | None,
     label: str,
+    size: int = LARGEST,
     timeout: tuple[float, float] = (10.0, 30.0),
     attempts: int = 3,
     hint: str = "",
@@ -61,6 +64,7 @@ def fetch(
         urls: mirrors of the same file, tried in this order.
         sha256: expected hex digest, or None if unknown; then an existing target is taken as it is.
         label: what is fetched, for the progress bar, log and errors.
+        size: bytes that it has at most; a server that sends more is of no use, and does not fill the disk.
         timeout: seconds to wait for a connection, and for the next bytes.
         attempts: how often to try one mirror.
         hint: what the user can do without a network; ends the error message if no mirror works.
@@ -80,7 +84,7 @@ def fetch(
             if sha256 is None:
                 part.unlink(missing_ok=True)  # nothing could tell whether two halves belong together
             try:
-                _try(url, part, sha256, label, timeout, attempts)
+                _try(url, part, sha256, label, size, timeout, attempts)
             except MirrorError as error:
                 log.warning("%s: %s is of no use: %s", label, url, error)
                 reasons.append(f"{url} ({error})")
@@ -161,11 +165,13 @@ def _already_there(target: Path, sha256: str | None, owned: bool) -> bool:
     return False
 
 
-def _try(url: str, part: Path, sha256: str | None, label: str, timeout: tuple[float, float], attempts: int) -> None:
+def _try(
+    url: str, part: Path, sha256: str | None, label: str, size: int, timeout: tuple[float, float], attempts: int
+) -> None:
     """Leave the whole, verified file in `part`, or raise MirrorError with the reason."""
     for attempt in range(1, attempts + 1):
         try:
-            return _download(url, part, sha256, label, timeout)
+            return _download(url, part, sha256, label, size, timeout)
         except requests.RequestException as error:
             reason = _reason(error)
             status = 0 if error.response is None else error.response.status_code
@@ -177,10 +183,10 @@ def _try(url: str, part: Path, sha256: str | None, label: str, timeout: tuple[fl
             time.sleep(BACKOFF * 2 ** (attempt - 1))
 
 
-def _download(url: str, part: Path, sha256: str | None, label: str, timeout: tuple[float, float]) -> None:
+def _download(url: str, part: Path, sha256: str | None, label: str, size: int, timeout: tuple[float, float]) -> None:
     for _ in range(2):  # the second round starts from zero, should the part found here not fit
         resumed = part.exists() and part.stat().st_size > 0
-        fits = _transfer(url, part, label, timeout)
+        fits = _transfer(url, part, label, size, timeout)
         actual = sha256_of(part) if fits and sha256 else None
         if fits and actual == sha256:
             return
@@ -190,7 +196,7 @@ def _download(url: str, part: Path, sha256: str | None, label: str, timeout: tup
     raise MirrorError(f"SHA-256 is {actual}, expected {sha256}")
 
 
-def _transfer(url: str, part: Path, label: str, timeout: tuple[float, float]) -> bool:
+def _transfer(url: str, part: Path, label: str, size: int, timeout: tuple[float, float]) -> bool:
     """Get what `part` lacks; False if the server cannot continue it, so that it must be dropped."""
     offset = part.stat().st_size if part.exists() else 0
     span = {"Range": f"bytes={offset}-"} if offset else {}
@@ -205,14 +211,16 @@ def _transfer(url: str, part: Path, label: str, timeout: tuple[float, float]) ->
             return False
         length = response.headers.get("Content-Length", "") if "Content-Encoding" not in response.headers else ""
         total = offset + int(length) if length.isdigit() else None
+        if total is not None and total > size:
+            raise MirrorError(f"it announces {total:,} bytes of at most {size:,}")
         log.info("downloading %s from %s", label, url)
-        received = _save(response, part, offset, total, label)
+        received = _save(response, part, offset, total, label, size)
     if total is not None and received != total:
         raise requests.exceptions.ChunkedEncodingError  # older urllib3 does not notice a body that ends early
     return True
 
 
-def _save(response: requests.Response, part: Path, offset: int, total: int | None, label: str) -> int:
+def _save(response: requests.Response, part: Path, offset: int, total: int | None, label: str, size: int) -> int:
     """Append the body to `part` (or start it anew at offset 0) and return how long the file is now."""
     quiet = not sys.stderr.isatty()
     bar = tqdm(total=total, initial=offset, desc=label, unit="B", unit_scale=True, leave=False, disable=quiet)
@@ -220,12 +228,14 @@ def _save(response: requests.Response, part: Path, offset: int, total: int | Non
     try:
         with _file_system(part.parent, needed), bar, part.open("ab" if offset else "wb") as file:
             for chunk in response.iter_content(1 << 16):
+                if file.tell() + len(chunk) > size:
+                    raise MirrorError(f"it sends more than the {size:,} bytes that there are at most")
                 file.write(chunk)
                 bar.update(len(chunk))
             file.flush()
             os.fsync(file.fileno())
             return file.tell()
-    except DownloadError:  # a full disk must not stay full on our account
+    except DownloadError:  # a full disk must not stay full on our account, nor what is too long be kept
         part.unlink(missing_ok=True)
         raise
 

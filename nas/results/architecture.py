@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.core.errors import ConfigError, DataError
+from nas.core.files import read_json
 from nas.core.genotype_text import is_written
 from nas.core.named_files import read_text
 from nas.core.program import importing_from
@@ -103,8 +103,8 @@ def of_trial(experiment: ExperimentResult, trial: TrialResult) -> Found:
 
 def _of_checkpoint(path: Path) -> Found:
     try:
-        package = json.loads((path / CHECKPOINT).read_text(encoding="utf-8"))["space"]
-        genotype = json.loads((path / "genotype.json").read_text(encoding="utf-8"))
+        package = read_json(path / CHECKPOINT)["space"]
+        genotype = read_json(path / "genotype.json")
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError([f"{path} holds no architecture of a search space ({error})"]) from error
     space = load_space(str(package))

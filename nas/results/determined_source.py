@@ -18,6 +18,7 @@ from nas.core.errors import ConfigError
 from nas.results.determined_master import Master, connected, find_experiment
 from nas.results.determined_trial import Experiment, Record, Reports, seconds, status
 from nas.results.experiment import ExperimentResult, TrialResult
+from nas.runs.checkpoint_files import DIGESTS, damage
 from nas.runs.ranking import best_value, rank
 
 DETAILED = 20
@@ -79,8 +80,9 @@ def download(experiment: ExperimentResult, trial: TrialResult, folder: Path) -> 
     if place is None or uuid is None:
         raise ConfigError([f"trial {trial.number} of {experiment.reference} has no checkpoint on a master"])
     path = folder / uuid
-    if path.is_dir():
+    if path.is_dir() and not ((path / DIGESTS).is_file() and damage(path)):
         return path
+    shutil.rmtree(path, ignore_errors=True)  # a copy that was damaged here
     with connected(place[0]) as master:
         try:
             folder.mkdir(parents=True, exist_ok=True)

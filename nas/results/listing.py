@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.core.errors import ConfigError
+from nas.core.files import read_json
 from nas.results.experiment import ExperimentResult
 from nas.runs.ranking import is_measurement
 from nas.runs.run_folder import RunFolder
@@ -98,7 +98,7 @@ def _listed(path: Path) -> Listed:
     created = None
     try:
         created = path.stat().st_mtime
-        run = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        run = read_json(path / "run.json")
         if not isinstance(run, dict):
             raise ValueError("it holds no fields")
         created = float(run.get("created") or (path / "run.json").stat().st_mtime)

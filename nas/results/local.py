@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from optuna.trial import FrozenTrial
 from nas.config import load as configs
 from nas.config.search_space import search_space
 from nas.core.errors import ConfigError
+from nas.core.files import read_json
+from nas.core.secrets import hide_password, without_password
 from nas.results.experiment import UNREADABLE, ExperimentResult, MetricCurves, Point, TrialResult
 from nas.runs.run_folder import RunFolder, scores_in
 from nas.runs.study_schema import (
@@ -35,6 +36,9 @@ def read_local(folder: Path) -> ExperimentResult:
         ConfigError: if the folder is neither, or damaged, or its study cannot be read.
     """
     opened, config = RunFolder.open(folder)
+    for section in ("searcher", "hyperparameters"):
+        if not isinstance(config.get(section, {}), dict):
+            raise ConfigError([f"{folder}/config.yaml is damaged: {section} must be fields"])
     try:
         return _single(opened, config) if HYPERPARAMETERS in opened.run else _experiment(opened, config)
     except ConfigError:
@@ -57,7 +61,7 @@ def _experiment(opened: RunFolder, config: dict[str, Any]) -> ExperimentResult:
         length=int(run.get("length", 0)),
         rungs=list(run.get("rungs", [])),
         trials=[_trial(trial, searched, folder / "trials" / str(trial.number), time_metric) for trial in trials],
-        storage=url,
+        storage=without_password(url),
         trial=run.get("trial"),
         program_folder=run.get("program_folder"),
         sampler=run.get("sampler"),
@@ -114,8 +118,9 @@ def _study(url: str, name: str) -> optuna.Study:
     try:
         return optuna.load_study(study_name=name, storage=_readable(url))
     except Exception as error:  # of SQLAlchemy, its drivers, Alembic: each has its own
-        reason = " ".join(str(error).split())[:300]
-        raise ConfigError([f"study {name} cannot be read from {url}: {reason}"]) from error
+        reason = hide_password(" ".join(str(error).split()), url)[:300]
+        what = f"study {name} cannot be read from {without_password(url)}: {reason}"
+    raise ConfigError([what])  # the driver's own error may quote the password
 
 
 def _readable(url: str) -> str:
@@ -211,7 +216,7 @@ def _test(opened: RunFolder) -> dict[str, float]:
 
 def _json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError):
         return None
 

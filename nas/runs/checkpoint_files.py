@@ -113,7 +113,7 @@ def check_owner(*paths: Path) -> None:
     for path in paths:
         if path.exists() and _is_strange(path):
             raise DataError(
-                f"{path} belongs to another user (id {path.stat().st_uid}), who could change what is loaded from it;"
+                f"{path} belongs to another user (id {_owner(path)}), who could change what is loaded from it;"
                 " if you trust them, go on with a copy of your own (cp -r), or chown it"
             )
 
@@ -121,7 +121,7 @@ def check_owner(*paths: Path) -> None:
 def _is_strange(path: Path) -> bool:
     if not hasattr(os, "getuid"):  # Windows
         return False
-    owner = path.stat().st_uid
+    owner = _owner(path)
     if owner in (0, os.getuid()):
         return False
     try:  # some network file systems and containers show all that we make as another user's
@@ -129,6 +129,10 @@ def _is_strange(path: Path) -> bool:
             return os.fstat(made.fileno()).st_uid != owner
     except OSError:
         return True
+
+
+def _owner(path: Path) -> int:
+    return path.stat().st_uid
 
 
 def close_to_others(folder: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.core.files import damaged_name, sync, write_atomically
-from nas.runs.run_json import is_count
+from nas.runs.run_json import LARGEST, is_count
 
 
 class MetricsFile:
@@ -19,8 +19,8 @@ class MetricsFile:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add a line. Raises OSError."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        with self.path.open("ab") as file:
+            file.write((json.dumps(record) + "\n").encode())
 
     def records(self) -> list[dict[str, Any]]:
         """What was recorded, in order; a line that is damaged, such as one cut short by a kill, is left out."""
@@ -63,4 +63,5 @@ def _record(line: str) -> dict[str, Any] | None:
     if not isinstance(record, dict) or not isinstance(record.get("group"), str):
         return None
     times = (record.get("step"), *(record[name] for name in ("batches", "epochs") if name in record))
-    return record if all(is_count(time) for time in times) else None
+    too_large = any(isinstance(value, int) and abs(value) >= LARGEST for value in record.values())
+    return record if all(is_count(time) for time in times) and not too_large else None

@@ -197,6 +197,7 @@ class RunFolder:
         The disk holds it, and all that was reported before it, when the older ones go.
         """
         with writing(self.path):
+            close_to_others(self.checkpoints)
             sync_checkpoint(self.checkpoints / uuid)
             self.metrics_file.sync()
         entry: dict[str, Any] = {"uuid": uuid, "batches": batches, "epochs": epochs, "value": value}

@@ -14,7 +14,8 @@ from nas.core.identity import Identity
 _TEXTS = ("status", "study", "storage", "sampler", "unit", "outcome", "program_folder", "trial", "resumed_from")
 _SECTIONS = ("hyperparameters", "versions", "identity", "device", "metadata")
 _CHECKPOINTS = ("latest", "best", "warm_start", "resumed")
-_LARGEST = 1 << 53
+LARGEST = 1 << 53
+"""Of whole numbers: those below it a double holds exactly."""
 
 
 def read_run(path: Path) -> dict[str, Any]:
@@ -67,7 +68,7 @@ def checkpoint_problems(name: str, entry: Any) -> list[str]:
     is_name = isinstance(uuid, str) and uuid not in ("", ".", "..") and not set(uuid) & set("/\\\0")
     rules = {
         "uuid": (is_name, "the name of a folder"),
-        "batches": (_is_whole(entry.get("batches")) and 0 <= entry["batches"] < _LARGEST, "a number of batches"),
+        "batches": (_is_whole(entry.get("batches")) and 0 <= entry["batches"] < LARGEST, "a number of batches"),
         "epochs": (is_count(entry.get("epochs")), "a number of epochs"),
         "value": (value is None or _is_number(value), "a number"),
     }
@@ -80,7 +81,7 @@ def checkpoint_problems(name: str, entry: Any) -> list[str]:
 
 def is_count(value: Any) -> bool:
     """Whether it is a finite number of at least 0 that counts something."""
-    return _is_number(value) and math.isfinite(value) and 0 <= value < _LARGEST
+    return _is_number(value) and math.isfinite(value) and 0 <= value < LARGEST
 
 
 def _problem(run: Mapping[str, Any], name: str, holds: bool, rule: str) -> str:
@@ -89,7 +90,7 @@ def _problem(run: Mapping[str, Any], name: str, holds: bool, rule: str) -> str:
 
 def _is_number(value: Any) -> bool:
     """A double, which may be NaN, or a whole number that fits into one."""
-    return isinstance(value, float) or (_is_whole(value) and abs(value) < 1 << 1000)
+    return isinstance(value, float) or (_is_whole(value) and abs(value) < LARGEST)
 
 
 def _is_whole(value: Any) -> bool:

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from nas.core.files import free_bytes
+
+NEARLY_FULL = 64 << 20
+"""Bytes: if fewer are free after weights could not be written, the disk is taken to be full."""
 
 
 class UnwritableFolderError(OSError):
@@ -32,3 +38,21 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UnwritableFolderError.of(path, error) from error
+
+
+@contextmanager
+def saving_weights(path: Path) -> Iterator[None]:
+    """The same for checkpoints that torch writes: of a disk that is full it raises a RuntimeError of its own."""
+    try:
+        yield
+    except UnwritableFolderError:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise UnwritableFolderError.of(path, error) from error
+    except RuntimeError as error:
+        if not any(word in str(error) for word in ("inline_container", "PytorchStreamWriter")):
+            raise
+        number = errno.ENOSPC if free_bytes(path) < NEARLY_FULL else errno.EIO
+        raise UnwritableFolderError.of(path, OSError(number, os.strerror(number), str(path / "checkpoints"))) from error

@@ -22,6 +22,7 @@ from nas.config import load as configs
 from nas.core.errors import ConfigError
 from nas.core.identity import Identity, check_resume
 from nas.runs.run_folder import RunFolder
+from nas.runs.writing import saving_weights
 from nas.trial import determined_private as private
 from nas.trial.base import Trial
 from nas.trial.bookkeeping import check_same_everywhere
@@ -227,7 +228,8 @@ def train(
             trial.publish()
         recorder = CheckpointRecorder(folder, trial, train_context) if chief else None
         try:
-            _fit(trial, context, recorder, progress, stop, latest, batches)
+            with saving_weights(folder.path):
+                _fit(trial, context, recorder, progress, stop, latest, batches)
         finally:
             progress.close()
         if trial.finished:

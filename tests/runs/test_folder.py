@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.full_disk import FullDisk
 
 from nas.core.errors import ConfigError
-from nas.runs.run_folder import RunFolder
+from nas.runs.run_folder import RunFolder, begun_trials
+from nas.runs.writing import UnwritableFolderError, saving_weights
 
 CONFIG = {"name": "x", "hyperparameters": {"learning_rate": 8e-07, "arch_to_use": "DARTS_V2", "flags": [True, None]}}
 ROOT = Path(__file__).parents[2]
@@ -318,3 +323,113 @@ def test_whether_a_folder_is_held_can_be_asked_without_disturbing_anybody(folder
     with folder.held():
         assert RunFolder.open(folder.path)[0].is_held()
     assert not folder.is_held()
+
+
+# Power cuts and full disks
+
+
+def test_the_disk_holds_a_checkpoint_before_the_old_one_goes(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The order of what the disk is told: the files, their folders, the metrics, run.json, its folder; then the deletion."""
+    checkpoint(folder, "a")
+    folder.checkpoint_saved("a", 10, 1.0, 1.0, smaller_is_better=True)
+    checkpoint(folder, "b")
+    (folder.checkpoints / "b" / "weights").write_bytes(b"weights")
+    folder.record("validation", 20, {"loss": 0.5})
+    told: list[Any] = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda number: (told.append(os.fstat(number).st_ino), fsync(number)))
+    monkeypatch.setattr(shutil, "rmtree", lambda path, **options: told.append(f"delete {path.name}"))
+    folder.checkpoint_saved("b", 20, 2.0, 0.5, smaller_is_better=True)
+    names = {path.stat().st_ino: path.name for path in (folder.path, *folder.path.rglob("*"))}
+    assert [names.get(each, each) for each in told] == [
+        *("weights", "b", "checkpoints", "metrics.jsonl"),
+        *("run.json", "run-1"),  # written under another name, then renamed
+        "delete a",
+    ]
+
+
+@pytest.mark.parametrize("write", ["record", "save", "file"])
+def test_a_full_disk_and_a_deleted_folder_are_a_sentence(
+    folder: RunFolder, write: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act() -> None:
+        if write == "record":
+            folder.record("training", 10, {"loss": 1.0})
+        elif write == "save":
+            folder.save(status="running")
+        else:
+            folder.write_file("genotype.json", {"a": list(range(100))})
+
+    with monkeypatch.context() as patch:
+        FullDisk(patch)
+        with pytest.raises(UnwritableFolderError, match=r"^disk full: no space left in .*run-1; free some$") as caught:
+            act()
+        assert caught.value.errno == errno.ENOSPC
+    shutil.rmtree(folder.path)
+    with pytest.raises(UnwritableFolderError, match=r"^the run folder .*run-1 is gone"):
+        act()
+
+
+def test_a_run_that_finds_no_space_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FullDisk(monkeypatch)
+    with pytest.raises(UnwritableFolderError, match="disk full"):
+        RunFolder.create(tmp_path, "run", CONFIG, {})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("free", "says"), [(1 << 20, "disk full"), (1 << 40, "Input/output error")])
+def test_weights_that_torch_cannot_write_are_a_sentence(
+    tmp_path: Path, free: int, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(UnwritableFolderError, match=says), saving_weights(tmp_path):
+        raise RuntimeError("[enforce fail at inline_container.cc:671] . unexpected pos 64 vs 0")
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"), saving_weights(tmp_path):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("\0" * 80, "[" * 100_000, "[1]", '{"group": 1, "step": 1}', '{"group": "training", "step": "1"}'),
+        *('{"group": "training", "step": 1e999}', '{"group": "training", "step": -1}', "\udcff{"),
+        *('{"group": "validation", "step": 1, "batches": null}', '{"group": "training", "step": 1, "a": 1' + "0" * 400),
+        '{"group": "training", "step": 1, "loss": 1' + "0" * 400 + "}",
+    ],
+)
+def test_lines_that_are_damaged_are_left_out_and_kept(folder: RunFolder, line: str) -> None:
+    folder.record("training", 1, {"loss": 2.0})
+    checkpoint(folder, "a")
+    folder.checkpoint_saved("a", 5, 0.5, None, smaller_is_better=True)
+    with (folder.path / "metrics.jsonl").open("ab") as file:
+        file.write(line.encode("utf-8", "surrogateescape") + b"\n")
+    folder.record("training", 2, {"loss": float("nan")})
+    before = (folder.path / "metrics.jsonl").read_bytes()
+    assert [record["step"] for record in folder.metrics()] == [1, 2] and folder.metrics_file.damaged_lines() == 1
+    folder.rewind()
+    assert [record["step"] for record in folder.metrics()] == [1, 2] and folder.metrics_file.damaged_lines() == 0
+    assert (folder.path / "metrics.jsonl.damaged-1").read_bytes() == before
+
+
+def test_the_folder_of_checkpoints_is_not_for_everybody_to_write(folder: RunFolder) -> None:
+    before = os.umask(0o022)
+    try:
+        folder.checkpoints.mkdir()
+        folder.checkpoints.chmod(0o777)  # as Determined makes it
+        folder.rewind()
+    finally:
+        os.umask(before)
+    assert folder.checkpoints.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("path", ["trials/0 copy", "trials/1.damaged-1", "trials/x"])
+def test_other_things_among_the_trials_are_no_trials(tmp_path: Path, path: str) -> None:
+    run = {"hyperparameters": {}, "seed": 1, "identity": {"architecture": [1]}}
+    for place in (tmp_path / "trials" / "3", tmp_path / path):
+        place.mkdir(parents=True)
+        RunFolder.fill(place, CONFIG, run)
+    (tmp_path / "trials" / "2").mkdir()
+    (tmp_path / "trials" / "2" / "run.json").write_text('{"identity": [')
+    assert [each["number"] for each in begun_trials(tmp_path / "trials")] == [3]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.core.errors import ConfigError
+from nas.core.files import read_json
 from nas.core.identity import Identity
 from nas.results.experiment import ExperimentResult
 from nas.results.source import read
@@ -203,7 +204,7 @@ def _data_of(experiment: ExperimentResult) -> Identity:
         if not trial.folder:
             continue
         try:
-            run = json.loads((Path(trial.folder) / "run.json").read_text(encoding="utf-8"))
+            run = read_json(Path(trial.folder) / "run.json")
             identity = Identity.from_json({"data": (run.get("identity") or {}).get("data")})
         except (OSError, ValueError, TypeError, AttributeError):
             continue

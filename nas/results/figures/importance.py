@@ -59,7 +59,7 @@ def features(trial: TrialResult) -> Features:
     chosen = {name: value for name, value in trial.chosen.items() if name.rpartition(".")[2] not in _SEEDS}
     if chosen:
         return {name: value if isinstance(value, bool | int | float) else str(value) for name, value in chosen.items()}
-    return dict(operations(trial.genotype or {}))
+    return dict(operations(trial.genotype)) if isinstance(trial.genotype, dict) else {}
 
 
 def operations(genotype: Mapping[str, Any]) -> Counter[str]:
