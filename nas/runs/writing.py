@@ -22,7 +22,7 @@ class UnwritableFolderError(OSError):
         """In a sentence, with the error's number."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             what = f"disk full: no space left in {path}; free some"
-        elif error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE) and not path.is_dir():
+        elif error.errno in (errno.ENOENT, errno.ESTALE) and not path.is_dir():
             what = f"the run folder {path} is gone: somebody deleted or moved it while the run wrote to it; put it back"
         else:
             what = f"{error.filename or path} cannot be written ({error.strerror or error}); mend that"
