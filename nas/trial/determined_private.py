@@ -20,7 +20,7 @@ import determined as det
 from determined import core, pytorch, util
 from determined.common import storage
 
-from nas.runs.checkpoint_files import check_whole
+from nas.runs.checkpoint_files import WEIGHTS, DamagedCheckpointError, check_whole
 
 TESTED = "0.38.1"
 LOCAL_TRIAL = 0
@@ -162,7 +162,11 @@ def load_plain(checkpoints: Any, instead: str = "") -> None:
     def restore_path(*arguments: Any, **options: Any) -> Iterator[Path]:
         with restore(*arguments, **options) as path, _environment(TORCH_FORCE_WEIGHTS_ONLY_LOAD="1"):
             check_whole(Path(path), instead)
-            yield path
+            try:
+                yield path
+            except pickle.UnpicklingError as error:
+                what = f"checkpoint {path} is not loaded: {WEIGHTS} holds more than tensors and plain values"
+                raise DamagedCheckpointError(what) from error
 
     checkpoints.restore_path = restore_path
 
