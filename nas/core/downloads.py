@@ -228,13 +228,14 @@ def _save(response: requests.Response, part: Path, offset: int, total: int | Non
     try:
         with _file_system(part.parent, needed), bar, part.open("ab" if offset else "wb") as file:
             for chunk in response.iter_content(1 << 16):
-                if file.tell() + len(chunk) > size:
+                offset += len(chunk)
+                if offset > size:
                     raise MirrorError(f"it sends more than the {size:,} bytes that there are at most")
                 file.write(chunk)
                 bar.update(len(chunk))
             file.flush()
             os.fsync(file.fileno())
-            return file.tell()
+            return offset
     except DownloadError:  # a full disk must not stay full on our account, nor what is too long be kept
         part.unlink(missing_ok=True)
         raise

@@ -222,6 +222,37 @@ def test_full_disk_while_downloading(server: FileServer, tmp_path: Path, monkeyp
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize("digest", [DIGEST, None])
+def test_more_than_there_can_be_is_not_written(
+    server: FileServer, tmp_path: Path, announced: bool, digest: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.lengths, server.files["/long"] = announced, BODY * 20
+    written: list[int] = []
+    real = Path.unlink
+
+    def unlink(path: Path, missing_ok: bool = False) -> None:
+        written.append(path.stat().st_size if path.exists() else 0)
+        real(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    urls = [server.url + "/long", server.url + "/good"]
+    target = fetch(urls, tmp_path / "file", sha256=digest, label="file", size=len(BODY))
+    assert target.read_bytes() == BODY and server.count("/long") == 1 and names(tmp_path) == ["file"]
+    assert max(written, default=0) <= len(BODY)
+    said = "announces 5,120,000 bytes of at most 256,000" if announced else "sends more than the 256,000 bytes"
+    with pytest.raises(MirrorError, match=said):
+        fetch(urls[:1], tmp_path / "other", sha256=digest, label="other", size=len(BODY))
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_part_that_is_too_long_is_dropped(server: FileServer, tmp_path: Path) -> None:
+    """What was left of a download of something else."""
+    (tmp_path / "file.part").write_bytes(BODY * 2)
+    fetch([server.url + "/good"], tmp_path / "file", sha256=DIGEST, label="file", size=len(BODY))
+    assert (tmp_path / "file").read_bytes() == BODY
+
+
 def test_unwritable_folder(server: FileServer, tmp_path: Path) -> None:
     (tmp_path / "folder").write_bytes(b"a file is in the way")
     with pytest.raises(DownloadError, match=r"cannot use .*folder.*data\.download_dir"):

@@ -7,7 +7,7 @@ import pytest
 from support.full_disk import FullDisk
 
 from nas.core.errors import DataError
-from nas.core.files import cache_folder, sha256_of, write_atomically
+from nas.core.files import cache_folder, damaged_name, free_bytes, read_json, sha256_of, sync, write_atomically
 
 BODY = bytes(range(256)) * 1000
 
@@ -52,3 +52,38 @@ def test_a_shared_folder_that_is_not_there_is_told(tmp_path: Path, monkeypatch: 
         DataError, match=r"NAS_DATA names a folder that is not there, .*typo; make it, or unset NAS_DATA"
     ):
         cache_folder(None)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff", b"[" * 100_000, b"\0" * 9, b'["\\ud800"]', b'["\\uDFFF"]', b"1" * 5000]
+)
+def test_what_is_no_json_is_a_value_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ValueError):
+        read_json(tmp_path / "file")
+
+
+def test_json_is_read(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text('{"a": ["\\ud83d\\ude00", "\\\\ud800", 1e3]}')
+    assert read_json(tmp_path / "file") == {"a": ["\U0001f600", "\\ud800", 1000.0]}
+    with pytest.raises(FileNotFoundError):
+        read_json(tmp_path / "other")
+
+
+def test_damaged_files_get_names_that_are_free(tmp_path: Path) -> None:
+    assert damaged_name(tmp_path / "a.json").name == "a.json.damaged-1"
+    (tmp_path / "a.json.damaged-1").mkdir()
+    (tmp_path / "a.json.damaged-2").write_text("")
+    assert damaged_name(tmp_path / "a.json") == tmp_path / "a.json.damaged-3"
+
+
+def test_files_and_folders_are_synced_and_a_missing_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    sync(tmp_path / "file")
+    sync(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        sync(tmp_path / "other")
+
+
+def test_free_space_of_a_folder_that_is_gone(tmp_path: Path) -> None:
+    assert free_bytes(tmp_path / "a" / "b") > 0

@@ -24,6 +24,7 @@ class FileServer:
         self.status: dict[str, list[int]] = {}  # answers to give before the file itself
         self.delay = 0.0
         self.ranges = True
+        self.lengths = True  # whether answers say how long they are
         self.requests: list[tuple[str, str | None]] = []
         server = self
 
@@ -71,7 +72,8 @@ class FileServer:
         handler.send_response(206 if start else 200)
         if start:
             handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-        handler.send_header("Content-Length", str(len(body) - start))
+        if self.lengths:
+            handler.send_header("Content-Length", str(len(body) - start))
         handler.end_headers()
         end = start + self.cut.pop(handler.path) if handler.path in self.cut else len(body)
         handler.wfile.write(body[start:end])
