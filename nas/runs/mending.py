@@ -54,8 +54,8 @@ def open_trial(
             folder.run = {"created": time.time(), **new(), **_found(folder, config)}
             folder.save()
             batches = folder.latest()[1]
-            told += [f"it goes on after {batches} batches"] if told and batches else []
-    return folder, f"{'; '.join(told)} (made anew)" if told else ""
+            told += [f"training goes on after {batches} batches"] if told and batches else []
+    return folder, "; ".join(told)
 
 
 def _wrong_config(file: Path, text: str) -> str:
@@ -73,9 +73,9 @@ def _set_aside(file: Path, what: str) -> list[str]:
     """Keep a damaged file under another name; what to say of it: nothing if the trial never came to have one."""
     if file.exists():
         kept = file.rename(damaged_name(file))
-        return [f"{file} was damaged ({what[:200]}), it is kept as {kept.name}"]
+        return [f"{file} was damaged ({what[:200]}) and is made anew, the damaged one is kept as {kept.name}"]
     begun = (file.parent / "metrics.jsonl").exists() or (file.parent / "checkpoints").exists()
-    return [f"{file} was missing"] if begun else []
+    return [f"{file} was missing and is made anew"] if begun else []
 
 
 def _found(folder: RunFolder, config: Mapping[str, Any]) -> dict[str, Any]:
