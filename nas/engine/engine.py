@@ -87,8 +87,7 @@ class Engine:
         restarts = config.get("max_restarts")
         self._max_restarts = MAX_RESTARTS if restarts is None else int(restarts)
         self._retention = CheckpointRetention(RetentionPolicy.of(config), smaller_is_better=store.smaller_is_better)
-        self._config_text = as_text("config.yaml", self.config)
-        self._fatal: list[str] = []
+        self._fatal, self._config_text = list[str](), as_text("config.yaml", self.config)
         self._data: dict[str, Any] | None = None
         self._decided = True  # the searcher has decided something since trials were created: some may be missing
         self._lost = False  # whether the storage of the study fails
@@ -164,8 +163,7 @@ class Engine:
 
     def _written_outcome(self, trial: FrozenTrial) -> str | None:
         """How a trial ended that no engine listened to: a trial writes it to its folder before it reports it."""
-        folder = self._folder(trial)
-        status = folder.run.get("status") if folder is not None else None
+        status = folder.run.get("status") if (folder := self._folder(trial)) is not None else None
         return status if status in ("completed", "diverged") else None
 
     def _folder(self, trial: FrozenTrial) -> RunFolder | None:
@@ -289,11 +287,14 @@ class Engine:
         return []
 
     def _end(self, number: int, outcome: str, errors: list[str] | None = None) -> None:
-        if folder := self._folder(self.store.trial(number)):
-            metadata = folder.run.get("metadata") or {}
-            self.store.set_attributes(number, **{name: metadata[name] for name in METADATA if name in metadata})
-            folder.save(outcome=outcome)
-            self._retention.apply(number, folder)
+        try:
+            if folder := self._folder(self.store.trial(number)):
+                metadata = folder.run.get("metadata") or {}
+                self.store.set_attributes(number, **{name: metadata[name] for name in METADATA if name in metadata})
+                folder.save(outcome=outcome)
+                self._retention.apply(number, folder)
+        except OSError as error:  # the folder says how it ended: whoever goes on ends it
+            return self._give_up([str(error)])
         if errors:
             self.store.set_attributes(number, **{ERRORS: errors})
         self.store.finish(number, outcome)

@@ -74,7 +74,7 @@ class CheckpointRetention:
         entries = {each: known.run.get("checkpoints") or [] for each, known in self._folders.items()}
         stay = retained(entries, self._policy, smaller_is_better=self._smaller)
         for each, known in self._folders.items():
-            if self._stay.get(each) != stay[each]:
+            if self._stay.get(each) != stay[each] and known.path.is_dir():
                 known.retain(stay[each])
         self._stay = stay
 

@@ -119,6 +119,25 @@ def test_a_folder_that_cannot_be_written_stops_the_search_in_a_sentence(tmp_path
     assert search.go_on() is True
 
 
+@pytest.mark.parametrize("storage", [{}, {"checkpoint_storage": {"save_experiment_best": 1, "save_trial_best": 0}}])
+def test_a_disk_that_is_full_when_a_trial_ends_costs_nothing(
+    tmp_path: Path, undisturbed: list[str], storage: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = Search(tmp_path / "search", RANDOM, **storage)
+    real = RunFolder.save
+
+    def save(folder: RunFolder, **changes: object) -> None:
+        if "outcome" in changes and folder.path.name == "2":
+            raise UnwritableFolderError(f"disk full: no space left in {folder.path}; free some")
+        real(folder, **changes)
+
+    with monkeypatch.context() as patch, pytest.raises(ConfigError, match=r"^disk full: no space left in .*trials/2;"):
+        patch.setattr(RunFolder, "save", save)
+        search.run()
+    shutil.rmtree(search.engine.path(0))
+    assert search.go_on() is True and search.contents() == undisturbed
+
+
 def test_what_a_trial_says_is_passed_on(tmp_path: Path) -> None:
     search = Search(tmp_path / "search", {"name": "single"})
     search.new_engine()
