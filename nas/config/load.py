@@ -79,7 +79,7 @@ def check_searcher(config: Mapping[str, Any], directions: Mapping[str, str], pos
     if not isinstance(metric, str):
         raise ConfigError([f"searcher.metric must be the name of a validation metric, got {metric!r}"])
     if metric not in known:
-        raise ConfigError([unknown(f"searcher.metric {metric!r}", str(metric), known, "is not reported by this trial")])
+        raise ConfigError([unknown(f"searcher.metric {metric!r}", metric, known, "is not reported by this trial")])
     wanted = known[metric] == "minimize"
     if smaller_is_better(config) != wanted:
         given = searcher.get("smaller_is_better")

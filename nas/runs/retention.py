@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nas.core.errors import ConfigError
 from nas.runs.ranking import rank
+from nas.runs.run_json import LARGEST, is_whole
 
 if TYPE_CHECKING:
     from nas.runs.run_folder import RunFolder
@@ -25,10 +27,18 @@ class RetentionPolicy:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> RetentionPolicy:
-        """What an experiment's config says."""
+        """What an experiment's config says. Raises ConfigError for what is no number of checkpoints."""
         storage = config.get("checkpoint_storage") or {}
+        if not isinstance(storage, Mapping):
+            raise ConfigError([f"checkpoint_storage must be fields, got {str(storage)[:60]!r}"])
         names = {"best": "save_trial_best", "latest": "save_trial_latest", "experiment_best": "save_experiment_best"}
-        return cls(**{field: int(storage[name]) for field, name in names.items() if storage.get(name) is not None})
+        asked = {field: storage[name] for field, name in names.items() if storage.get(name) is not None}
+        if wrong := [field for field, count in asked.items() if not is_whole(count) or not 0 <= count < LARGEST]:
+            raise ConfigError(
+                f"checkpoint_storage.{names[field]} must be a whole number of at least 0, got {str(asked[field])[:60]!r}"
+                for field in wrong
+            )
+        return cls(**asked)
 
     def while_training(self, entries: list[Entry], *, smaller_is_better: bool) -> list[Entry]:
         """The checkpoints, oldest first, that stay while their trial trains; the newest always does, to go on from."""

@@ -45,7 +45,7 @@ def problems(run: Mapping[str, Any]) -> list[str]:
     found += [_problem(run, name, isinstance(run[name], dict), "fields") for name in _SECTIONS if name in run]
     found += [_problem(run, name, is_count(run[name]), "a time") for name in ("created", "seconds") if name in run]
     if run.get("seed") is not None:
-        found.append(_problem(run, "seed", _is_whole(run["seed"]) and 0 <= run["seed"] < 1 << 32, "0..2^32-1"))
+        found.append(_problem(run, "seed", is_whole(run["seed"]) and 0 <= run["seed"] < 1 << 32, "0..2^32-1"))
     try:
         Identity.from_json(run["identity"] if isinstance(run.get("identity"), dict) else {})
     except ConfigError as error:
@@ -68,7 +68,7 @@ def checkpoint_problems(name: str, entry: Any) -> list[str]:
     is_name = isinstance(uuid, str) and uuid not in ("", ".", "..") and not set(uuid) & set("/\\\0")
     rules = {
         "uuid": (is_name, "the name of a folder"),
-        "batches": (_is_whole(entry.get("batches")) and 0 <= entry["batches"] < LARGEST, "a number of batches"),
+        "batches": (is_whole(entry.get("batches")) and 0 <= entry["batches"] < LARGEST, "a number of batches"),
         "epochs": (is_count(entry.get("epochs")), "a number of epochs"),
         "value": (value is None or _is_number(value), "a number"),
     }
@@ -90,10 +90,11 @@ def _problem(run: Mapping[str, Any], name: str, holds: bool, rule: str) -> str:
 
 def _is_number(value: Any) -> bool:
     """A double, which may be NaN, or a whole number that fits into one."""
-    return isinstance(value, float) or (_is_whole(value) and abs(value) < LARGEST)
+    return isinstance(value, float) or (is_whole(value) and abs(value) < LARGEST)
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+    """Whether it is a whole number; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

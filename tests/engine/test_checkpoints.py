@@ -16,6 +16,7 @@ from support.engine import (
     interrupting,
 )
 
+from nas.core.errors import ConfigError
 from nas.runs.retention import RetentionPolicy, retained
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -68,3 +69,14 @@ def test_a_checkpoint_whose_metric_is_not_a_number_is_never_the_best() -> None:
     entries = [{"uuid": str(i), "value": value} for i, value in enumerate([0.5, math.nan, 0.3, -math.inf, None])]
     for smaller, best in ((True, "2"), (False, "0")):
         assert retained({3: entries}, RetentionPolicy(best=1, latest=0), smaller_is_better=smaller) == {3: {best}}
+
+
+@pytest.mark.parametrize("value", [True, -1, 1.5, math.nan, math.inf, 10**400, "1", [1], {"a": 1}])
+def test_numbers_of_checkpoints_that_make_no_sense_are_named(value: object) -> None:
+    for name in ("save_trial_best", "save_trial_latest", "save_experiment_best"):
+        with pytest.raises(ConfigError, match=rf"^checkpoint_storage\.{name} must be a whole number") as caught:
+            RetentionPolicy.of({"checkpoint_storage": {name: value}})
+        assert len(str(caught.value)) < 200
+    if not isinstance(value, dict):
+        with pytest.raises(ConfigError, match="checkpoint_storage must be fields"):
+            RetentionPolicy.of({"checkpoint_storage": value})

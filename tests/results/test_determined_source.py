@@ -23,6 +23,7 @@ from nas.results.experiment import ExperimentResult
 from nas.results.leaderboard import best_metric, leaderboard
 from nas.results.local import read_local
 from nas.results.source import read
+from nas.runs.checkpoint_files import write_digests
 from nas.runs.run_folder import RunFolder
 from randomNAS_files.space import SPACE
 
@@ -406,6 +407,16 @@ def test_a_checkpoint_is_fetched_once(kept: ResultsMaster, tmp_path: Path) -> No
     asked = len(kept.requests)
     assert download(experiment, experiment.trials[0], path.parent) == path and len(kept.requests) == asked
     assert [each.name for each in path.parent.iterdir()] == ["0-1-2"]
+
+
+def test_a_copy_that_was_damaged_here_is_fetched_again(kept: ResultsMaster, tmp_path: Path) -> None:
+    experiment = read("17")
+    path = download(experiment, experiment.trials[0], tmp_path)
+    write_digests(path)  # as if the checkpoint had come with them
+    asked = len(kept.requests)
+    download(experiment, experiment.trials[0], tmp_path)
+    assert len(kept.requests) > asked, "there is no trial_state.pkl, so it is not whole"
+    assert {name: (path / name).read_bytes() for name in FILES} == FILES and not (path / "digests.json").exists()
 
 
 def test_a_checkpoint_that_breaks_off_leaves_nothing(kept: ResultsMaster, tmp_path: Path) -> None:

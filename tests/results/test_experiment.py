@@ -8,12 +8,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from nas.config import load as configs
 from nas.core.errors import ConfigError
 from nas.engine.study_store import StudyStore
 from nas.results.experiment import ExperimentResult
+from nas.results.figures.importance import features
 from nas.results.leaderboard import best_metric, leaderboard
 from nas.results.local import read_local
 from nas.runs.run_folder import RunFolder
@@ -113,3 +115,53 @@ def test_damage_is_told_and_one_damaged_trial_spoils_nobody(folder: RunFolder) -
     (folder.path / "config.yaml").write_text("{name: x, hyperparameters: {depth: 2}}")
     with pytest.raises(ConfigError, match=r"its run\.json or config\.yaml is damaged \(KeyError: 'searcher'\)"):
         read_local(folder.path)
+
+
+SINGLE = {"hyperparameters": {"depth": 2, "train_epochs": 1}, "seed": 1, "status": "completed"}
+DAMAGED_METRICS = [
+    *(
+        b"\xff\xfe" * 50,
+        b"\0" * 500,
+        b"[" * 100_000,
+        b'{"group": "validation", "step": 1, "loss": 1' + b"0" * 400 + b"}\n",
+    ),
+    *(b'{"group": "training", "step": 1e999, "loss": 3}\n', b'{"group": "validation", "step": 1, "batches": "x"}\n'),
+]
+
+
+@pytest.mark.parametrize("content", DAMAGED_METRICS, ids=range(len(DAMAGED_METRICS)))
+def test_metrics_that_are_damaged_are_left_out(tmp_path: Path, content: bytes) -> None:
+    made = RunFolder.create(tmp_path, "run", CONFIG, SINGLE)
+    made.record("validation", 1, {"accuracy": 0.5, "epochs": 1, "batches": 1})
+    with (made.path / "metrics.jsonl").open("ab") as file:
+        file.write(b"\n" + content)
+    assert read_local(made.path).trials[0].validations == [(1.0, 0.5)]
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "3", "[" * 100_000, "\0"], ids=range(4))
+def test_genotypes_that_are_damaged_disturb_nobody(tmp_path: Path, content: str) -> None:
+    made = RunFolder.create(tmp_path, "run", CONFIG, SINGLE)
+    (made.path / "genotype.json").write_text(content)
+    assert features(read_local(made.path).trials[0]) == {}
+
+
+def test_a_password_is_neither_shown_nor_handed_on(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret, url = "s3cr3t", "postgresql://me:s3cr3t@127.0.0.1:1/db"
+    folder.save(storage=url)
+    with pytest.raises(ConfigError, match=r"study s cannot be read from postgresql://me@127\.0\.0\.1:1/db") as caught:
+        read_local(folder.path)
+    assert secret not in str(caught.value)
+
+    def refuse(**options: Any) -> None:
+        raise RuntimeError(f"no server at {options['storage']} takes the password {secret}")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna, "load_study", refuse)
+        with pytest.raises(
+            ConfigError, match=r"no server at postgresql://me@127\.0\.0\.1:1/db takes the password \*\*\*"
+        ):
+            read_local(folder.path)
+    study = optuna.load_study(study_name="s", storage=f"sqlite:///{folder.path / 'study.db'}")
+    monkeypatch.setattr(optuna, "load_study", lambda **_: study)
+    found = read_local(folder.path)
+    assert found.storage == "postgresql://me@127.0.0.1:1/db" and secret not in json.dumps(found.to_json())
