@@ -77,7 +77,7 @@ def damage(checkpoint: Path) -> str | None:
         return _damage_without_digests(checkpoint)
     except OSError as error:
         return f"{DIGESTS} cannot be read ({error.strerror})"
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError):
         return f"{DIGESTS} is damaged"
     found = (_damage(checkpoint / Path(name).name, *about) for name, about in expected.items())
     return next((each for each in found if each), None) or _unreadable_progress(checkpoint)

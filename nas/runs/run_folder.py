@@ -214,7 +214,10 @@ class RunFolder:
 
     def retain(self, uuids: set[str]) -> None:
         """Delete all checkpoints but these, once nobody will go on with the run."""
-        self.save(checkpoints=[entry for entry in self.run.get("checkpoints") or [] if entry["uuid"] in uuids])
+        kept = [entry for entry in self.run.get("checkpoints") or [] if entry["uuid"] in uuids]
+        if kept != self.run.get("checkpoints"):
+            self.save(checkpoints=kept)
+            sync(self.path)
         self._prune(always=())
 
     def _prune(self, always: tuple[str, ...] = ("latest", "best")) -> None:

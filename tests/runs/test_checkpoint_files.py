@@ -68,6 +68,19 @@ def test_damage_of_one_without_digests_is_found(checkpoint: Path, file: str, how
             assert len(weights.namelist()) == 1 and len(before) == (checkpoint / file).stat().st_size
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        *('{"files": {}}', '{"files": 3}', '{"files": {"state_dict.pth": 1, "trial_state.pkl": 1}}', '{"files": null}'),
+        '{"files": {"state_dict.pth": {"bytes": 1e999, "sha256": 1}, "trial_state.pkl": {"bytes": 1, "sha256": 1}}}',
+        '{"files": {"state_dict.pth": {"bytes": 1}, "trial_state.pkl": {}}}',
+    ],
+)
+def test_digests_of_wrong_types_are_damage(checkpoint: Path, content: str) -> None:
+    (checkpoint / "digests.json").write_text(content)
+    assert damage(checkpoint) == "digests.json is damaged"
+
+
 class Malice:
     def __init__(self, mark: Path) -> None:
         self.mark = mark
