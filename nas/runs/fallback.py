@@ -42,9 +42,11 @@ def _candidates(folder: RunFolder) -> list[Entry]:
     """The checkpoints to go on from, the newest first."""
     run = folder.run
     latest = run.get("latest")
+    known = {each["uuid"]: each for each in [*(run.get("checkpoints") or []), run.get("best"), latest] if each}
+    if not latest and known:  # somebody edited run.json
+        latest = run["latest"] = max(known.values(), key=lambda each: int(each["batches"]))
     if not latest:
         return [run["warm_start"]] if run.get("warm_start") else []
-    known = {each["uuid"]: each for each in [*(run.get("checkpoints") or []), run.get("best"), latest] if each}
     older = [each for each in known.values() if each["batches"] <= latest["batches"] and each["uuid"] != latest["uuid"]]
     return [latest, *sorted(older, key=lambda each: int(each["batches"]), reverse=True)]
 

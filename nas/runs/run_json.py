@@ -19,13 +19,18 @@ LARGEST = 1 << 53
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """The `run.json` of a folder. Raises OSError if it cannot be read, ValueError with what is wrong with it."""
+    """The `run.json` of a folder, without sections that are null.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: with what is wrong with it.
+    """
     run = read_json(path / "run.json")
     if not isinstance(run, dict):
         raise ValueError(f"it must hold fields, got {_shown(run)}")
     if found := problems(run):
         raise ValueError("; ".join(found))
-    return run
+    return {name: value for name, value in run.items() if value is not None or name not in _SECTIONS}
 
 
 def readable_run(path: Path) -> dict[str, Any]:
@@ -70,7 +75,7 @@ def checkpoint_problems(name: str, entry: Any) -> list[str]:
         "uuid": (is_name, "the name of a folder"),
         "batches": (is_whole(entry.get("batches")) and 0 <= entry["batches"] < LARGEST, "a number of batches"),
         "epochs": (is_count(entry.get("epochs")), "a number of epochs"),
-        "value": (value is None or _is_number(value), "a number"),
+        "value": ("value" in entry and (value is None or _is_number(value)), "a number or null"),
     }
     return [
         f"{name}.{field} must be {rule}, got {_shown(entry.get(field))}"

@@ -105,7 +105,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         trial = made.path / "trials" / str(number)
         trial.mkdir(parents=True)
         told = {"metadata": {**TOLD, "architecture": str(GENOTYPE)}, "versions": TOLD["versions"], "seconds": 60.0}
-        run = {"device": {"name": "cpu"}, "latest": {"uuid": "c", "batches": 8, "epochs": 2}, **told}
+        run = {"device": {"name": "cpu"}, "latest": {"uuid": "c", "batches": 8, "epochs": 2, "value": None}, **told}
         opened = RunFolder.fill(trial, config, {"status": "completed", **run})
         opened.write_file("genotype.json", GENOTYPE.to_json())
         for record in records:

@@ -80,6 +80,11 @@ def test_the_newest_whole_one_is_taken_and_said(
     assert choose(again) == ""
 
 
+def test_a_run_that_names_no_latest_checkpoint_goes_on_from_the_newest(folder: RunFolder) -> None:
+    folder.run["latest"] = None
+    assert choose(folder) == "" and folder.rewind() == ("c40", 40)
+
+
 def test_what_is_gone_is_not_said_to_be_kept(folder: RunFolder) -> None:
     shutil.rmtree(folder.checkpoints / "c40")
     told = choose(folder)
