@@ -23,6 +23,7 @@ from typing import Any
 
 from benchmarks.start import first_batch
 from nas.config import load as configs
+from nas.config.entrypoint import resolve
 from nas.config.search_space import trial_sampler
 from nas.engine.placement import Placement
 from nas.engine.rebuilding import BegunTrial
@@ -61,7 +62,7 @@ def _starts(place: Path, rounds: int) -> None:
     """Seconds from the start of a trial to its first batch, by the engine and plainly, in alternation."""
     config = small_config()
     warm_up(ROOT, "model_def")
-    pool = WorkerPool(ROOT, [str(ROOT / "model_def.py")], 1)
+    pool = WorkerPool(resolve("python3 model_def.py"), 1)
     draws = trial_sampler(config, 1)
     engine: list[float] = []
     plain: list[float] = []

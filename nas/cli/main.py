@@ -23,7 +23,9 @@ from importlib import metadata
 
 from nas import __version__
 from nas.cli import check, compare, draw, evaluate, export, listing, report, run, show
+from nas.cli.run import INTERRUPTED
 from nas.core.errors import ConfigError, DataError
+from nas.core.host import refuse_windows
 from nas.core.terminal import print_anything
 
 
@@ -32,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_anything()
     arguments = build_parser().parse_args(argv)
     try:
+        refuse_windows()
         status: int = arguments.run(arguments)
     except ConfigError as error:
         print(*(f"error: {problem}" for problem in error.problems), sep="\n", file=sys.stderr)
@@ -49,6 +52,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError:
         print("error: this machine has not enough memory free for it", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:  # a search that has begun handles it, see `Engine.run`
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
     return status
 
 

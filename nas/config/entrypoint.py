@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import ast
-import re
-import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from nas.config.command_line import read_command
+from nas.config.contract import trial_class_in
 from nas.core.errors import ConfigError, closest
 from nas.core.program import ROOT
 
-LAUNCHER = "python3 -m determined.launch.torch_distributed"
+TORCH_LAUNCHER = "determined.launch.torch_distributed"
+LAUNCHER = f"python3 -m {TORCH_LAUNCHER}"
 _EXAMPLE = f"{LAUNCHER} python3 model_def.py, or {LAUNCHER} python3 -m cnn_nas.trial"
-_PYTHON = re.compile(r"(.*/)?python(3(\.\d+)?)?")
-_TAKES_VALUE = ("-W", "-X")
-_CLASS = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
@@ -30,6 +27,10 @@ class Entrypoint:
         program: what Python runs, `("-m", module)` or `(script,)`.
         folder: from which it is run and can be imported; `resolve` says which.
         trial: the class `module:Class` if the program follows the contract of `nas.trial`; None for any other program.
+        options: Python's own, such as `-O`.
+        arguments: the program's.
+        environment: variables that are set for it.
+        lost: what of the command `nas run` cannot keep, a sentence each.
     """
 
     module: str
@@ -37,6 +38,15 @@ class Entrypoint:
     program: tuple[str, ...] = ()
     folder: Path = Path()
     trial: str | None = None
+    options: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    lost: tuple[str, ...] = ()
+
+    @property
+    def file(self) -> Path | None:
+        """The program's text, if it lies in its folder."""
+        return next((self.folder / name for name in _files(self) if (self.folder / name).is_file()), None)
 
     @property
     def preload(self) -> str | None:
@@ -50,13 +60,29 @@ def find_program(entrypoint: Any) -> Entrypoint:
     Raises:
         ConfigError: if there is none, or it runs no program in Python.
     """
-    programs = list(_programs(_words(entrypoint)))
-    others = [program for program in programs if not program[-1].startswith("determined.launch.")]
-    if not others:
+    if not isinstance(entrypoint, str) and not _is_list_of_words(entrypoint):
+        missing = "is missing" if entrypoint is None else f"must be a command, got {entrypoint!r}"
+        raise ConfigError([f"entrypoint {missing}; for example {_EXAMPLE}"])
+    try:
+        found = read_command(entrypoint)
+    except ValueError as error:
+        raise ConfigError([f"entrypoint is not a command ({error}), got {entrypoint!r}"]) from error
+    if not found.program:
         raise ConfigError([f"entrypoint must run a trial, like {_EXAMPLE}; got {entrypoint!r}"])
-    name = others[0][-1].removeprefix("./")
-    module = name if others[0][0] == "-m" else name.removesuffix(".py").replace("/", ".")
-    return Entrypoint(module, len(others) < len(programs), others[0])
+    name = found.program[-1].removeprefix("./")
+    module = name if found.program[0] == "-m" else name.removesuffix(".py").replace("/", ".")
+    lost = list(found.lost)
+    if found.launcher not in (None, TORCH_LAUNCHER):
+        lost.append(f"it is started by {found.launcher}, and here only {TORCH_LAUNCHER} is known")
+    return Entrypoint(
+        module,
+        found.launcher is not None,
+        found.program,
+        options=found.options,
+        arguments=found.arguments,
+        environment=found.environment,
+        lost=tuple(f"entrypoint {entrypoint!r}: {each}" for each in lost),
+    )
 
 
 def resolve(entrypoint: Any, config_path: Path | None = None, folder: Path | None = None) -> Entrypoint:
@@ -90,28 +116,6 @@ def resolve(entrypoint: Any, config_path: Path | None = None, folder: Path | Non
     raise ConfigError([f"entrypoint {entrypoint!r}: there is no {files[0]} in {where}; {hint}"])
 
 
-def trial_class_in(file: Path) -> str | None:
-    """The class that a program hands to `nas.trial.main`, such as `model_def:RecurrentTrial`; None if it does not.
-
-    It is read from the text: the call `main("module:Class")` below `if __name__ == "__main__":`.
-    """
-    try:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError, ValueError):
-        return None
-    if not any(_imports_contract(node) for node in ast.walk(tree)):
-        return None
-    for block in tree.body:
-        if isinstance(block, ast.If) and "__name__" in ast.dump(block.test):
-            for node in ast.walk(block):
-                if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-                    name = getattr(node.func, "attr", getattr(node.func, "id", None))
-                    value = node.args[0].value
-                    if name == "main" and isinstance(value, str) and _CLASS.fullmatch(value):
-                        return value
-    return None
-
-
 def processes_of(config: Mapping[str, Any], entrypoint: Entrypoint | None) -> int:
     """How many processes a trial has: one a slot. Raises ConfigError if the entrypoint would not start them."""
     resources = config.get("resources") or {}
@@ -138,38 +142,5 @@ def _files(program: Entrypoint) -> list[str]:
     return [f"{path}.py", f"{path}/__main__.py"]
 
 
-def _imports_contract(node: ast.AST) -> bool:
-    if isinstance(node, ast.ImportFrom):
-        return node.module == "nas.trial" or (node.module == "nas" and any(each.name == "trial" for each in node.names))
-    return isinstance(node, ast.Import) and any(each.name == "nas.trial" for each in node.names)
-
-
-def _words(entrypoint: Any) -> list[str]:
-    if isinstance(entrypoint, list) and all(isinstance(word, str) for word in entrypoint):
-        return entrypoint
-    if not isinstance(entrypoint, str):
-        missing = "is missing" if entrypoint is None else f"must be a command, got {entrypoint!r}"
-        raise ConfigError([f"entrypoint {missing}; for example {_EXAMPLE}"])
-    try:
-        return shlex.split(entrypoint)
-    except ValueError as error:
-        raise ConfigError([f"entrypoint is not a command ({error}), got {entrypoint!r}"]) from error
-
-
-def _programs(words: Sequence[str]) -> Iterator[tuple[str, ...]]:
-    """What each Python in the command runs: `("-m", module)` or `(script,)`."""
-    rest = iter(words)
-    for word in rest:
-        if not _PYTHON.fullmatch(word):
-            continue
-        for argument in rest:
-            if argument == "-m":
-                yield ("-m", next(rest, ""))
-            elif argument in _TAKES_VALUE:
-                next(rest, None)
-                continue
-            elif argument.startswith("-"):
-                continue
-            else:
-                yield (argument,)
-            break
+def _is_list_of_words(entrypoint: Any) -> bool:
+    return isinstance(entrypoint, list) and all(isinstance(word, str) for word in entrypoint)

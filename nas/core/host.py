@@ -1,8 +1,24 @@
-"""What this machine has."""
+"""What this machine is and has."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+from nas.core.errors import ConfigError
+
+
+def refuse_windows() -> None:
+    """Raises ConfigError on Windows, which has no processes that are forked, nor the signals that stop them."""
+    if os.name == "nt":
+        raise ConfigError(
+            ["this runs on Linux and macOS; on Windows use WSL (wsl --install), and clone and install there"]
+        )
+
+
+def most_threads() -> int:
+    """CPU threads that a process may be asked for; with some ten thousand OpenMP crashes."""
+    return max(256, os.cpu_count() or 1)
 
 
 def free_memory() -> int | None:

@@ -5,6 +5,7 @@ it can import its neighbours, then this repository, then all that was there; the
 
     python3 nas/core/program.py FOLDER -m MODULE ARGUMENT ...
     python3 nas/core/program.py FOLDER SCRIPT ARGUMENT ...
+    python3 nas/core/program.py --with-parent FOLDER ...        end when the process that started it does
 
 This file imports nothing of the project, so that it can be run as a script.
 """
@@ -13,13 +14,24 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import sys
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 """The folder that holds the packages of this project: the repository, or where it is installed."""
+
+ORPHANED = 4
+"""Exit status of a process whose parent, or whose engine, is gone."""
+
+LOOK = 0.5
+"""Seconds between two looks at whether the parent is still there."""
+
+_WITH_PARENT = "--with-parent"
 
 
 def import_path(folder: Path | str | None = None) -> list[str]:
@@ -59,11 +71,44 @@ def run_program(folder: Path | str, program: Sequence[str], arguments: Sequence[
         runpy.run_path(program[0], run_name="__main__")
 
 
-def command(folder: Path | str, program: Sequence[str]) -> list[str]:
-    """The command that does the same in a process of its own; arguments go behind it."""
-    return [sys.executable, str(Path(__file__).resolve()), str(folder), *program]
+def command(
+    folder: Path | str, program: Sequence[str], options: Sequence[str] = (), *, with_parent: bool = False
+) -> list[str]:
+    """The command that does the same in a process of its own; arguments go behind it.
+
+    Args:
+        options: Python's own, such as `-O`.
+        with_parent: see `leave_with_parent`.
+    """
+    words = [sys.executable, *options, str(Path(__file__).resolve())]
+    return [*words, *([_WITH_PARENT] if with_parent else []), str(folder), *program]
+
+
+def leave_with_parent() -> None:
+    """End this process, and the processes of its group, within a second of the end of the one that started it.
+
+    A parent that is killed can stop nobody, and its children would train on without anybody who listens.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK)
+        leave_at_once()
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+def leave_at_once() -> None:
+    """End this process from any thread, and what it started in its own process group; nothing is cleaned up."""
+    if os.getpgrp() == os.getpid():
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(ORPHANED)
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == _WITH_PARENT:
+        del sys.argv[1]
+        leave_with_parent()
     _words = 2 if sys.argv[2] == "-m" else 1
     run_program(sys.argv[1], sys.argv[2 : 2 + _words], sys.argv[2 + _words :])

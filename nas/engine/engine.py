@@ -20,6 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.core.errors import ConfigError
 from nas.core.files import free_bytes
+from nas.core.signals import handling_stops, leave_closed_terminal
 from nas.engine.placement import Placement
 from nas.engine.rebuilding import read_begun
 from nas.engine.storage import StorageError
@@ -80,7 +81,7 @@ class Engine:
         versions: Mapping[str, str | None],
     ) -> None:
         self.config, self.store, self.running = dict(config), store, dict[int, Running]()
-        self.interrupted = False
+        self.interrupted = self._asked_to_stop = False
         self._trials, self._pool, self._reporter, self._versions = folder / "trials", pool, reporter, dict(versions)
         self._free = deque(placements)
         self._step = config["searcher"].get("time_metric") or "epochs"
@@ -105,8 +106,7 @@ class Engine:
         """
         with ExitStack() as stack:
             stack.callback(self._pool.close)
-            for number in (signal.SIGINT, signal.SIGTERM):
-                stack.callback(signal.signal, number, signal.signal(number, self._interrupt))
+            stack.enter_context(handling_stops(self._interrupt))
             self.store.patience.say = self._reporter.say
             waiting = self._recover()
             while self._go_on(waiting):
@@ -195,6 +195,8 @@ class Engine:
         self.store.started(number)
         self.running[number] = Running(number, placement, begun=begun, metric=_last(trial), time=trial.last_step or 0)
         self._pool.start(number, path, placement)
+        if self.interrupted:  # while the process was being started
+            self._pool.signal(number, signal.SIGTERM)
         self._reporter.started(self.running[number], trial)
 
     def _expected(self) -> dict[str, Any]:
@@ -265,6 +267,11 @@ class Engine:
             self._end(number, "pruned")
         elif outcome in ("changed", "data", "disk"):
             self._give_up([f"trial {number}: {error}" for error in running.errors])
+        elif outcome == "mute":  # a program that cannot be heard is not run again, and another trial runs the same one
+            log = self.path(number) / "log.txt"
+            self._give_up(
+                [f"trial {number}: {_describe(code)}; {error}; {log} is its output" for error in running.errors]
+            )
         elif self.interrupted:
             pass
         elif free_bytes(self._trials) < MIN_FREE_DISK_BYTES:
@@ -307,12 +314,15 @@ class Engine:
         self._stop_all()
 
     def _interrupt(self, sign: int, frame: Any) -> None:
-        if self.interrupted:
+        if sign == signal.SIGHUP:
+            leave_closed_terminal()
+        if self._asked_to_stop and sign == signal.SIGINT:  # the others may come in pairs when a session ends
             for number in self._pool.numbers:
                 self._pool.signal(number, signal.SIGKILL)
-            return
-        self._reporter.say("stopping: each trial writes a checkpoint first (Ctrl-C again to leave at once)")
-        self._stop_all()
+        elif not self._asked_to_stop:
+            self._asked_to_stop = True
+            self._stop_all()  # before anything is said, which can fail
+            self._reporter.say("stopping: each trial writes a checkpoint first (Ctrl-C again to leave at once)")
 
     def _stop_all(self) -> None:
         self.interrupted = True

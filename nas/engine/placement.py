@@ -6,6 +6,11 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nas.core.errors import ConfigError
+
+WORKERS_A_CPU = 16
+"""Trials at once, at most: each is a process of some hundred MB that wants a CPU."""
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -26,7 +31,13 @@ def placements(device: str, gpus: Sequence[str], slots: int, workers: int | None
         slots: GPUs, or processes, of one trial.
         workers: how many trials at once, if the user says so; more than there are GPUs share them.
         most: how many trials the searcher ever has at once.
+
+    Raises:
+        ConfigError: if `workers` is more than a machine could take.
     """
+    if workers is not None and not 1 <= workers <= WORKERS_A_CPU * cpus():
+        bound = f"1 to {WORKERS_A_CPU * cpus()}, {WORKERS_A_CPU} for each of the {cpus()} CPUs"
+        raise ConfigError([f"--workers must be a whole number of {bound}; got {workers}"])
     groups = [tuple(gpus[i : i + slots]) for i in range(0, len(gpus) - slots + 1, slots)] if device == "cuda" else [()]
     count = workers or min(len(groups), most)
     threads = max(1, cpus() // count // slots)

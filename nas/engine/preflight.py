@@ -7,6 +7,7 @@ found as JSON.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from nas.config import load as configs
-from nas.config.entrypoint import Entrypoint
+from nas.config.contract import CONTRACT, reports_nothing
+from nas.config.entrypoint import Entrypoint, processes_of
 from nas.config.ranges import range_problems, range_warnings
 from nas.core.errors import ConfigError
 from nas.core.program import command
@@ -49,10 +51,13 @@ def inspect(
     Args:
         begun: trials whose architectures must still be what they were, see `nas.runs.run_folder.begun_trials`.
     """
-    question = {"config": dict(config), "device": device, "trial": program.trial, "begun": list(begun)}
-    question["folder"] = str(program.folder)
+    if refused := refusals(program):
+        raise ConfigError(refused)
+    question: dict[str, Any] = {"config": dict(config), "device": device, "trial": program.trial, "begun": list(begun)}
+    question |= {"folder": str(program.folder), "processes": processes_of(config, program)}
     done = subprocess.run(
-        command(program.folder, ["-m", "nas.engine.preflight"]),
+        command(program.folder, ["-m", "nas.engine.preflight"], program.options, with_parent=True),
+        env={**os.environ, **dict(program.environment)},
         input=json.dumps(question, default=str),
         capture_output=True,
         text=True,
@@ -66,6 +71,18 @@ def inspect(
         raise ConfigError([f"the trial cannot be loaded: {last}; {hint}"]) from error
 
 
+def refusals(program: Entrypoint) -> list[str]:
+    """What of the entrypoint cannot be run here, a sentence each."""
+    if program.lost:
+        return list(program.lost)
+    if program.trial is not None and program.arguments:
+        what = f"entrypoint passes {' '.join(program.arguments)} to {program.module}"
+        return [f"{what}, which reads no arguments in an experiment; leave them out, hyperparameters say all"]
+    if program.trial is None and program.file is not None and reports_nothing(program.file, program.folder):
+        return [f"entrypoint: {program.module} cannot report its validations to nas run; {CONTRACT}"]
+    return []
+
+
 def main() -> None:
     """Read the question from the input, print the findings."""
     question = json.load(sys.stdin)
@@ -77,7 +94,7 @@ def main() -> None:
     warnings: list[str] = []
     chosen, unit, length, memory = "cpu", "epochs", 0, None
     try:
-        chosen = choose_device(question["device"]).type
+        chosen = choose_device(question["device"], question["processes"]).type
         unit, length, memory, warnings = _training(
             question["config"], question["trial"], Path(question["folder"]), question["begun"]
         )

@@ -49,7 +49,7 @@ def run_session(
     reporter.say(f"experiment   {folder.path}")
     reporter.say(f"searcher     {store.searcher.name} on {store.metric}, {plural(store.searcher.trials, 'trial')}")
     reporter.say(f"at once      {len(chosen)} on {findings.device}, {threads} each" + _memory(findings, len(chosen)))
-    pool = WorkerPool(program.folder, program.program, slots)
+    pool = WorkerPool(program, slots)
     with reporter:
         return Engine(config, folder.path, store, pool, chosen, reporter, folder.run["versions"]).run()
 

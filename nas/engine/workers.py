@@ -1,57 +1,49 @@
 """Trials in processes of their own: how they start, what they say, how they are stopped.
 
-A trial of one slot is forked from a process that has imported torch already (multiprocessing's forkserver), which saves
-seconds a trial; one of several slots is started by torchrun. Each connects to the engine's socket and is known by its number.
+A trial of one slot is forked, see `forking`, unless its entrypoint asks for a Python of its own; one of several slots is
+started by torchrun. Each connects to the engine's socket and is known by its number.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import queue
 import secrets
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from multiprocessing import forkserver
-from multiprocessing.connection import Connection, Listener
+from dataclasses import dataclass
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection, Listener, answer_challenge, deliver_challenge
 from pathlib import Path
 from typing import Any
 
+from nas.config.contract import CONTRACT
+from nas.config.entrypoint import Entrypoint
 from nas.core.program import ROOT, command
 from nas.engine import worker_main
+from nas.engine.forking import fork
+from nas.engine.forking import warm_up as warm_up  # of the pool's processes
 from nas.engine.placement import Placement
-from nas.runs.engine_protocol import KEY
+from nas.engine.process_tree import MARK, kill_tree
+from nas.runs.engine_protocol import KEY, LEAVE
 
+LAST_WORDS = 10.0
+"""Seconds in which what a process said before its end is read."""
 
-def warm_up(folder: Path, preload: str | None) -> None:
-    """Start the process from which trials are forked; it takes seconds to import what they need, so begin early.
+STRANGERS = 2.0
+"""Seconds in which a client that nobody knows yet may turn out to be a trial that has ended meanwhile."""
 
-    Args:
-        folder: of the trial's program.
-        preload: module of the trial; None for a program that imports for itself.
-    """
-    # torch's own optimisers, which a program of somebody's own may use, import torch._dynamo, which takes seconds.
-    forkserver.set_forkserver_preload([preload] if preload else ["nas.trial", "torch._dynamo"])
-    known = os.environ.get("PYTHONPATH")
-    here = os.getcwd()
-    try:
-        others = [os.path.abspath(entry) for entry in (known or "").split(os.pathsep) if entry]
-        os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([str(folder), str(ROOT), *others]))
-        os.chdir(folder)  # the process imports from the folder in which it starts before any other
-        forkserver.ensure_running()
-    finally:
-        os.chdir(here)
-        os.environ.pop("PYTHONPATH")
-        os.environ.update({} if known is None else {"PYTHONPATH": known})
-
-
-LAST_WORDS = 1.0
-"""Seconds in which what a process said before its end may still arrive, where nothing of it has been heard."""
+_SAYS = {
+    "started": {"trial"},
+    "progress": {"batches", "total"},
+    "validation": {"metrics"},
+    "ended": {"outcome", "errors"},
+}
 
 
 @dataclass
@@ -60,9 +52,10 @@ class Process:
 
     pid: int
     wait: Callable[[], int]  # until it ends; returns its exit status, negative for a signal
+    mark: str = ""  # see `process_tree.MARK`
     connection: Connection | None = None
     reader: threading.Thread | None = None
-    spoke: threading.Event = field(default_factory=threading.Event)  # set once there are a connection and a reader
+    told_to_leave: bool = False
 
 
 Message = tuple[int, dict[str, Any]]
@@ -73,21 +66,21 @@ class WorkerPool:
     """The processes.
 
     Args:
-        folder: of the trial's program, which imports from it first.
-        program: what runs a trial: `["-m", module]` or `[script]`.
+        program: what a trial runs.
         slots: processes of a trial.
 
     A pool has an end: `close` it.
     """
 
-    def __init__(self, folder: Path, program: Sequence[str], slots: int) -> None:
+    def __init__(self, program: Entrypoint, slots: int) -> None:
         self.messages: queue.Queue[Message] = queue.Queue()
-        self._folder, self._program, self._slots = str(folder), list(program), slots
+        self._program, self._slots = program, slots
         self._processes: dict[int, Process] = {}
         self._starting = threading.Lock()  # a process may speak before it is among them
+        self._strangers: set[threading.Event] = set()  # one a client that has not said yet which trial it is
+        self._closed = False
         self._key = secrets.token_bytes(32)
-        self._listener = Listener(authkey=self._key)
-        self._context = multiprocessing.get_context("forkserver")
+        self._listener = Listener()
         threading.Thread(target=self._accept, name="accept", daemon=True).start()
 
     @property
@@ -96,99 +89,144 @@ class WorkerPool:
         return list(self._processes)
 
     def start(self, number: int, folder: Path, placement: Placement) -> None:
-        """Start a trial's process, which goes on from what lies in its folder."""
-        address = self._listener.address
-        arguments = ["--resume", str(folder), "--engine", str(address)]
+        """Start a trial's process, which goes on from what lies in its folder; if that fails, it has ended."""
+        arguments = [*self._program.arguments, "--resume", str(folder), "--engine", str(self._listener.address)]
         arguments += ["--device", placement.device, "--threads", str(placement.threads)]
-        environment = {KEY: self._key.hex(), "PYTHONUNBUFFERED": "1"}
+        mark = secrets.token_hex(8)
+        environment = {**dict(self._program.environment), KEY: self._key.hex(), MARK: mark, "PYTHONUNBUFFERED": "1"}
         if placement.visible:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(placement.visible)
-        start = self._fork if self._slots == 1 else self._torchrun
-        with self._starting:
-            process = self._processes[number] = start(arguments, folder / "log.txt", environment)
+        own_python = self._program.options or self._program.environment
+        start = self._torchrun if self._slots > 1 else self._spawn if own_python else self._fork
+        try:
+            with self._starting:
+                pid, wait = start(arguments, folder / "log.txt", environment)
+                process = self._processes[number] = Process(pid, wait, mark)
+        except (OSError, EOFError) as error:
+            self._say_ended(number, f"its process could not be started ({error})")
+            self.messages.put((number, {"say": "exit", "code": 1}))
+            return
         threading.Thread(target=self._wait, args=(number, process), name=f"trial {number}", daemon=True).start()
 
     def answer(self, number: int, *, stop: bool) -> None:
         """Tell a trial whether to stop after the validation that it reported."""
-        process = self._processes.get(number)
-        if process is not None and process.connection is not None:
-            with suppress(OSError):  # it died meanwhile; its end will be told
-                process.connection.send_bytes(b'{"stop": true}' if stop else b'{"stop": false}')
+        if process := self._processes.get(number):
+            self._tell(process, {"stop": stop, **(LEAVE if process.told_to_leave else {})})
 
     def signal(self, number: int, sign: signal.Signals) -> None:
-        """Send a signal to a trial: SIGTERM asks it for a checkpoint and an end, SIGKILL for nothing."""
+        """Send a signal to a trial: SIGTERM asks it for a checkpoint and an end, SIGKILL for nothing.
+
+        Of several processes the first is asked over its connection: torchrun, if it gets a signal, kills them all 30 s later.
+        """
         process = self._processes.get(number)
         if process is None:
             return
-        with suppress(ProcessLookupError, PermissionError):
-            if sign == signal.SIGKILL:
-                os.killpg(process.pid, sign)
-            else:
+        if sign == signal.SIGKILL:
+            kill_tree(process.pid, process.mark)
+            return
+        process.told_to_leave = True
+        if self._slots > 1 and process.connection is not None:
+            self._tell(process, LEAVE)
+        else:
+            with suppress(ProcessLookupError, PermissionError):
                 os.kill(process.pid, sign)
 
     def close(self) -> None:
         """Kill what still runs."""
         for number in self.numbers:
             self.signal(number, signal.SIGKILL)
+        self._closed = True
         with suppress(OSError):
             self._listener.close()
 
-    def _fork(self, arguments: list[str], log: Path, environment: dict[str, str]) -> Process:
-        process = self._context.Process(
-            target=worker_main.run, args=(self._folder, self._program, arguments, str(log), environment)
-        )
-        process.start()
+    def _tell(self, process: Process, what: dict[str, bool]) -> None:
+        if process.connection is not None:
+            with suppress(OSError):  # it died meanwhile; its end will be told
+                process.connection.send_bytes(json.dumps(what).encode())
 
-        def wait() -> int:
-            process.join()
-            return process.exitcode or 0
+    def _say_ended(self, number: int, error: str, outcome: str = "error") -> None:
+        self.messages.put((number, {"say": "ended", "outcome": outcome, "errors": [error]}))
 
-        assert process.pid is not None
-        return Process(process.pid, wait)
+    # Starting
 
-    def _torchrun(self, arguments: list[str], log: Path, environment: dict[str, str]) -> Process:
-        launcher = command(ROOT, ["-m", "torch.distributed.run"])
-        launcher += ["--standalone", "--nproc-per-node", str(self._slots)]  # on a free port
-        program = command(self._folder, self._program)[1:]  # torchrun brings its own Python
+    def _fork(self, arguments: list[str], log: Path, environment: dict[str, str]) -> tuple[int, Callable[[], int]]:
+        program = self._program
+        return fork(worker_main.run, (str(program.folder), program.program, arguments, str(log), environment))
+
+    def _spawn(self, arguments: list[str], log: Path, environment: dict[str, str]) -> tuple[int, Callable[[], int]]:
+        return self._run([*self._command(), *arguments], log, environment)
+
+    def _torchrun(self, arguments: list[str], log: Path, environment: dict[str, str]) -> tuple[int, Callable[[], int]]:
+        launcher = command(ROOT, ["-m", "torch.distributed.run"], with_parent=True)
+        launcher += ["--standalone", "--nproc-per-node", str(self._slots), "--no-python"]  # on a free port
+        return self._run([*launcher, *self._command(), *arguments], log, environment)
+
+    def _command(self) -> list[str]:
+        program = self._program
+        return command(program.folder, program.program, program.options, with_parent=True)
+
+    def _run(self, words: list[str], log: Path, environment: dict[str, str]) -> tuple[int, Callable[[], int]]:
         with log.open("ab") as output:
             process = subprocess.Popen(
-                [*launcher, *program, *arguments],
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 env={**os.environ, **environment},
                 start_new_session=True,
             )
-        return Process(process.pid, process.wait)
+        return process.pid, process.wait
+
+    # Listening
 
     def _accept(self) -> None:
-        while True:
+        """Let clients in, each of which is listened to by a thread of its own, whatever it does or does not do."""
+        while not self._closed:
             try:
                 connection = self._listener.accept()
-            except multiprocessing.AuthenticationError:
+            except OSError:  # closed; or a client hung up, or there are too many files open
+                time.sleep(0.05)
                 continue
-            except (OSError, EOFError):
-                return
-            threading.Thread(target=self._read, args=(connection,), daemon=True).start()
+            known = threading.Event()
+            self._strangers.add(known)
+            threading.Thread(target=self._listen, args=(connection, known), daemon=True).start()
 
-    def _read(self, connection: Connection) -> None:
+    def _listen(self, connection: Connection, known: threading.Event) -> None:
+        strange = (AuthenticationError, AssertionError, ValueError, LookupError, TypeError)
+        with connection, suppress(EOFError, OSError, *strange):
+            try:
+                deliver_challenge(connection, self._key)
+                answer_challenge(connection, self._key)
+                self._read(connection, known)
+            finally:
+                self._strangers.discard(known)
+                known.set()
+
+    def _read(self, connection: Connection, known: threading.Event) -> None:
         number = None
-        with suppress(EOFError, OSError):
-            while True:
-                message = json.loads(connection.recv_bytes())
-                if number is None:
-                    number = int(message["trial"])
-                    with self._starting:
-                        process = self._processes.get(number)
-                    if process is None:
-                        return  # it has ended, and so it was told
-                    process.connection, process.reader = connection, threading.current_thread()
-                    process.spoke.set()
-                self.messages.put((number, message))
+        while True:
+            message = json.loads(connection.recv_bytes())
+            if number is None:
+                number = int(message["trial"])
+                with self._starting:
+                    process = self._processes.get(number)
+                if process is None:
+                    return  # it has ended, and so it was told
+                process.connection, process.reader = connection, threading.current_thread()
+                known.set()
+            if not _SAYS[message["say"]] <= message.keys():
+                raise ValueError(message)
+            self.messages.put((number, message))
 
     def _wait(self, number: int, process: Process) -> None:
         code = process.wait()
-        if process.spoke.wait(timeout=LAST_WORDS) and process.reader is not None:
-            process.reader.join(timeout=10)  # its last words come first
+        kill_tree(process.pid, process.mark)  # what it leaves behind holds its folder, and would train on
+        deadline = time.monotonic() + STRANGERS
+        for known in list(self._strangers) if process.reader is None else []:
+            known.wait(max(0, deadline - time.monotonic()))
+        if process.reader is not None:
+            process.reader.join(LAST_WORDS)  # its last words come first
+        elif self._program.trial is None and not process.told_to_leave:
+            self._say_ended(number, f"{self._program.module} reported nothing to nas run; {CONTRACT}", "mute")
         del self._processes[number]
         self.messages.put((number, {"say": "exit", "code": code}))

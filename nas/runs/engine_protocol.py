@@ -2,3 +2,6 @@
 
 KEY = "NAS_ENGINE_KEY"
 """Environment variable with the secret of the engine's socket, in hexadecimal."""
+
+LEAVE = {"leave": True}
+"""The engine's request for a checkpoint and an end, which a trial of several processes gets in place of a signal."""

@@ -1,7 +1,8 @@
 """A trial's connection to the local engine: what it reports, and whether it should stop.
 
 Messages are JSON. The trial says `started`, `progress`, `validation`, `note` and `ended`; the engine answers a validation
-with {"stop": true or false} and says nothing else. If the engine dies, so does the trial: its folder is all that counts.
+with {"stop": true or false}, as late as it likes, and may say {"leave": true} at any time. If the engine dies, so does the
+trial: its folder is all that counts.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import os
 import queue
 import threading
 import time
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client
-from typing import Any
+from typing import Any, NoReturn
 
-from nas.runs.engine_protocol import KEY
-
-ORPHANED = 4
-"""Exit status of a trial whose engine died."""
+from nas.core.errors import ConfigError
+from nas.core.program import ORPHANED
+from nas.runs.engine_protocol import KEY, LEAVE
 
 
 class EngineClient:
@@ -26,13 +27,23 @@ class EngineClient:
     Args:
         address: of the engine's socket.
         trial: the trial's number.
+
+    Raises:
+        ConfigError: the process was started by no engine.
     """
 
     def __init__(self, address: str, trial: int) -> None:
-        self._connection = Client(address, authkey=bytes.fromhex(os.environ.pop(KEY)))
+        try:
+            key = bytes.fromhex(os.environ.pop(KEY))
+        except (KeyError, ValueError) as error:
+            raise ConfigError(["--engine is said by nas run only; leave it out"]) from error
+        try:
+            self._connection = Client(address, authkey=key)
+        except (OSError, EOFError, AuthenticationError):
+            _leave()
         self._answers: queue.Queue[dict[str, Any]] = queue.Queue()
         self._told = 0.0
-        self.stopped = False
+        self.stopped = self.told_to_leave = False
         threading.Thread(target=self._listen, name="engine", daemon=True).start()
         self._say("started", trial=trial, pid=os.getpid())
 
@@ -46,8 +57,9 @@ class EngineClient:
     def validation(self, metrics: dict[str, Any]) -> bool:
         """Validation metrics were reported; returns whether the trial should stop now."""
         self._say("validation", metrics=metrics)
-        self.stopped = bool(self._answers.get()["stop"])
-        return self.stopped
+        answer = self._answers.get()
+        self.stopped = bool(answer["stop"]) and not answer.get("leave")  # by the searcher
+        return bool(answer["stop"])
 
     def note(self, text: str) -> None:
         """What whoever watches the search should know."""
@@ -61,11 +73,20 @@ class EngineClient:
         try:
             self._connection.send_bytes(json.dumps({"say": what, **content}).encode())
         except OSError:
-            os._exit(ORPHANED)
+            _leave()
 
     def _listen(self) -> None:
         try:
             while True:
-                self._answers.put(json.loads(self._connection.recv_bytes()))
+                said = json.loads(self._connection.recv_bytes())
+                if said == LEAVE:
+                    self.told_to_leave = True
+                else:
+                    self._answers.put(said)
         except (EOFError, OSError):
-            os._exit(ORPHANED)
+            _leave()
+
+
+def _leave() -> NoReturn:
+    os.write(2, b"nas run has ended, so this trial leaves; its last checkpoint is kept\n")
+    os._exit(ORPHANED)

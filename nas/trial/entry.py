@@ -30,6 +30,7 @@ from determined import core, pytorch
 from nas.config import load as configs
 from nas.config.search_space import trial_sampler
 from nas.core.errors import ConfigError, DataError
+from nas.core.host import most_threads, refuse_windows
 from nas.core.identity import MismatchError
 from nas.runs.run_folder import FolderBusyError, RunFolder, new_run, versions
 from nas.runs.writing import UnwritableFolderError, writing
@@ -56,9 +57,10 @@ def main(trial: str, argv: Sequence[str] | None = None) -> int:
     logging.getLogger().handlers[0].addFilter(lambda record: record.name != TOLD.name)
     quiet_libraries()
     engine = None
-    if arguments.engine and os.environ.get("RANK", "0") == "0":
-        engine = EngineClient(arguments.engine, int(Path(arguments.resume).name))
     try:
+        refuse_windows()
+        if arguments.engine and os.environ.get("RANK", "0") == "0":
+            engine = EngineClient(arguments.engine, _number(arguments.resume))
         return on_this_machine(trial_class, arguments, engine)
     except MismatchError as error:
         errors, outcome = error.problems, "changed"
@@ -127,6 +129,14 @@ def _run_here(
             if new and distributed.rank == 0:
                 folder.discard()
             raise
+
+
+def _number(folder: str | None) -> int:
+    """Of the trial that `nas run` has started in that folder."""
+    name = Path(folder or "").name
+    if not name.isdecimal():
+        raise ConfigError(["--engine is said by nas run only; leave it out"])
+    return int(name)
 
 
 def _checkpoint(arguments: argparse.Namespace) -> Checkpoint | None:
@@ -258,9 +268,16 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, metavar="N", help="trial seed (default: a master's for the first trial)")
     parser.add_argument("--experiments", metavar="FOLDER", default="experiments", help="where new run folders go")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
-    parser.add_argument("--threads", type=int, metavar="N", help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument("--threads", type=_threads, metavar="N", help="CPU threads (default: PyTorch's choice)")
     parser.add_argument("--engine", metavar="ADDRESS", help=argparse.SUPPRESS)  # said by `nas run`
     return parser
+
+
+def _threads(text: str) -> int:
+    most = most_threads()
+    if not text.isdecimal() or not 1 <= int(text) <= most:
+        raise argparse.ArgumentTypeError(f"must be a whole number of 1 to {most}, got {text!r}")
+    return int(text)
 
 
 class _LogFile:

@@ -6,12 +6,10 @@ takes the place of the master's preemption. With `torchrun` each process calls `
 
 from __future__ import annotations
 
-import logging
 import os
-import signal
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,8 +27,7 @@ from nas.trial.bookkeeping import check_same_everywhere
 from nas.trial.device import device_name
 from nas.trial.engine_client import EngineClient
 from nas.trial.progress import Progress, ReportingSteps
-
-logger = logging.getLogger(__name__)
+from nas.trial.stopping import SignalPreemptContext, StopCheck, StopRequest, parting_together
 
 
 @dataclass(frozen=True)
@@ -42,32 +39,6 @@ class TrialPlan:
     seed: int
     length: tuple[str, int]  # see Trial.length
     quiet: bool = False  # show no progress
-
-
-class StopRequest:
-    """Whether somebody asked the run to stop (Ctrl-C, SIGTERM); it then ends with a checkpoint. A second Ctrl-C cuts it."""
-
-    def __init__(self) -> None:
-        self.wanted = False
-
-    @contextmanager
-    def on_signals(self) -> Iterator[None]:
-        """Listen to the signals within the block; only the main thread can."""
-
-        def handle(number: int, frame: Any) -> None:
-            if self.wanted and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self.wanted = True
-            logger.warning(
-                "stopping after this batch; a checkpoint will be written (Ctrl-C again to leave without one)"
-            )
-
-        before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
 
 class FolderTrainContext(private.DummyTrainContext):  # type: ignore[misc]
@@ -103,18 +74,7 @@ class FolderTrainContext(private.DummyTrainContext):  # type: ignore[misc]
             self.validation = plain
             self._progress.validation(plain)
             if self._engine is not None and self._engine.validation(plain):
-                self._stop.wanted = True
-
-
-class SignalPreemptContext(private.DummyPreemptContext):  # type: ignore[misc]
-    """Answers "should this run stop?" from the first process's `StopRequest`, the same on all processes."""
-
-    def __init__(self, distributed: core.DistributedContext, stop: StopRequest) -> None:
-        super().__init__(distributed)
-        self._stop = stop
-
-    def should_preempt(self, auto_ack: bool = True) -> bool:
-        return bool(self._dist.broadcast(self._stop.wanted))
+                self._stop.ask()
 
 
 class CheckpointRecorder(pytorch.PyTorchCallback):  # type: ignore[misc]
@@ -176,18 +136,27 @@ def _free_ports(count: int) -> tuple[int, ...]:
         return tuple(each.getsockname()[1] for each in sockets)
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str, together: int | None = None) -> torch.device:
     """The device by name, or the best one there is for "auto"; each process of a `torchrun` takes its own GPU.
 
+    Args:
+        together: how many processes train one trial; of this one's `torchrun` if not said.
+
     Raises:
-        ConfigError: if this machine has no such device.
+        ConfigError: if this machine has no such device, or several processes cannot share it.
     """
+    together = processes() if together is None else together
     mps = getattr(torch.backends, "mps", None)
     there = {
         "cuda": torch.cuda.is_available(),
-        "mps": bool(mps and mps.is_available()) and processes() == 1,
+        "mps": bool(mps and mps.is_available()),
         "cpu": True,
     }
+    if together > 1 and there["mps"]:
+        if name == "mps":
+            what = f"--device mps: one process can train there, and this trial has {together}"
+            raise ConfigError([f"{what}; --device cpu, or resources.slots_per_trial 1"])
+        there["mps"] = False
     if name == "auto":
         name = next(kind for kind, usable in there.items() if usable)
     if not there[name]:
@@ -210,11 +179,12 @@ def train(
     """
     chief = distributed.rank == 0
     latest, batches = folder.latest()
-    progress, stop = Progress(show=chief and not plan.quiet, tell=engine.progress if engine else None), StopRequest()
+    progress = Progress(show=chief and not plan.quiet, tell=engine.progress if engine else None)
+    stop = StopRequest(engine)
     train_context = FolderTrainContext(folder if chief else None, progress, stop, engine)
     preempt = SignalPreemptContext(distributed, stop)
     context_parts = private.local_core_context(distributed, str(folder.checkpoints), preempt, train_context)
-    with context_parts as core_context, stop.on_signals():
+    with context_parts as core_context, stop.on_signals(), parting_together(distributed):
         context = _trial_context(core_context, plan, device, batches)
         trial = build(context)
         trial.length = plan.length
@@ -274,7 +244,7 @@ def _fit(
         callbacks["keep_best"] = recorder
     callbacks["bar"] = _BarStart(trial, progress, batches)
     trial.build_callbacks = lambda: callbacks  # type: ignore[method-assign]
-    reporting = ReportingSteps(100, stop, progress, at_once=context.distributed.size == 1)
+    reporting = ReportingSteps(100, StopCheck(context.distributed, stop), progress)
     private.fit(trial, context, reporting=reporting, length=trial.length, batches=batches, checkpoint=latest)
 
 

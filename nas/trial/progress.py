@@ -88,18 +88,21 @@ def describe(metrics: dict[str, Any]) -> str:
 
 
 class ReportingSteps(Container[int]):
-    """The batches after which Determined's Trainer reports: each `period`-th, and at once when a stop is wanted.
+    """The batches after which Determined's Trainer reports: each `period`-th, and the one after which to stop.
 
     The Trainer asks `step in reporting_steps` exactly once after each batch, which makes this the place to move the bar.
+
+    Args:
+        stop: whether to stop now; asked once after each batch.
     """
 
-    def __init__(self, period: int, stop: Any, progress: Progress, *, at_once: bool) -> None:
-        self._period, self._stop, self._progress, self._at_once = period, stop, progress, at_once
+    def __init__(self, period: int, stop: Callable[[], bool], progress: Progress) -> None:
+        self._period, self._stop, self._progress = period, stop, progress
 
     def __contains__(self, step: object) -> bool:
         assert isinstance(step, int)
         self._progress.tick()
-        return step % self._period == 0 or (self._at_once and bool(self._stop.wanted))
+        return self._stop() or step % self._period == 0
 
 
 def quiet_libraries() -> None:

@@ -270,6 +270,7 @@ def test_entrypoints_are_understood(entrypoint: Any, module: str, distributed: b
     found = resolve(entrypoint)
     trial = {"model_def": "model_def:RecurrentTrial", "cnn_nas.trial": "cnn_nas.trial:ImageTrial"}[module]
     assert (found.module, found.distributed, found.trial, found.folder) == (module, distributed, trial, ROOT)
+    assert found.file is not None and found.file.is_file()
 
 
 @pytest.mark.parametrize(

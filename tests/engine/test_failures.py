@@ -143,6 +143,15 @@ def test_a_metric_that_is_not_reported_stops_the_search(
     assert search.trials[2].intermediate_values == {}
 
 
+def test_a_program_that_reports_nothing_is_run_once(tmp_path: Path) -> None:
+    search = Search(tmp_path, RANDOM, {0: Script(word="mute", errors=("mine reported nothing",))})
+    with pytest.raises(ConfigError) as caught:
+        search.run()
+    log = tmp_path / "trials" / "0" / "log.txt"
+    assert caught.value.problems == [f"trial 0: exit status 2; mine reported nothing; {log} is its output"]
+    assert search.starts() == [(0, 0)] and "restart" not in search.output
+
+
 def test_a_crash_on_a_full_disk_stops_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     search = Search(tmp_path, RANDOM, {0: Script(dies={(2, "saving"): 1})})
     with monkeypatch.context() as patch, pytest.raises(ConfigError, match="disk full") as caught:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from optuna.trial import TrialState
@@ -22,7 +23,7 @@ from nas.runs.run_folder import RunFolder
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("after", [1, 3, 4, 5, 9])
 def test_an_interrupted_search_goes_on_as_if_nothing_had_been(tmp_path: Path, after: int, sign: signal.Signals) -> None:
     straight = Search(tmp_path / "straight", ASHA, TROUBLES, **KEEPING)
@@ -67,6 +68,33 @@ def test_a_second_interrupt_kills(tmp_path: Path) -> None:
     assert search.happened("exit")[-1][2] == -9 and search.ends[0] is None
     assert search.go_on() is True
     assert search.contents() == straight.contents()
+
+
+@pytest.mark.parametrize(
+    "signs", [[signal.SIGTERM, signal.SIGHUP], [signal.SIGHUP, signal.SIGTERM, signal.SIGTERM]], ids=str
+)
+def test_only_a_ctrl_c_after_another_stop_kills(tmp_path: Path, signs: list[signal.Signals]) -> None:
+    """The end of a session sends several signals at once, and nobody means to lose a checkpoint by that."""
+    search = Search(tmp_path, ASHA)
+    search.on = interrupting(search, 3, signs)
+    assert search.run() is False
+    assert [event[2] for event in search.happened("signal")] == [signal.SIGTERM]
+    search.on = interrupting(search, 6, [signal.SIGHUP, signal.SIGINT])
+    assert search.go_on() is False
+    assert search.happened("signal")[-1][2] == signal.SIGKILL
+
+
+def test_a_signal_while_a_trial_is_being_started_reaches_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    search = Search(tmp_path, {"name": "single"}, {})
+    start = search.pool.start
+
+    def interrupted_start(*arguments: Any) -> None:
+        signal.raise_signal(signal.SIGINT)
+        start(*arguments)
+
+    monkeypatch.setattr(search.pool, "start", interrupted_start)
+    assert search.run() is False
+    assert search.happened("signal") == [("signal", 0, signal.SIGTERM)] and search.happened("validation") == []
 
 
 def test_a_trial_that_missed_the_signal_is_stopped_by_the_next_answer(tmp_path: Path) -> None:

@@ -126,12 +126,17 @@ def test_another_config_does_not_go_on_with_the_folder(whole: tuple[Desk, str]) 
     assert code == 2 and "hyperparameters.emsize: 8 there, 9 here" in err
 
 
-def test_a_trial_of_somebody_that_exits_at_once(desk: Desk) -> None:
-    (desk.place / "mine.py").write_text("import sys\nsys.exit(3)\n")
-    overrides = ("entrypoint=python3 mine.py", "max_restarts=1", "searcher.max_trials=1", "name=mine")
-    code, out, _ = desk.run(str(desk.config), *(word for each in overrides for word in ("--config", each)))
-    assert code == 1
-    assert "trial 0 failed: exit status 3; restart 1 of 1" in out and "no restarts left; see" in out
+@pytest.mark.parametrize(("text", "runs"), [("import sys", False), ("import sys, importlib", True)])
+def test_a_program_of_somebodys_own_that_reports_nothing_is_run_once_at_most(desk: Desk, text: str, runs: bool) -> None:
+    (desk.place / "mine.py").write_text(f"{text}\nprint('here', *sys.argv[1:2])\nsys.exit(3)\n")
+    overrides = ("entrypoint=python3 mine.py --fast", "searcher.max_trials=4", f"name=mine-{runs}")
+    code, out, err = desk.run(str(desk.config), *(word for each in overrides for word in ("--config", each)))
+    folder = desk.place / desk.experiments / f"mine-{runs}-1"
+    assert code == 2 and 'end the program in nas.trial.main("module:Class")' in err and folder.exists() is runs
+    if runs:
+        assert "trial 0: exit status 3; mine reported nothing to nas run" in err and "restart" not in out
+        assert [path.name for path in (folder / "trials").iterdir()] == ["0"]
+        assert (folder / "trials" / "0" / "log.txt").read_text() == "here --fast\n"
 
 
 BAD: dict[str, tuple[list[str], list[str]]] = {

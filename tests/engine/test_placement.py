@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas.core.errors import ConfigError
 from nas.engine import placement as placing
 
 
@@ -41,3 +42,11 @@ def test_places_share_devices_and_threads(
     assert set(used) <= set(names)
     assert max(used.values()) == math.ceil(len(places) / groups)  # one each, while there are enough
     assert min(used.values()) >= len(places) // groups
+
+
+@pytest.mark.parametrize("asked", [-1, 0, 33, 100_000, 10**20])
+def test_more_workers_than_a_machine_could_take_are_refused(asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(placing, "cpus", lambda: 2)
+    with pytest.raises(ConfigError, match=f"1 to 32, 16 for each of the 2 CPUs; got {asked}$"):
+        placing.placements("cpu", [], 1, asked, 4)
+    assert len(placing.placements("cpu", [], 1, 32, 4)) == 32

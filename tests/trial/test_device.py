@@ -10,7 +10,11 @@ from support.cuda_flags import FLAGS, flags, preserved_flags
 from support.runs import Laptop
 
 import nas.trial.base
+from nas.core.errors import ConfigError
+from nas.core.host import most_threads
 from nas.trial import device
+from nas.trial.entry import build_parser
+from nas.trial.local import choose_device
 
 
 @pytest.fixture
@@ -46,3 +50,25 @@ def test_every_trial_prepares_its_device(
     trials: Laptop = request.getfixturevalue(kind)
     run = trials.main([*trials.arguments(train_epochs=1), "--device", "cpu"])
     assert run.code == 0 and prepared == [torch.device("cpu")]
+
+
+def test_several_processes_do_not_share_the_gpu_of_a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known before a search starts: otherwise each of its trials refuses what was chosen for it."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert choose_device("auto", 1).type == choose_device("mps", 1).type == "mps"
+    assert choose_device("auto", 2).type == choose_device("cpu", 2).type == "cpu"
+    with pytest.raises(ConfigError, match="--device mps: one process can train there, and this trial has 2"):
+        choose_device("mps", 2)
+    monkeypatch.setenv("WORLD_SIZE", "2")  # as torchrun says it
+    assert choose_device("auto").type == "cpu"
+
+
+@pytest.mark.parametrize("threads", ["-1", "0", "100000", "1" * 30, "2.0", "many"])
+def test_threads_are_a_number_that_openmp_survives(threads: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        build_parser().parse_args(["--config", "x.yaml", "--threads", threads])
+    assert left.value.code == 2 and f"must be a whole number of 1 to {most_threads()}, got '{threads}'" in (
+        capsys.readouterr().err
+    )
+    assert build_parser().parse_args(["--config", "x.yaml", "--threads", "256"]).threads == 256
