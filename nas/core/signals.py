@@ -1,4 +1,4 @@
-"""Signals that ask for an end: Ctrl-C, SIGTERM, and SIGHUP, which a terminal sends when it is closed."""
+"""Signals that ask for an end: Ctrl-C, SIGTERM, and SIGHUP, which a terminal sends when it is closed; those that ended one."""
 
 from __future__ import annotations
 
@@ -45,3 +45,14 @@ def _is_gone(stream: int) -> bool:
     except termios.error:
         return True
     return False
+
+
+def describe_status(code: int) -> str:
+    """How a process ended, by its exit status as Python gives it: negative for a signal."""
+    if code >= 0:
+        return f"exit status {code}"
+    try:
+        name = signal.Signals(-code).name
+    except ValueError:
+        name = f"signal {-code}"
+    return f"killed by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")

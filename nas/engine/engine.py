@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.core.errors import ConfigError
 from nas.core.files import free_bytes
-from nas.core.signals import handling_stops, leave_closed_terminal
+from nas.core.signals import describe_status, handling_stops, leave_closed_terminal
 from nas.engine.placement import Placement
 from nas.engine.rebuilding import read_begun
 from nas.engine.storage import StorageError
@@ -270,14 +270,14 @@ class Engine:
         elif outcome == "mute":  # a program that cannot be heard is not run again, and another trial runs the same one
             log = self.path(number) / "log.txt"
             self._give_up(
-                [f"trial {number}: {_describe(code)}; {error}; {log} is its output" for error in running.errors]
+                [f"trial {number}: {describe_status(code)}; {error}; {log} is its output" for error in running.errors]
             )
         elif self.interrupted:
             pass
         elif free_bytes(self._trials) < MIN_FREE_DISK_BYTES:
             self._give_up([f"disk full: no space left in {self._trials}; free some"])
         else:
-            unsaid = "stopped by a signal" if outcome == "stopped" else _describe(code)
+            unsaid = "stopped by a signal" if outcome == "stopped" else describe_status(code)
             return self._failed(trial, running.errors or [unsaid])
         return []
 
@@ -332,13 +332,3 @@ class Engine:
 
 def _last(trial: FrozenTrial) -> float | None:
     return None if trial.last_step is None else trial.intermediate_values[trial.last_step]
-
-
-def _describe(code: int) -> str:
-    if code >= 0:
-        return f"exit status {code}"
-    try:
-        name = signal.Signals(-code).name
-    except ValueError:
-        name = f"signal {-code}"
-    return f"killed by {name}" + (" (out of memory?)" if -code == signal.SIGKILL else "")

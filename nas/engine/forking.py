@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing import connection, forkserver, resource_tracker
 from pathlib import Path
 from typing import Any
 
 from nas.core.program import ROOT
 
-NOT_FOR_THE_SERVER = (signal.SIGTERM, signal.SIGHUP)
+NOT_FOR_THE_SERVER = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Signals that a whole group of processes may get at once; the engine then asks its trials, which needs the server."""
 
 _lock = threading.Lock()  # a start reads the exit status of whoever has ended, which can be read only once
@@ -69,6 +70,14 @@ def fork(target: Callable[..., None], arguments: Sequence[Any]) -> tuple[int, Ca
 def let_signals_through() -> None:
     """In a forked process: signals arrive again that the server holds back."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, NOT_FOR_THE_SERVER)
+
+
+@atexit.register
+def _end_server() -> None:
+    """It would import to its end, and hold the output open, before it noticed that nobody is left."""
+    if pid := getattr(getattr(forkserver, "_forkserver", None), "_forkserver_pid", None):
+        with suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from nas.config.entrypoint import Entrypoint, processes_of
 from nas.config.ranges import range_problems, range_warnings
 from nas.core.errors import ConfigError
 from nas.core.program import command
+from nas.core.signals import describe_status
 from nas.engine.placement import visible_gpus
 
 SAMPLES = 100
@@ -66,6 +67,11 @@ def inspect(
     try:
         return Findings(**json.loads(done.stdout.splitlines()[-1]))
     except (IndexError, ValueError, TypeError) as error:
+        if done.returncode < 0:
+            status = describe_status(done.returncode)
+            raise ConfigError(
+                [f"the process that loads the trial, to check the config, was {status}; run it again"]
+            ) from error
         last = (done.stderr.strip() or done.stdout.strip() or f"exit status {done.returncode}").splitlines()[-1]
         hint = f"try {sys.executable} -c 'import torch, determined'"
         raise ConfigError([f"the trial cannot be loaded: {last}; {hint}"]) from error

@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -110,7 +111,8 @@ def join(device: torch.device) -> core.DistributedContext:
     os.environ["USE_TORCH_DISTRIBUTED"] = "True"
     if device.type == "cuda":
         torch.cuda.set_device(device)  # NCCL talks through the current device
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # Nobody fails for being slow; whether the others are still there is looked at, see `parting_together`.
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(days=1))
     ports = [_free_ports(2) if os.environ["RANK"] == "0" else None]
     torch.distributed.broadcast_object_list(ports, src=0)
     publish, pull = ports[0] or (0, 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,9 @@ from support.engine import (
     simulate,
 )
 
+from nas.config.entrypoint import resolve
 from nas.core.errors import ConfigError
+from nas.engine import preflight
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
 
@@ -167,3 +170,11 @@ def test_a_single_trial_that_holds_nothing_out_trains_to_its_end(tmp_path: Path)
     assert search.run() is True
     assert search.ends == ["completed"] and search.store.leaderboard() == []
     assert search.starts() == [(0, 0)]
+
+
+def test_a_check_of_the_config_that_is_killed_is_told_as_such(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the system, for want of memory; nothing of the config or of the installation is to blame."""
+    kill = [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"]
+    monkeypatch.setattr(preflight, "command", lambda *_, **__: kill)
+    with pytest.raises(ConfigError, match=r"was killed by SIGKILL \(out of memory\?\); run it again"):
+        preflight.inspect({}, resolve("python3 model_def.py"), "cpu")

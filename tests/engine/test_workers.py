@@ -308,7 +308,7 @@ def test_the_server_outlives_signals_to_its_whole_group(tmp_path: Path, pools: l
     """As a closed terminal sends them, or a batch system: the engine then still wants to know how its trials end."""
     pool = begin(tmp_path, pools, CONNECT + "client.validation({}); sys.exit(5)")
     assert [hear(pool)["say"] for _ in range(2)] == ["started", "validation"]
-    for sign in (signal.SIGHUP, signal.SIGTERM):
+    for sign in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         os.kill(forkserver._forkserver._forkserver_pid, sign)  # type: ignore[attr-defined]
     pool.answer(7, stop=False)
     assert hear(pool) == {"say": "exit", "code": 5}
