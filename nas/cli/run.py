@@ -105,7 +105,7 @@ def run(request: Request, workers: int | None, device: str) -> int:
         store = None
         if folder is not None:
             stack.enter_context(folder.held())
-            store = _open_store(console, config, folder)
+            store = _open_store(console, request, config, folder)
             if folder.run.get("status") == "completed":
                 console.print(f"{folder.path} is complete; --new starts another one", highlight=False, markup=False)
                 return _summarise(console, folder)
@@ -116,7 +116,7 @@ def run(request: Request, workers: int | None, device: str) -> int:
             folder = _new_folder(request, config)
             stack.enter_context(folder.held())
         if store is None:
-            store = _open_store(console, config, folder)
+            store = _open_store(console, request, config, folder)
         complete = _search(console, config, folder, store, program, findings, workers)
         status = _summarise(console, folder)
         if not complete:
@@ -126,12 +126,12 @@ def run(request: Request, workers: int | None, device: str) -> int:
         return status if complete else INTERRUPTED
 
 
-def _open_store(console: Console, config: dict[str, Any], folder: RunFolder) -> StudyStore:
+def _open_store(console: Console, request: Request, config: dict[str, Any], folder: RunFolder) -> StudyStore:
     """The experiment's study. Raises ConfigError if it cannot be used; a new experiment then leaves no folder."""
     from nas.engine import experiments
 
     try:
-        store, rebuilt = experiments.open_store(config, folder)
+        store, rebuilt = experiments.open_store(config, folder, request.storage)
     except ConfigError:
         if folder.run.get("status") == "new":
             folder.discard()
@@ -163,10 +163,11 @@ def _preflight(
 
 
 def _new_folder(request: Request, config: dict[str, Any]) -> RunFolder:
+    from nas.core.secrets import without_password
     from nas.engine.storage import absolute
     from nas.runs.run_folder import RunFolder, versions
 
-    storage = None if request.storage is None else absolute(request.storage)
+    storage = None if request.storage is None else without_password(absolute(request.storage))
     about = {"status": "new", "sampler": request.sampler, "storage": storage, "versions": versions()}
     return RunFolder.create(request.experiments, str(config["name"]), config, about)
 

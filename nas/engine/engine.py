@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 MAX_RESTARTS = 5
 """Of a failed trial, where the config does not say `max_restarts`; the master's default."""
 
+LAST_PATIENCE = 10.0
+"""Seconds that a locked database is waited for once the search is to stop."""
+
 MIN_FREE_DISK_BYTES = 64 << 20
 """If fewer bytes are free after a failure, the disk is taken to be its cause."""
 
@@ -326,6 +329,7 @@ class Engine:
 
     def _stop_all(self) -> None:
         self.interrupted = True
+        self.store.patience.seconds = min(self.store.patience.seconds, LAST_PATIENCE)
         for number in self._pool.numbers:
             self._pool.signal(number, signal.SIGTERM)
 

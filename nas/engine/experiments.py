@@ -11,6 +11,7 @@ from typing import Any
 from nas.config import load as configs
 from nas.config.entrypoint import Entrypoint, processes_of, resolve
 from nas.core.errors import ConfigError
+from nas.core.secrets import without_password
 from nas.engine import samplers
 from nas.engine.rebuilding import begun_trials, rebuild
 from nas.engine.storage import absolute, open_storage, sqlite_file
@@ -139,12 +140,13 @@ def _begun(path: Path, request: Request) -> tuple[RunFolder, dict[str, Any]]:
         begun = folder.run.get(name)
         same = asked in (None, begun) or (name == "storage" and _is_storage_of(folder, str(asked)))
         if not same:
+            asked = without_password(str(asked))
             raise ConfigError([f"--{name} is {asked}, but {path} was begun with {begun or 'none'}; leave it out"])
     return folder, config
 
 
 def _is_storage_of(folder: RunFolder, url: str) -> bool:
-    return absolute(storage_url(folder.path, folder.run)) == absolute(url)
+    return absolute(storage_url(folder.path, folder.run)) == without_password(absolute(url))
 
 
 def check_sampler(config: Mapping[str, Any], sampler: str | None) -> None:
@@ -175,8 +177,13 @@ def check_storage(request: Request) -> None:
         open_storage(absolute(request.storage))
 
 
-def open_store(config: dict[str, Any], folder: RunFolder) -> tuple[StudyStore, int]:
+def open_store(config: dict[str, Any], folder: RunFolder, asked: str | None = None) -> tuple[StudyStore, int]:
     """The study of an experiment; made if it is not there.
+
+    Args:
+        config: the experiment's.
+        folder: the experiment's.
+        asked: the storage with a password, which the folder does not know.
 
     Returns:
         The study, and how many of its trials had to be rebuilt from their folders.
@@ -194,7 +201,7 @@ def open_store(config: dict[str, Any], folder: RunFolder) -> tuple[StudyStore, i
         name = folder.path.name
         # In a database that holds many studies the name must be unique.
         folder.save(study=f"{name}-{os.urandom(4).hex()}" if folder.run.get("storage") else name)
-    url, seed = storage_url(folder.path, folder.run), configs.experiment_seed(config)
+    url, seed = asked or storage_url(folder.path, folder.run), configs.experiment_seed(config)
     check_sampler(config, folder.run.get("sampler"))  # the machine that goes on may be another
     store = StudyStore(absolute(url), str(folder.run["study"]), config, seed, folder.run.get("sampler"))
     if store.trials():

@@ -15,6 +15,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import DBAPIError
 
 from nas.core.errors import ConfigError
+from nas.core.secrets import hide_password, without_password
 
 T = TypeVar("T")
 
@@ -58,7 +59,8 @@ def open_storage(url: str) -> BaseStorage:
     except ConfigError:
         raise
     except Exception as error:  # of SQLAlchemy, its drivers, Alembic: each has its own
-        raise StorageError([f"storage {url} cannot be opened: {_reason(error)}; see --storage"]) from error
+        reason = hide_password(_reason(error), url)
+        raise StorageError([f"storage {without_password(url)} cannot be opened: {reason}; see --storage"]) from error
 
 
 class Patience:
@@ -83,11 +85,11 @@ def _patiently(call: Callable[[], T], url: str, seconds: float, say: Callable[[s
         try:
             return call()
         except (optuna.exceptions.StorageInternalError, DBAPIError) as error:
-            reason = _reason(error)
+            reason = hide_password(_reason(error), url)
             if time.monotonic() > end or not _may_pass(reason):
-                raise StorageError([_sentence(url, reason)]) from error
+                raise StorageError([_sentence(without_password(url), reason)]) from error
             if not waits:
-                say(f"waiting for {url}: {reason}")
+                say(f"waiting for {without_password(url)}: {reason}")
             waits = True
             time.sleep(0.1)
 

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from nas.config import load as configs
 from nas.config.search_space import SampledTrial, search_space, substitute, trial_sampler
 from nas.core.errors import ConfigError
+from nas.core.secrets import without_password
 from nas.engine.distributions import decode, distribution, encode, member
 from nas.engine.rebuilding import BegunTrial
 from nas.engine.samplers import suggest
@@ -60,6 +61,7 @@ class StudyStore:
         sampler: one of `samplers.SAMPLERS`, or None for the master's own draws.
 
     Attributes:
+        url: of the storage, without a password.
         live: the trials that run, by number.
         tallies: what is over, by bracket.
 
@@ -69,7 +71,7 @@ class StudyStore:
     """
 
     def __init__(self, url: str, name: str, config: Mapping[str, Any], seed: int, sampler: str | None = None) -> None:
-        self.config, self.url, self.sampler = config, url, sampler
+        self.config, self.url, self.sampler = config, without_password(str(url)), sampler
         section = config["searcher"]
         self.metric: str = section["metric"]
         self.smaller_is_better = configs.smaller_is_better(config)
@@ -78,7 +80,7 @@ class StudyStore:
         self._space = search_space(config["hyperparameters"])
         self._distributions = {name: distribution(spec) for name, spec in self._space.items()}
         self._sampled, self._seed = trial_sampler(config, seed), seed
-        self.patience = Patience(url)
+        self.patience = Patience(str(url))
         self.storage = url if isinstance(url, BaseStorage) else open_storage(url)
         self._trials: list[FrozenTrial] = []
         self._best: dict[int, float] = {}  # by trial, of those that have a value that is one

@@ -56,11 +56,18 @@ def retained(
         latest = own[len(own) - policy.latest :] if policy.latest < len(own) else own
         ranked = rank(own, _value, smaller_is_better=smaller_is_better)
         stay[number] = {entry["uuid"] for entry in [*ranked[: policy.best], *latest]}
-    everything = [(number, entry) for number, own in sorted(entries.items()) for entry in own]
-    ranked_all = rank(everything, lambda pair: _value(pair[1]), smaller_is_better=smaller_is_better)
-    for number, entry in ranked_all[: policy.experiment_best]:
+    for number, entry in _experiment_best(entries, policy, smaller_is_better=smaller_is_better):
         stay[number].add(entry["uuid"])
     return stay
+
+
+def _experiment_best(
+    entries: Mapping[int, list[Entry]], policy: RetentionPolicy, *, smaller_is_better: bool
+) -> list[tuple[int, Entry]]:
+    """The best checkpoints of all these trials, with the trial of each."""
+    everything = [(number, entry) for number, own in sorted(entries.items()) for entry in own]
+    ranked = rank(everything, lambda pair: _value(pair[1]), smaller_is_better=smaller_is_better)
+    return ranked[: policy.experiment_best]
 
 
 class CheckpointRetention:
@@ -78,15 +85,16 @@ class CheckpointRetention:
 
     def apply(self, number: int, folder: RunFolder) -> None:
         """Apply the retention policy after a trial ends; this may delete checkpoints of trials that ended before."""
-        if not self._policy.experiment_best:  # then no trial matters to another
-            self._folders.clear()
         self._folders[number] = folder
         entries = {each: known.run.get("checkpoints") or [] for each, known in self._folders.items()}
         stay = retained(entries, self._policy, smaller_is_better=self._smaller)
         for each, known in self._folders.items():
             if self._stay.get(each) != stay[each] and known.path.is_dir():
                 known.retain(stay[each])
-        self._stay = stay
+        # A checkpoint that is not among the best of the experiment will not be when more have come.
+        leading = {each for each, _ in _experiment_best(entries, self._policy, smaller_is_better=self._smaller)}
+        self._folders = {each: known for each, known in self._folders.items() if each in leading}
+        self._stay = {each: stay[each] for each in leading}
 
 
 def _value(entry: Entry) -> float | None:

@@ -274,6 +274,29 @@ def test_a_storage_that_cannot_be_opened_leaves_no_experiment(url: str, tmp_path
     assert "--storage" in sentence(caught) or "cannot be used" in sentence(caught)
 
 
+def test_a_password_is_neither_told_nor_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    secret, plain = "postgresql://me:pa55w0rd@nowhere.invalid/db", "postgresql://me@nowhere.invalid/db"
+
+    def refuse(url: str, **_: Any) -> Any:
+        raise OSError(f'could not connect to "{url}": password "pa55w0rd" is wrong')
+
+    monkeypatch.setattr(storage, "RDBStorage", refuse)
+    with pytest.raises(ConfigError) as caught:
+        experiments.check_storage(Request(storage=secret))
+    assert "pa55w0rd" not in sentence(caught) and plain in sentence(caught)
+    folder = RunFolder.create(tmp_path, "x", CONFIG, {"status": "new", "sampler": None, "storage": plain})
+    with pytest.raises(ConfigError) as caught:
+        open_store(CONFIG, folder, secret)
+    assert "pa55w0rd" not in sentence(caught) + (folder.path / "run.json").read_text()
+    config = tmp_path / "x.yaml"
+    config.write_text((folder.path / "config.yaml").read_text())
+    found = experiments.choose(Request(config, resume=str(folder.path), storage=secret, experiments=tmp_path))[1]
+    assert found is not None and found.path == folder.path
+    with pytest.raises(ConfigError) as caught:
+        experiments.choose(Request(config, resume=str(folder.path), storage=secret + "2", experiments=tmp_path))
+    assert "pa55w0rd" not in sentence(caught) and "db2" in sentence(caught)
+
+
 # How often it is asked
 
 
