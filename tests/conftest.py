@@ -15,6 +15,7 @@ from PIL import Image
 from support.runs import CLASSES, IMAGES, WORDS, Laptop
 
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of what tests start: several at once share the CPUs
 
 ON_A_GPU = os.environ.get("NAS_TEST_GPU") == "1"
 if not ON_A_GPU:  # numbers of old are a CPU's, and so is the suite, whatever machine it runs on

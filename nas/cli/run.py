@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nas.cli.arguments import add_overrides, positive
 from nas.cli.arguments import console as terminal
 from nas.core.errors import ConfigError
+from nas.core.host import thread_count
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -39,6 +40,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--new", action="store_true", help="start a new experiment even if the last one is not finished"
     )
     parser.add_argument("--workers", metavar="N", type=positive, help="trials at once (default: one a device)")
+    parser.add_argument(
+        "--threads",
+        metavar="N",
+        type=thread_count,
+        help="CPU threads of a trial (default: an even share, or fewer if as fast)",
+    )
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
     parser.add_argument(
         "--experiments", metavar="FOLDER", type=Path, default="experiments", help="where new experiments go"
@@ -67,7 +74,9 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ConfigError(["--best and --seeds say how to --retrain an experiment; name it"])
     names = ("config", "resume", "new", "experiments", "storage", "sampler")
     chosen = {name: getattr(arguments, name) for name in names}
-    return run(Request(**chosen, overrides=tuple(arguments.set)), arguments.workers, arguments.device)
+    return run(
+        Request(**chosen, overrides=tuple(arguments.set)), arguments.workers, arguments.threads, arguments.device
+    )
 
 
 def _retraining(arguments: argparse.Namespace) -> Path:
@@ -90,7 +99,7 @@ def _retraining(arguments: argparse.Namespace) -> Path:
     return path
 
 
-def run(request: Request, workers: int | None, device: str) -> int:
+def run(request: Request, workers: int | None, threads: int | None, device: str) -> int:
     """Run an experiment or go on with one. Raises ConfigError for what cannot work, before anything starts."""
     from nas.config.rules import refusals
     from nas.engine import experiments
@@ -117,7 +126,7 @@ def run(request: Request, workers: int | None, device: str) -> int:
             stack.enter_context(folder.held())
         if store is None:
             store = _open_store(console, request, config, folder)
-        complete = _search(console, config, folder, store, program, findings, workers)
+        complete = _search(console, config, folder, store, program, findings, workers, threads)
         status = _summarise(console, folder)
         if not complete:
             console.print(
@@ -180,6 +189,7 @@ def _search(
     program: Entrypoint,
     findings: Findings,
     workers: int | None,
+    threads: int | None,
 ) -> bool:
     """Run the engine; returns whether all trials have ended."""
     from nas.core.wording import plural
@@ -195,7 +205,7 @@ def _search(
     found |= {"trial": program.trial, "program_folder": str(program.folder), SUMMARY: None}
     folder.save(status="running", versions=versions(), **found)
     try:
-        complete = run_session(config, folder, store, program, findings, workers, console)
+        complete = run_session(config, folder, store, program, findings, workers, threads, console)
     except ConfigError as error:
         raise ConfigError([*error.problems, f"nothing is lost; then nas run --resume {folder.path}"]) from error
     folder.save(status="completed" if complete else "stopped")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 from pathlib import Path
 
@@ -30,3 +31,16 @@ def free_memory() -> int | None:
     except (OSError, ValueError):
         pass
     return None
+
+
+def threads_of_environment() -> int | None:
+    """What OMP_NUM_THREADS says; None if it says nothing."""
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(said) if said.isdecimal() and int(said) > 0 else None
+
+
+def thread_count(text: str) -> int:
+    """The argument `--threads`. Raises argparse.ArgumentTypeError if it is no number from 1 to `most_threads`."""
+    if not text.isdecimal() or not 1 <= int(text) <= most_threads():
+        raise argparse.ArgumentTypeError(f"must be a whole number of 1 to {most_threads()}, got {text!r}")
+    return int(text)

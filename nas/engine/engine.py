@@ -10,9 +10,9 @@ import queue
 import signal
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,7 @@ class Engine:
         placements: where trials can run, one at a time each.
         reporter: is told of every event.
         versions: what goes to each trial's run.json.
+        keep: writes what was found out to the experiment's run.json.
     """
 
     def __init__(
@@ -82,11 +83,12 @@ class Engine:
         placements: list[Placement],
         reporter: ConsoleReporter,
         versions: Mapping[str, str | None],
+        keep: Callable[..., None] = lambda **facts: None,
     ) -> None:
         self.config, self.store, self.running = dict(config), store, dict[int, Running]()
         self.interrupted = self._asked_to_stop = False
         self._trials, self._pool, self._reporter, self._versions = folder / "trials", pool, reporter, dict(versions)
-        self._free = deque(placements)
+        self._free, self._keep = deque(placements), keep
         self._step = config["searcher"].get("time_metric") or "epochs"
         restarts = config.get("max_restarts")
         self._max_restarts = MAX_RESTARTS if restarts is None else int(restarts)
@@ -94,6 +96,7 @@ class Engine:
         self._fatal, self._config_text = list[str](), as_text("config.yaml", self.config)
         self._data: dict[str, Any] | None = None
         self._decided = True  # the searcher has decided something since trials were created: some may be missing
+        self._threads: int | None = None  # of each trial, once one has found out
         self._lost = False  # whether the storage of the study fails
 
     def path(self, number: int) -> Path:
@@ -194,6 +197,8 @@ class Engine:
         except OSError as error:
             return self._give_up([str(error)])
         placement = self._free.popleft()
+        if self._threads is not None:
+            placement = replace(placement, threads=self._threads, settled=True)
         begun = latest.get("epochs" if self._step == "epochs" else "batches")
         self.store.started(number)
         self.running[number] = Running(number, placement, begun=begun, metric=_last(trial), time=trial.last_step or 0)
@@ -228,6 +233,8 @@ class Engine:
             running.batches, running.total = message["batches"], message["total"]
         elif say == "validation":
             self._validated(running, message["metrics"])
+        elif say == "threads":
+            self._settle_threads(message["count"])
         elif say == "note":
             self._reporter.say(f"trial {number}: {message['text']}")
         elif say == "ended":
@@ -235,6 +242,13 @@ class Engine:
         elif say == "exit":
             return self._exited(running, message["code"])
         return []
+
+    def _settle_threads(self, count: int) -> None:
+        """The first trial that says so speaks for all: they are alike, and the last digits depend on it."""
+        if self._threads is None:
+            self._threads = count
+            self._keep(threads=count)
+            self._reporter.say(f"threads      {count} for each trial; --threads says otherwise")
 
     def _validated(self, running: Running, metrics: dict[str, Any]) -> None:
         metric = self.store.metric

@@ -20,9 +20,12 @@ class Placement:
     device: str  # cpu, cuda or mps
     visible: tuple[str, ...]  # CUDA devices, as CUDA_VISIBLE_DEVICES names them
     threads: int
+    settled: bool = True  # whether that is how many; else how many at most, of which the first trial chooses
 
 
-def placements(device: str, gpus: Sequence[str], slots: int, workers: int | None, most: int) -> list[Placement]:
+def placements(
+    device: str, gpus: Sequence[str], slots: int, workers: int | None, most: int, threads: int | None = None
+) -> list[Placement]:
     """The places for trials: min(devices, most), or as many as `workers` says; they share CPU threads evenly.
 
     Args:
@@ -31,6 +34,7 @@ def placements(device: str, gpus: Sequence[str], slots: int, workers: int | None
         slots: GPUs, or processes, of one trial.
         workers: how many trials at once, if the user says so; more than there are GPUs share them.
         most: how many trials the searcher ever has at once.
+        threads: CPU threads of a trial, if that is settled.
 
     Raises:
         ConfigError: if `workers` is more than a machine could take.
@@ -40,13 +44,16 @@ def placements(device: str, gpus: Sequence[str], slots: int, workers: int | None
         raise ConfigError([f"--workers must be a whole number of {bound}; got {workers}"])
     groups = [tuple(gpus[i : i + slots]) for i in range(0, len(gpus) - slots + 1, slots)] if device == "cuda" else [()]
     count = workers or min(len(groups), most)
-    threads = max(1, cpus() // count // slots)
+    share = max(1, cpus() // count // slots)
+    settled = threads is not None or device != "cpu" or share == 1 or slots > 1
     chosen = [groups[i % len(groups)] for i in range(count)]
     kind = {"cuda": "GPU", "mps": "MPS", "cpu": "CPU"}[device]
     names = [
         f"{kind} {','.join(group)}" if group else f"{kind} {i}" if count > 1 else kind for i, group in enumerate(chosen)
     ]
-    return [Placement(name, device, group, threads) for name, group in zip(names, chosen, strict=True)]
+    return [
+        Placement(name, device, group, threads or share, settled) for name, group in zip(names, chosen, strict=True)
+    ]
 
 
 def cpus() -> int:

@@ -91,7 +91,8 @@ class WorkerPool:
     def start(self, number: int, folder: Path, placement: Placement) -> None:
         """Start a trial's process, which goes on from what lies in its folder; if that fails, it has ended."""
         arguments = [*self._program.arguments, "--resume", str(folder), "--engine", str(self._listener.address)]
-        arguments += ["--device", placement.device, "--threads", str(placement.threads)]
+        threads = "--threads" if placement.settled else "--threads-at-most"
+        arguments += ["--device", placement.device, threads, str(placement.threads)]
         mark = secrets.token_hex(8)
         environment = {**dict(self._program.environment), KEY: self._key.hex(), MARK: mark, "PYTHONUNBUFFERED": "1"}
         if placement.visible:

@@ -1,8 +1,8 @@
 """A trial's connection to the local engine: what it reports, and whether it should stop.
 
-Messages are JSON. The trial says `started`, `progress`, `validation`, `note` and `ended`; the engine answers a validation
-with {"stop": true or false}, as late as it likes, and may say {"leave": true} at any time. If the engine dies, so does the
-trial: its folder is all that counts.
+Messages are JSON. The trial says `started`, `threads`, `progress`, `validation`, `note` and `ended`; the engine answers a
+validation with {"stop": true or false}, as late as it likes, and may say {"leave": true} at any time. If the engine dies, so
+does the trial: its folder is all that counts.
 """
 
 from __future__ import annotations
@@ -60,6 +60,10 @@ class EngineClient:
         answer = self._answers.get()
         self.stopped = bool(answer["stop"]) and not answer.get("leave")  # by the searcher
         return bool(answer["stop"])
+
+    def threads(self, count: int) -> None:
+        """So many threads are what the first steps are fastest with."""
+        self._say("threads", count=count)
 
     def note(self, text: str) -> None:
         """What whoever watches the search should know."""

@@ -30,11 +30,11 @@ from determined import core, pytorch
 from nas.config import load as configs
 from nas.config.search_space import trial_sampler
 from nas.core.errors import ConfigError, DataError
-from nas.core.host import most_threads, refuse_windows
+from nas.core.host import refuse_windows, thread_count
 from nas.core.identity import MismatchError
 from nas.runs.run_folder import FolderBusyError, RunFolder, new_run, versions
 from nas.runs.writing import UnwritableFolderError, writing
-from nas.trial import cluster, local
+from nas.trial import cluster, local, threads
 from nas.trial.base import Trial
 from nas.trial.checkpoints import Checkpoint, begin_from, choose_start, open_run, score, settings_of
 from nas.trial.engine_client import EngineClient
@@ -80,8 +80,8 @@ def main(trial: str, argv: Sequence[str] | None = None) -> int:
 
 def on_this_machine(trial_class: type[Trial], arguments: argparse.Namespace, engine: EngineClient | None) -> int:
     """One trial without a master. Returns 0 when it is complete or stopped on demand."""
-    if arguments.threads:
-        torch.set_num_threads(arguments.threads)
+    if (count := threads.asked_for(arguments.threads, {})) is not None:
+        torch.set_num_threads(count)
     device = local.choose_device(arguments.device)
     distributed = local.join(device)
     try:
@@ -123,12 +123,36 @@ def _run_here(
             stack.enter_context(_LogFile(folder.path / "log.txt"))
         for note in notes:
             _say(distributed, note)
+        _choose_threads(trial_class, arguments, folder, plan, device, distributed, engine)
         try:
             return _train(trial_class, folder, plan, device, distributed, engine)
         except MismatchError:  # a run that there was stays as it is
             if new and distributed.rank == 0:
                 folder.discard()
             raise
+
+
+def _choose_threads(
+    trial_class: type[Trial],
+    arguments: argparse.Namespace,
+    folder: RunFolder,
+    plan: local.TrialPlan,
+    device: torch.device,
+    distributed: core.DistributedContext,
+    engine: EngineClient | None,
+) -> None:
+    """Settle how many threads the run has, and keep it: a resume with another number would have other last digits."""
+    count = threads.asked_for(arguments.threads, folder.run)
+    if count is None:
+        most = threads.most_of(arguments.threads_at_most)
+        count = threads.choose(trial_class, plan, device, distributed, most)
+        if count != most:
+            _say(distributed, f"{'threads':<12} {count}, for {most} are hardly faster here; --threads N says otherwise")
+        if engine is not None:
+            engine.threads(count)
+    torch.set_num_threads(count)
+    if distributed.rank == 0 and device.type == "cpu":
+        folder.save(threads=count)
 
 
 def _number(folder: str | None) -> int:
@@ -268,16 +292,10 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, metavar="N", help="trial seed (default: a master's for the first trial)")
     parser.add_argument("--experiments", metavar="FOLDER", default="experiments", help="where new run folders go")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
-    parser.add_argument("--threads", type=_threads, metavar="N", help="CPU threads (default: PyTorch's choice)")
+    parser.add_argument("--threads", type=thread_count, metavar="N", help="CPU threads (default: what is fastest)")
+    parser.add_argument("--threads-at-most", type=thread_count, help=argparse.SUPPRESS)  # said by `nas run`
     parser.add_argument("--engine", metavar="ADDRESS", help=argparse.SUPPRESS)  # said by `nas run`
     return parser
-
-
-def _threads(text: str) -> int:
-    most = most_threads()
-    if not text.isdecimal() or not 1 <= int(text) <= most:
-        raise argparse.ArgumentTypeError(f"must be a whole number of 1 to {most}, got {text!r}")
-    return int(text)
 
 
 class _LogFile:

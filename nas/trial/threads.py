@@ -1,18 +1,16 @@
 """How many CPU threads a trial uses: as asked, as its run began, or as its own first steps say.
 
 More threads are not faster as such: at 16 units two are as slow as one, and beside other busy processes they wait for each
-other, up to a hundred times as long. Most networks give other last digits with another number of threads, so it is chosen once
-a run, on steps that are thrown away, and kept in `run.json`.
+other, up to a hundred times as long. The last digits of a training depend on the number of threads (from some 160 units on, and
+in every convolutional network), so it is chosen once a run, on steps that are thrown away, and kept in `run.json`.
 """
 
 from __future__ import annotations
 
 import logging
-import os
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +19,7 @@ from typing import Any
 import torch
 from determined import core, pytorch
 
+from nas.core.host import threads_of_environment as of_environment
 from nas.runs.run_folder import RunFolder, new_run
 from nas.trial import local
 from nas.trial.base import Trial
@@ -32,9 +31,6 @@ STEPS = 3
 
 GAIN = 0.9
 """More threads must bring a step below this part of its time; else fewer are used, which other processes disturb less."""
-
-MUCH_SLOWER = 3.0
-"""Times as long as they took before, steps make one look again."""
 
 LIMIT = 20.0
 """Seconds after which a rehearsal has seen enough, whatever is missing."""
@@ -113,67 +109,30 @@ def choose(
         trial.train_batch = timed  # type: ignore[method-assign]
         return trial
 
+    finished = False
     level = logging.root.manager.disable
     logging.disable(logging.INFO)
     try:
         with tempfile.TemporaryDirectory(prefix="nas-threads-") as scratch:
             folder = RunFolder.create(Path(scratch), "run", plan.config, new_run(plan.hparams, plan.seed, {}))
-            local.train(build, replace(plan, quiet=True), device, distributed, folder)
+            finished = local.train(build, replace(plan, quiet=True), device, distributed, folder).finished
     except _EnoughSeenError:
-        pass
+        finished = True
     finally:
         logging.disable(level)
+    if not finished:  # somebody asked for a stop
+        raise KeyboardInterrupt
     return comparison.fastest
 
 
-class Watch:
-    """Looks again while a trial trains, where the number of threads changes no result.
-
-    Args:
-        counts: numbers of threads to choose from.
-        clock: seconds.
-    """
-
-    def __init__(self, counts: Sequence[int], clock: Callable[[], float] = time.perf_counter) -> None:
-        self._counts, self._clock = sorted(counts), clock
-        self._usual: float | None = None  # seconds of a step since the last choice
-        self._recent: list[float] = []
-        self._comparison: Comparison | None = None
-
-    @contextmanager
-    def step(self) -> Iterator[None]:
-        """A step within the block."""
-        if self._comparison is not None:
-            with self._comparison.step():
-                yield
-            if self._comparison.complete:
-                self._use(self._comparison)
-            return
-        began = self._clock()
-        yield
-        self._recent.append(self._clock() - began)
-        if len(self._recent) == 10:
-            median, self._recent = statistics.median(self._recent), []
-            if self._usual is not None and median > MUCH_SLOWER * self._usual:
-                self._comparison = Comparison(self._counts, self._clock)
-            self._usual = min(median, self._usual or median)
-
-    def _use(self, comparison: Comparison) -> None:
-        chosen = comparison.fastest
-        if chosen != torch.get_num_threads() or len(comparison.seconds) > 1:
-            logger.warning("steps have become much slower; going on with %s", described(chosen))
-        torch.set_num_threads(chosen)
-        self._comparison, self._usual = None, None
-
-
-def described(count: int) -> str:
-    """Such as 1 thread."""
-    return "1 thread" if count == 1 else f"{count} threads"
-
-
-def asked_for(argument: int | None) -> int | None:
-    """The number of threads that somebody asked for: the command line, or OMP_NUM_THREADS; None if nobody did."""
+def asked_for(argument: int | None, run: Mapping[str, Any]) -> int | None:
+    """The number of threads if it is settled: by the command line, by how the run began, or by OMP_NUM_THREADS."""
     if argument is not None:
         return argument
-    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(said) if said.isdecimal() and int(said) > 0 else None
+    begun = run.get("threads")
+    return begun if type(begun) is int and begun > 0 else of_environment()
+
+
+def most_of(limit: int | None) -> int:
+    """The most threads that a trial may use: the engine's limit for it, or PyTorch's own choice."""
+    return torch.get_num_threads() if limit is None else limit
