@@ -62,6 +62,10 @@ Message = tuple[int, dict[str, Any]]
 """A trial's number and what it says; {"say": "exit", "code": ...} is said for it when its process has ended."""
 
 
+Started = tuple[int, Callable[[], int]]
+"""A process's id, and what waits for its end and returns its exit status."""
+
+
 class WorkerPool:
     """The processes.
 
@@ -150,14 +154,14 @@ class WorkerPool:
 
     # Starting
 
-    def _fork(self, arguments: list[str], log: Path, environment: dict[str, str]) -> tuple[int, Callable[[], int]]:
+    def _fork(self, arguments: list[str], log: Path, environment: dict[str, str]) -> Started:
         program = self._program
         return fork(worker_main.run, (str(program.folder), program.program, arguments, str(log), environment))
 
-    def _spawn(self, arguments: list[str], log: Path, environment: dict[str, str]) -> tuple[int, Callable[[], int]]:
+    def _spawn(self, arguments: list[str], log: Path, environment: dict[str, str]) -> Started:
         return self._run([*self._command(), *arguments], log, environment)
 
-    def _torchrun(self, arguments: list[str], log: Path, environment: dict[str, str]) -> tuple[int, Callable[[], int]]:
+    def _torchrun(self, arguments: list[str], log: Path, environment: dict[str, str]) -> Started:
         launcher = command(ROOT, ["-m", "torch.distributed.run"], with_parent=True)
         launcher += ["--standalone", "--nproc-per-node", str(self._slots), "--no-python"]  # on a free port
         return self._run([*launcher, *self._command(), *arguments], log, environment)
@@ -166,7 +170,7 @@ class WorkerPool:
         program = self._program
         return command(program.folder, program.program, program.options, with_parent=True)
 
-    def _run(self, words: list[str], log: Path, environment: dict[str, str]) -> tuple[int, Callable[[], int]]:
+    def _run(self, words: list[str], log: Path, environment: dict[str, str]) -> Started:
         with log.open("ab") as output:
             process = subprocess.Popen(
                 words,

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from nas.trial import stopping
+from nas.trial import local, stopping
 from nas.trial.stopping import StopCheck, StopRequest, parting_together
 
 
@@ -132,3 +134,18 @@ def test_who_is_done_does_not_leave_for_those_that_end_first(left: threading.Eve
     with pytest.raises(KeyError), parting_together(distributed):
         raise KeyError  # what it has to say of that is said before the end
     assert not left.wait(0.2)
+
+
+def test_a_process_may_be_silent_for_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A first process that reads data or validates alone, or a machine that sleeps, is no reason to fail."""
+    begun: dict[str, Any] = {}
+
+    def begin(backend: str, **how: Any) -> None:
+        begun.update(how)
+        raise InterruptedError
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(torch.distributed, "init_process_group", begin)
+    with pytest.raises(InterruptedError):
+        local.join(torch.device("cpu"))
+    assert begun["timeout"] > timedelta(hours=12)
