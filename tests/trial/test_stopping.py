@@ -145,6 +145,7 @@ def test_a_process_may_be_silent_for_hours(monkeypatch: pytest.MonkeyPatch) -> N
         raise InterruptedError
 
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("USE_TORCH_DISTRIBUTED", "True")  # which `join` sets
     monkeypatch.setattr(torch.distributed, "init_process_group", begin)
     with pytest.raises(InterruptedError):
         local.join(torch.device("cpu"))
