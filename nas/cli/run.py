@@ -103,7 +103,9 @@ def run(request: Request, workers: int | None, threads: int | None, device: str)
     """Run an experiment or go on with one. Raises ConfigError for what cannot work, before anything starts."""
     from nas.config.rules import refusals
     from nas.engine import experiments
+    from nas.engine.placement import check_workers
 
+    check_workers(workers)
     console = terminal()
     config, folder = experiments.choose(request)
     if refused := refusals(config):
@@ -158,9 +160,12 @@ def _preflight(
     """What torch has to say. Raises ConfigError with the problems it finds."""
     from nas.config.rules import warnings
     from nas.engine import preflight
-    from nas.engine.workers import warm_up
+    from nas.engine.forking import warm_up
     from nas.runs.run_folder import begun_trials
 
+    if refused := preflight.refusals(program):
+        raise ConfigError(refused)
+    console.print(f"{'checking':<12} {config['name']}", highlight=False, markup=False, soft_wrap=True)
     warm_up(program.folder, program.preload)  # it imports while the preflight does
     begun = list(begun_trials(folder.path / "trials")) if folder is not None else []
     findings = preflight.inspect(config, program, device, begun)

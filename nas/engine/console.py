@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,7 +65,8 @@ class ConsoleReporter:
 
     def say(self, line: str) -> None:
         """Print a line, and write it to the log."""
-        self.console.print(escape(line), highlight=False, soft_wrap=True)
+        with suppress(OSError):  # of a terminal that was closed; the log says it too
+            self.console.print(escape(line), highlight=False, soft_wrap=True)
         with self._log.open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 

@@ -39,9 +39,7 @@ def placements(
     Raises:
         ConfigError: if `workers` is more than a machine could take.
     """
-    if workers is not None and not 1 <= workers <= WORKERS_A_CPU * cpus():
-        bound = f"1 to {WORKERS_A_CPU * cpus()}, {WORKERS_A_CPU} for each of the {cpus()} CPUs"
-        raise ConfigError([f"--workers must be a whole number of {bound}; got {workers}"])
+    check_workers(workers)
     groups = [tuple(gpus[i : i + slots]) for i in range(0, len(gpus) - slots + 1, slots)] if device == "cuda" else [()]
     count = workers or min(len(groups), most)
     share = max(1, cpus() // count // slots)
@@ -54,6 +52,13 @@ def placements(
     return [
         Placement(name, device, group, threads or share, settled) for name, group in zip(names, chosen, strict=True)
     ]
+
+
+def check_workers(workers: int | None) -> None:
+    """Raises ConfigError if that is more trials at once than a machine could take."""
+    if workers is not None and not 1 <= workers <= WORKERS_A_CPU * cpus():
+        bound = f"1 to {WORKERS_A_CPU * cpus()}, {WORKERS_A_CPU} for each of the {cpus()} CPUs"
+        raise ConfigError([f"--workers must be a whole number of {bound}; got {workers}"])
 
 
 def cpus() -> int:

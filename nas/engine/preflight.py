@@ -52,8 +52,6 @@ def inspect(
     Args:
         begun: trials whose architectures must still be what they were, see `nas.runs.run_folder.begun_trials`.
     """
-    if refused := refusals(program):
-        raise ConfigError(refused)
     question: dict[str, Any] = {"config": dict(config), "device": device, "trial": program.trial, "begun": list(begun)}
     question |= {"folder": str(program.folder), "processes": processes_of(config, program)}
     done = subprocess.run(
