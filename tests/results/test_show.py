@@ -112,7 +112,7 @@ def test_the_command_reads_what_it_is_told_to(
     assert "1 more; --top 2" in (out := capsys.readouterr().out) and "nas report 17" in out
     assert main(["show", "17", "--trial", "1"]) == 0
     assert "1 of search" in capsys.readouterr().out
-    assert main(["show", "17", "--trial", "-1"]) == 2
-    assert "17 has no trial -1" in capsys.readouterr().err
+    assert main(["show", "17", "--trial", "7"]) == 2
+    assert "17 has no trial 7" in capsys.readouterr().err
     monkeypatch.undo()
     assert main(["show", str(tmp_path)]) == 2
