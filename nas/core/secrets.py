@@ -23,6 +23,19 @@ def without_password(url: str) -> str:
     return re.sub(r"\?$", "", re.sub(r"\?[&;]+", "?", plain))
 
 
+def password_hint(url: str) -> str:
+    """How to give the password of a URL that was kept without it; ends a sentence on a database that refused."""
+    again = f"its password is not kept: give it with --storage, as in {_with_word(without_password(url))}"
+    return f"{again}, or set PGPASSWORD" if url.startswith("postgres") else again
+
+
+def _with_word(url: str) -> str:
+    """Where the password stands in a URL."""
+    scheme, mark, rest = url.partition("://")
+    user, at, host = rest.partition("@")
+    return f"{scheme}{mark}{user or 'USER'}:PASSWORD@{host}" if at else f"{scheme}{mark}USER:PASSWORD@{rest}"
+
+
 def hide_password(text: str, url: str) -> str:
     """A text that may quote the URL, such as a driver's error, without its password in any form."""
     text = text.replace(url, without_password(url))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nas.core.secrets import hide_password, without_password
+from nas.core.secrets import hide_password, password_hint, without_password
 
 SECRET = "s3cr3t"
 WITH = {
@@ -43,6 +43,18 @@ def test_an_error_that_quotes_the_url_or_the_password_hides_it(url: str) -> None
     )
     said = hide_password(f"could not connect to '{url}': the password {secret} is wrong for me", url)
     assert SECRET not in said and "is wrong for me" in said and WITH[url] in said
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (f"postgresql://me:{SECRET}@host/db", "postgresql://me:PASSWORD@host/db, or set PGPASSWORD"),
+        ("mysql://me@host/db", "mysql://me:PASSWORD@host/db"),
+        ("redis://host:6379", "redis://USER:PASSWORD@host:6379"),
+    ],
+)
+def test_how_to_give_a_password_that_was_not_kept(url: str, shown: str) -> None:
+    assert password_hint(url).endswith(shown) and SECRET not in password_hint(url)
 
 
 def test_a_quoted_password_is_hidden_in_plain_too() -> None:
