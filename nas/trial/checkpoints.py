@@ -34,7 +34,7 @@ from nas.runs.checkpoint_files import (
 )
 from nas.runs.fallback import choose_checkpoint
 from nas.runs.run_folder import RunFolder, new_run
-from nas.runs.writing import writing
+from nas.runs.writing import saving_weights, writing
 from nas.trial import determined_private as private
 from nas.trial import local
 from nas.trial.base import Trial
@@ -123,13 +123,14 @@ class Checkpoint:
             raise ConfigError([f"{self.path / WEIGHTS} cannot be read ({reason}); download it again"]) from error
         name = str(uuid.uuid4())
         place = checkpoints / name
-        place.mkdir(parents=True)
-        torch.save(state, place / WEIGHTS)
-        private.write_progress(place, {**self.progress, "trial_id": trial_id, **progress})
-        for file in self.path.glob("*.json"):
-            shutil.copyfile(file, place / file.name)
-        write_digests(place)
-        sync_checkpoint(place)
+        with saving_weights(checkpoints.parent):
+            place.mkdir(parents=True)
+            torch.save(state, place / WEIGHTS)
+            private.write_progress(place, {**self.progress, "trial_id": trial_id, **progress})
+            for file in self.path.glob("*.json"):
+                shutil.copyfile(file, place / file.name)
+            write_digests(place)
+            sync_checkpoint(place)
         return {"uuid": name, "batches": self.batches, "epochs": self.progress["epochs_trained"], "value": None}
 
 
@@ -174,7 +175,11 @@ def choose_start(folder: RunFolder, config: dict[str, Any], engine: EngineClient
 
 def begin_from(folder: RunFolder, checkpoint: Checkpoint, *, warm: bool) -> None:
     """Let a new run go on from a checkpoint; or, warm, begin anew with its weights."""
-    entry = checkpoint.write_to(folder.checkpoints, private.OTHER_TRIAL if warm else private.LOCAL_TRIAL)
+    try:
+        entry = checkpoint.write_to(folder.checkpoints, private.OTHER_TRIAL if warm else private.LOCAL_TRIAL)
+    except BaseException:
+        folder.discard()
+        raise
     where = str(checkpoint.path.absolute())
     if warm:
         folder.save(warm_start={**entry, "from": where})

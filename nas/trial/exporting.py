@@ -25,6 +25,7 @@ from nas.core.files import write_atomically
 from nas.core.portable import Portable
 from nas.core.program import importing_from
 from nas.core.space import load_space
+from nas.runs.writing import saving_weights
 from nas.trial import local
 from nas.trial.base import Trial
 from nas.trial.checkpoints import Checkpoint, evaluated, settings_of
@@ -77,7 +78,8 @@ def export_network(trial: Trial, out: Path, *, onnx: bool = False, about: Mappin
     described = {"space": trial.space, "genotype": genotype, "settings": found.settings, "inputs": list(found.words)}
     text = json.dumps({**described, **found.about, **(about or {})}, indent=1) + "\n"
     write_atomically(out / "network.json", text.encode())
-    torch.save(found.network.state_dict(), out / "weights.pt")
+    with saving_weights(out):
+        torch.save(found.network.state_dict(), out / "weights.pt")
     lines = [_checked("weights.pt", out, found, _rebuilt(out, found))]
     if hasattr(torch, "export"):
         torch.export.save(_program(found), out / "network.pt2")

@@ -228,6 +228,20 @@ def test_a_run_that_loses_its_folder_ends_in_a_sentence(
         assert_equal_runs(laptop.resume(run.path), straight)
 
 
+def test_a_disk_that_is_full_before_the_first_batch(laptop: Laptop, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint goes on in a new run, for which there is no space."""
+
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError("PytorchStreamWriter failed writing file data/0: file write failed")
+
+    monkeypatch.setattr("nas.runs.writing.free_bytes", lambda _: 0)
+    monkeypatch.setattr(torch, "save", full)
+    for way in ("--resume", "--score"):
+        refused = laptop.main([way, str(places(run)[0]), "--experiments", str(laptop.experiments)])
+        assert refused.code == 2 and "error: disk full: no space left in" in refused.err
+    assert laptop.left() == []
+
+
 # On a cluster
 
 
