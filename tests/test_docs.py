@@ -12,7 +12,7 @@ import pytest
 from support.runs import ROOT
 
 from nas.cli.main import build_parser as nas_parser
-from nas.trial.entry import build_parser as trial_parser
+from nas.trial.command import build_parser as trial_parser
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted((ROOT / "docs").glob("*.md"))

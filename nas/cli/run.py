@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.cli.arguments import add_overrides, positive
 from nas.cli.arguments import console as terminal
-from nas.core.errors import ConfigError
+from nas.core.errors import ConfigError, ErrorCollector
 from nas.core.host import thread_count
 
 if TYPE_CHECKING:
@@ -102,16 +102,20 @@ def _retraining(arguments: argparse.Namespace) -> Path:
 def run(request: Request, workers: int | None, threads: int | None, device: str) -> int:
     """Run an experiment or go on with one. Raises ConfigError for what cannot work, before anything starts."""
     from nas.config.rules import refusals
-    from nas.engine import experiments
+    from nas.engine import experiments, preflight
     from nas.engine.placement import check_workers
 
     check_workers(workers)
     console = terminal()
     config, folder = experiments.choose(request)
-    if refused := refusals(config):
-        raise ConfigError(refused)
-    experiments.check_sampler(config, request.sampler)
-    program = experiments.find_program(config, request.config, folder)
+    problems = ErrorCollector()
+    problems.found += refusals(config)
+    problems.catch(experiments.check_sampler, config, request.sampler)
+    program = problems.catch(experiments.find_program, config, request.config, folder)
+    if problems.found:  # the trial may have more to say
+        with suppress(ConfigError):
+            problems.found += preflight.inspect(config, program, device).problems if program else []
+    problems.raise_any()
     with ExitStack() as stack:
         store = None
         if folder is not None:

@@ -154,6 +154,8 @@ def training_length(config: Mapping[str, Any], train_epochs: int | None) -> tupl
             ["hyperparameters.train_epochs is missing; the searcher does not say how long to train (max_time)"]
         )
     if most is None:
+        if (train_epochs or 0) > LONGEST:
+            raise ConfigError([f"hyperparameters.train_epochs must be at most {LONGEST:,}, got {train_epochs}"])
         return "epochs", int(train_epochs or 0)
     if unit not in ("epochs", "batches"):
         raise ConfigError([f"searcher.time_metric must be epochs or batches, got {unit!r}"])

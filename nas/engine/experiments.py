@@ -125,9 +125,12 @@ def newest_experiment(parent: Path, name: str) -> Path | None:
 
 
 def _is_experiment(path: Path) -> bool:
+    """Raises ConfigError for one that is damaged: a search must not begin anew beside what it has trained."""
     try:
         return "sampler" in RunFolder.open(path)[0].run
-    except ConfigError:
+    except ConfigError as error:
+        if (path / "trials").is_dir():
+            raise ConfigError([f"{problem}; --new starts another experiment" for problem in error.problems]) from error
         return False
 
 

@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import DBAPIError
 
 from nas.core.errors import ConfigError
-from nas.core.secrets import hide_password, without_password
+from nas.core.secrets import hide_password, password_hint, without_password
 
 T = TypeVar("T")
 
@@ -60,7 +60,8 @@ def open_storage(url: str) -> BaseStorage:
         raise
     except Exception as error:  # of SQLAlchemy, its drivers, Alembic: each has its own
         reason = hide_password(_reason(error), url)
-        raise StorageError([f"storage {without_password(url)} cannot be opened: {reason}; see --storage"]) from error
+        hint = "see --storage" if file is not None or "://" not in url else password_hint(url)
+        raise StorageError([f"storage {without_password(url)} cannot be opened: {reason}; {hint}"]) from error
 
 
 class Patience:

@@ -30,15 +30,18 @@ from determined import core, pytorch
 from nas.config import load as configs
 from nas.config.search_space import trial_sampler
 from nas.core.errors import ConfigError, DataError
-from nas.core.host import refuse_windows, thread_count
+from nas.core.host import refuse_windows
 from nas.core.identity import MismatchError
 from nas.runs.run_folder import FolderBusyError, RunFolder, new_run, versions
-from nas.runs.writing import UnwritableFolderError, writing
+from nas.runs.writing import UnwritableFolderError
 from nas.trial import cluster, local, threads
 from nas.trial.base import Trial
 from nas.trial.checkpoints import Checkpoint, begin_from, choose_start, open_run, score, settings_of
+from nas.trial.command import build_parser
 from nas.trial.engine_client import EngineClient
+from nas.trial.log_file import LogFile
 from nas.trial.progress import TOLD, describe, quiet_libraries
+from nas.trial.user_errors import out_of_memory
 
 logger = logging.getLogger(__name__)
 ORPHANS_LEAVE = 60.0
@@ -69,6 +72,10 @@ def main(trial: str, argv: Sequence[str] | None = None) -> int:
     except (DataError, OSError) as error:
         full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
         errors, outcome = [str(error)], "disk" if full else "data" if isinstance(error, DataError) else "error"
+    except (RuntimeError, MemoryError) as error:
+        if (sentence := out_of_memory(error)) is None:
+            raise
+        errors, outcome = [sentence], "error"
     except KeyboardInterrupt:
         print("left at once; the latest checkpoint is the last one that was announced", file=sys.stderr)
         return 130
@@ -120,12 +127,11 @@ def _run_here(
                 engine.ended("completed")
             return 0
         if distributed.rank == 0 and engine is None:  # the engine sends all output to that file
-            stack.enter_context(_LogFile(folder.path / "log.txt"))
+            stack.enter_context(LogFile(folder.path / "log.txt"))
         for note in notes:
             _say(distributed, note)
-        _choose_threads(trial_class, arguments, folder, plan, device, distributed, engine)
         try:
-            return _train(trial_class, folder, plan, device, distributed, engine)
+            return _train(trial_class, arguments, folder, plan, device, distributed, engine)
         except MismatchError:  # a run that there was stays as it is
             if new and distributed.rank == 0:
                 folder.discard()
@@ -206,6 +212,7 @@ def _open_or_plan(
 
 def _train(
     trial_class: type[Trial],
+    arguments: argparse.Namespace,
     folder: RunFolder,
     plan: local.TrialPlan,
     device: torch.device,
@@ -220,6 +227,7 @@ def _train(
 
     chief = distributed.rank == 0
     try:
+        _choose_threads(trial_class, arguments, folder, plan, device, distributed, engine)
         trial = local.train(build, plan, device, distributed, folder, engine)
     except MismatchError:
         raise
@@ -270,50 +278,6 @@ def _closing(folder: RunFolder) -> str:
     lines += [f"test         {describe(record)}" for record in folder.metrics("test")]
     lines.append(f"results      {folder.path} (metrics.jsonl, genotype.json, run.json, checkpoints)")
     return "\n".join(lines)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of a trial's own command line."""
-    parser = argparse.ArgumentParser(description="Train one architecture on this machine.")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--config", metavar="FILE", help="experiment config (YAML), as for det experiment create")
-    source.add_argument(
-        "--resume", metavar="FOLDER", help="go on with the run in this folder, or in a new run from this checkpoint"
-    )
-    source.add_argument(
-        "--score", metavar="CHECKPOINT", help="validate a checkpoint, and test it if the config says so"
-    )
-    parser.add_argument(
-        "--warm-start", metavar="CHECKPOINT", help="begin with the weights of this checkpoint, and anew in all else"
-    )
-    parser.add_argument(
-        "--set", metavar="KEY=VALUE", action="append", default=[], help="override, e.g. hyperparameters.emsize=64"
-    )
-    parser.add_argument("--seed", type=int, metavar="N", help="trial seed (default: a master's for the first trial)")
-    parser.add_argument("--experiments", metavar="FOLDER", default="experiments", help="where new run folders go")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
-    parser.add_argument("--threads", type=thread_count, metavar="N", help="CPU threads (default: what is fastest)")
-    parser.add_argument("--threads-at-most", type=thread_count, help=argparse.SUPPRESS)  # said by `nas run`
-    parser.add_argument("--engine", metavar="ADDRESS", help=argparse.SUPPRESS)  # said by `nas run`
-    return parser
-
-
-class _LogFile:
-    """Copies the log to a file within a block."""
-
-    def __init__(self, path: Path) -> None:
-        with writing(path.parent):
-            self._handler = logging.FileHandler(path, encoding="utf-8")
-        # Of a disk that is full it would print a traceback for each line; the error that ends the run says enough.
-        self._handler.handleError = lambda record: None  # type: ignore[method-assign]
-        self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-
-    def __enter__(self) -> None:
-        logging.getLogger().addHandler(self._handler)
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger().removeHandler(self._handler)
-        self._handler.close()
 
 
 def _say(distributed: core.DistributedContext, text: str) -> None:

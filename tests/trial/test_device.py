@@ -13,7 +13,7 @@ import nas.trial.base
 from nas.core.errors import ConfigError
 from nas.core.host import most_threads
 from nas.trial import device
-from nas.trial.entry import build_parser
+from nas.trial.command import build_parser
 from nas.trial.local import choose_device
 
 
