@@ -25,11 +25,10 @@ from nas.engine.placement import Placement
 from nas.engine.rebuilding import read_begun
 from nas.engine.storage import StorageError
 from nas.engine.study_store import StudyStore
+from nas.engine.trial_folders import TrialFolders
 from nas.engine.workers import WorkerPool
-from nas.runs.mending import open_trial
 from nas.runs.retention import CheckpointRetention, RetentionPolicy
-from nas.runs.run_folder import RunFolder, as_text, begun_trials, new_run
-from nas.runs.study_schema import BRACKET, ERRORS, HYPERPARAMETERS, METADATA, OUTCOME, RESTARTS, SEED
+from nas.runs.study_schema import ERRORS, METADATA, OUTCOME, RESTARTS
 
 if TYPE_CHECKING:
     from nas.engine.console import ConsoleReporter
@@ -87,21 +86,21 @@ class Engine:
     ) -> None:
         self.config, self.store, self.running = dict(config), store, dict[int, Running]()
         self.interrupted = self._asked_to_stop = False
-        self._trials, self._pool, self._reporter, self._versions = folder / "trials", pool, reporter, dict(versions)
+        self._pool, self._reporter = pool, reporter
+        self._folders = TrialFolders(folder / "trials", self.config, versions, reporter)
         self._free, self._keep = deque(placements), keep
         self._step = config["searcher"].get("time_metric") or "epochs"
         restarts = config.get("max_restarts")
         self._max_restarts = MAX_RESTARTS if restarts is None else int(restarts)
         self._retention = CheckpointRetention(RetentionPolicy.of(config), smaller_is_better=store.smaller_is_better)
-        self._fatal, self._config_text = list[str](), as_text("config.yaml", self.config)
-        self._data: dict[str, Any] | None = None
+        self._fatal: list[str] = []
         self._decided = True  # the searcher has decided something since trials were created: some may be missing
         self._threads: int | None = None  # of each trial, once one has found out
         self._lost = False  # whether the storage of the study fails
 
     def path(self, number: int) -> Path:
         """A trial's folder."""
-        return self._trials / str(number)
+        return self._folders.path(number)
 
     def run(self) -> bool:
         """Run until all trials have ended or somebody interrupts it; returns whether all have ended.
@@ -143,7 +142,7 @@ class Engine:
         for trial in self.store.trials():
             if trial.state == TrialState.RUNNING:
                 self._hear_again(trial)
-                outcome = trial.user_attrs.get(OUTCOME) or self._written_outcome(trial)
+                outcome = trial.user_attrs.get(OUTCOME) or self._folders.written_outcome(trial)
                 if outcome is None and self._stopped_early(trial.number):
                     outcome = "pruned"
                 if outcome is not None:
@@ -152,7 +151,7 @@ class Engine:
                     begun.append(trial.number)
             elif trial.state == TrialState.WAITING:
                 waiting.append(trial.number)
-            elif folder := self._folder(trial):
+            elif folder := self._folders.there(trial):
                 self._retention.apply(trial.number, folder)
         return deque([*begun, *waiting])
 
@@ -167,33 +166,10 @@ class Engine:
         searcher = self.store.searcher
         return searcher.stopped(number) and not searcher.complete(number)
 
-    def _written_outcome(self, trial: FrozenTrial) -> str | None:
-        """How a trial ended that no engine listened to: a trial writes it to its folder before it reports it."""
-        status = folder.run.get("status") if (folder := self._folder(trial)) is not None else None
-        return status if status in ("completed", "diverged") else None
-
-    def _folder(self, trial: FrozenTrial) -> RunFolder | None:
-        """A trial's folder, see `_open`; None if there is none."""
-        return self._open(trial) if self.path(trial.number).is_dir() else None
-
-    def _open(self, trial: FrozenTrial) -> RunFolder:
-        """A trial's folder, what is missing or damaged of it made anew. Raises UnwritableFolderError."""
-        path = self.path(trial.number)
-        folder, told = open_trial(path, self.config, self._config_text, lambda: self._new_run(trial))
-        if told:
-            self._reporter.say(f"trial {trial.number}: {told}")
-        return folder
-
-    def _new_run(self, trial: FrozenTrial) -> dict[str, Any]:
-        known = trial.user_attrs
-        about = new_run(known[HYPERPARAMETERS], known[SEED], self._versions)
-        run = about | {BRACKET: known[BRACKET]} | self._expected()
-        return run | ({"status": known[OUTCOME]} if trial.state.is_finished() else {})
-
     def _start(self, number: int) -> None:
         trial, path = self.store.trial(number), self.path(number)
         try:
-            latest = self._open(trial).run.get("latest") or {}
+            latest = self._folders.open(trial).run.get("latest") or {}
         except OSError as error:
             return self._give_up([str(error)])
         placement = self._free.popleft()
@@ -206,12 +182,6 @@ class Engine:
         if self.interrupted:  # while the process was being started
             self._pool.signal(number, signal.SIGTERM)
         self._reporter.started(self.running[number], trial)
-
-    def _expected(self) -> dict[str, Any]:
-        """What a new trial must find: the data of the trials before it, of which it says so if it is not the same."""
-        if not self._data:
-            self._data = next((each["data"] for each in begun_trials(self._trials) if each.get("data")), None)
-        return {"identity": {"data": self._data}} if self._data else {}
 
     def _listen(self) -> list[int]:
         """Handle one message; returns the trials to start once more."""
@@ -291,8 +261,8 @@ class Engine:
             )
         elif self.interrupted:
             pass
-        elif free_bytes(self._trials) < MIN_FREE_DISK_BYTES:
-            self._give_up([f"disk full: no space left in {self._trials}; free some"])
+        elif free_bytes(self._folders.trials) < MIN_FREE_DISK_BYTES:
+            self._give_up([f"disk full: no space left in {self._folders.trials}; free some"])
         else:
             unsaid = "stopped by a signal" if outcome == "stopped" else describe_status(code)
             return self._failed(trial, running.errors or [unsaid])
@@ -312,7 +282,7 @@ class Engine:
 
     def _end(self, number: int, outcome: str, errors: list[str] | None = None) -> None:
         try:
-            if folder := self._folder(self.store.trial(number)):
+            if folder := self._folders.there(self.store.trial(number)):
                 metadata = folder.run.get("metadata") or {}
                 self.store.set_attributes(number, **{name: metadata[name] for name in METADATA if name in metadata})
                 folder.save(outcome=outcome)

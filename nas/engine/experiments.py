@@ -13,7 +13,7 @@ from nas.config.entrypoint import Entrypoint, processes_of, resolve
 from nas.core.errors import ConfigError
 from nas.core.secrets import without_password
 from nas.engine import samplers
-from nas.engine.rebuilding import begun_trials, rebuild
+from nas.engine.rebuilding import known_trials, rebuild
 from nas.engine.storage import absolute, open_storage, sqlite_file
 from nas.engine.study_store import StudyStore
 from nas.runs.run_folder import RunFolder
@@ -210,4 +210,4 @@ def open_store(config: dict[str, Any], folder: RunFolder, asked: str | None = No
     if store.trials():
         return store, 0
     time_metric = config["searcher"].get("time_metric") or "epochs"
-    return store, rebuild(store, begun_trials(folder.path / "trials", store.metric, time_metric))
+    return store, rebuild(store, known_trials(folder.path / "trials", store.metric, time_metric))

@@ -40,7 +40,7 @@ class BegunTrial:
     metadata: Mapping[str, Any]
 
 
-def begun_trials(trials: Path, metric: str, time_metric: str) -> list[BegunTrial]:
+def known_trials(trials: Path, metric: str, time_metric: str) -> list[BegunTrial]:
     """The trials that have a folder, by number; those whose `run.json` cannot be read are left out."""
     found = (read_begun(path, metric, time_metric) for path in trials.glob("[0-9]*"))
     return sorted((trial for trial in found if trial is not None), key=lambda trial: trial.number)

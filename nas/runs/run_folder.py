@@ -250,13 +250,13 @@ def as_text(name: str, content: Any) -> str:
     return dump(content) if name.endswith(".yaml") else json.dumps(content, indent=1) + "\n"
 
 
-def begun_trials(trials: Path) -> Iterator[dict[str, Any]]:
+def begun_trials(trials: Path, first: int | None = None) -> Iterator[dict[str, Any]]:
     """What the trials of an experiment belong to, see `nas.core.identity.Identity`, with number and hyperparameters.
 
-    Those that have not read their data yet, and those of a program that says nothing, are left out.
+    Those that have not read their data yet, and those of a program that says nothing, are left out. `first`: look at so many.
     """
     numbered = [path for path in trials.glob("[0-9]*") if path.name.isdecimal()]
-    for path in sorted(numbered, key=lambda path: int(path.name)):
+    for path in sorted(numbered, key=lambda path: int(path.name))[:first]:
         try:
             run = read_run(path)
         except (OSError, ValueError):  # killed before it was there, or damaged: the engine makes it anew

@@ -12,7 +12,7 @@ from optuna.storages import InMemoryStorage
 from support.engine import ASHA, DIVERGING, HALVING, RANDOM, SEED, TROUBLES, Killed, Script, Search
 
 from nas.core.errors import ConfigError
-from nas.engine.rebuilding import begun_trials, rebuild
+from nas.engine.rebuilding import known_trials, rebuild
 from nas.engine.study_store import StudyStore
 
 pytestmark = pytest.mark.usefixtures("no_waiting")
@@ -22,7 +22,7 @@ LOST = ("errors", "restarts")
 
 def rebuilt(search: Search, folder: Path, config: dict[str, Any] | None = None, seed: int = SEED) -> StudyStore:
     store = StudyStore(InMemoryStorage(), "anew", config or search.config, seed, search.sampler)  # type: ignore[arg-type]
-    rebuild(store, begun_trials(folder / "trials", "loss", "epochs"))
+    rebuild(store, known_trials(folder / "trials", "loss", "epochs"))
     return store
 
 
@@ -83,7 +83,7 @@ def test_a_search_in_its_middle_goes_on_to_the_same_end(
         search.run()
     search.storage, search.on = InMemoryStorage(), lambda _: None
     store = StudyStore(search.storage, "study", search.config, SEED, sampler)  # type: ignore[arg-type]
-    assert rebuild(store, begun_trials(search.folder / "trials", "loss", "epochs")) == 4
+    assert rebuild(store, known_trials(search.folder / "trials", "loss", "epochs")) == 4
     assert search.go_on() is True
     assert contents(search.store) == contents(straight.store)
 

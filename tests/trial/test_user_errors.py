@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from support.container import run_container
-from support.runs import IMAGES, RECURRENT, Kind, assert_cannot_work, master_of
+from support.runs import IMAGES, RECURRENT, Kind, Laptop, assert_cannot_work, master_of
 from support.stub_master import StubMaster
 
 import model_def
@@ -259,3 +259,13 @@ def test_a_full_memory_is_a_sentence_with_what_to_lower(error: BaseException, sa
 
 def test_another_error_of_a_step_stays_what_it_is() -> None:
     assert user_errors.out_of_memory(RuntimeError("shape mismatch")) is None
+
+
+def test_full_memory_is_a_sentence_here_wherever_it_fills(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fill(*_: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8000000000 bytes.")
+
+    monkeypatch.setattr(model_def.RecurrentTrial, "build_validation_data_loader", fill)
+    run = laptop.train()
+    assert run.code == 2 and run.err.startswith("error: this machine has not enough memory free")
+    assert "Traceback" not in run.err and laptop.left() == []
