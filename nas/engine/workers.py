@@ -30,20 +30,13 @@ from nas.engine.forking import fork
 from nas.engine.forking import warm_up as warm_up  # of the pool's processes
 from nas.engine.placement import Placement
 from nas.engine.process_tree import MARK, kill_tree
-from nas.runs.engine_protocol import KEY, LEAVE
+from nas.runs.engine_protocol import KEY, LEAVE, SAYS
 
 LAST_WORDS = 10.0
 """Seconds in which what a process said before its end is read."""
 
 STRANGERS = 2.0
 """Seconds in which a client that nobody knows yet may turn out to be a trial that has ended meanwhile."""
-
-_SAYS = {
-    "started": {"trial"},
-    "progress": {"batches", "total"},
-    "validation": {"metrics"},
-    "ended": {"outcome", "errors"},
-}
 
 
 @dataclass
@@ -219,7 +212,7 @@ class WorkerPool:
                     return  # it has ended, and so it was told
                 process.connection, process.reader = connection, threading.current_thread()
                 known.set()
-            if not _SAYS[message["say"]] <= message.keys():
+            if not SAYS[message["say"]] <= message.keys():
                 raise ValueError(message)
             self.messages.put((number, message))
 

@@ -27,7 +27,7 @@ from nas.core.program import ORPHANED
 from nas.engine.forking import fork, warm_up
 from nas.engine.placement import Placement
 from nas.engine.workers import WorkerPool
-from nas.runs.engine_protocol import KEY
+from nas.runs.engine_protocol import KEY, SAYS
 from nas.runs.run_folder import RunFolder, new_run
 
 HEADER = """
@@ -106,6 +106,8 @@ def test_what_a_trial_says_before_it_is_known_or_after_its_end_is_heard(
 TALK = (
     CONNECT
     + """
+client.threads(2)
+client.note("look")
 client.progress(5, 40)
 stop = client.validation({"loss": 0.5, "epochs": 1, "batches": 10})
 client.ended("stopped" if stop else "completed", ["because"])
@@ -118,12 +120,12 @@ sys.exit(3)
 def test_the_fake_protocol_is_the_real_one(tmp_path: Path, pools: list[WorkerPool], stop: bool) -> None:
     """The messages of `EngineClient` through a `WorkerPool` have the keys, and types, of those of `FakeTrial`."""
     pool = begin(tmp_path, pools, TALK)
-    real = [hear(pool) for _ in range(3)]
+    real = [hear(pool) for _ in range(5)]
     pool.answer(7, stop=stop)
     real += [hear(pool), hear(pool)]
-    assert [message["say"] for message in real] == ["started", "progress", "validation", "ended", "exit"]
-    assert real[3] == {"say": "ended", "outcome": "stopped" if stop else "completed", "errors": ["because"]}
-    assert real[4] == {"say": "exit", "code": 3} and pool.numbers == []
+    assert [message["say"] for message in real] == [*SAYS, "exit"]  # all that there is to say
+    assert real[5] == {"say": "ended", "outcome": "stopped" if stop else "completed", "errors": ["because"]}
+    assert real[6] == {"say": "exit", "code": 3} and pool.numbers == []
 
     folder = tmp_path / "fake" / "0"
     folder.mkdir(parents=True)
