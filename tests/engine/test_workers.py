@@ -349,7 +349,7 @@ def test_torchrun_starts_a_process_for_each_slot(tmp_path: Path, pools: list[Wor
     said = "import neighbour; print('rank', os.environ['RANK'], 'of', os.environ['WORLD_SIZE'], flush=True)\n"
     (tmp_path / "neighbour.py").write_text("")
     pool = begin(tmp_path, pools, said + "if os.environ['RANK'] != '0': sys.exit(0)\n" + TALK.replace("(3)", "(0)"), 2)
-    assert [hear(pool)["say"] for _ in range(3)] == ["started", "progress", "validation"]
+    assert [hear(pool)["say"] for _ in range(5)] == list(SAYS)[:5]
     pool.answer(7, stop=True)
     assert hear(pool)["outcome"] == "stopped" and hear(pool) == {"say": "exit", "code": 0}
     log = (tmp_path / "7" / "log.txt").read_text()
