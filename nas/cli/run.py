@@ -113,8 +113,9 @@ def run(request: Request, workers: int | None, threads: int | None, device: str)
     problems.catch(experiments.check_sampler, config, request.sampler)
     program = problems.catch(experiments.find_program, config, request.config, folder)
     if problems.found:  # the trial may have more to say
+        likely = program or experiments.likely_program(config)
         with suppress(ConfigError):
-            problems.found += preflight.inspect(config, program, device).problems if program else []
+            problems.found += preflight.inspect(config, likely, device).problems if likely else []
     problems.raise_any()
     with ExitStack() as stack:
         store = None

@@ -10,7 +10,8 @@ from typing import Any
 
 from nas.config import load as configs
 from nas.config.entrypoint import Entrypoint, processes_of, resolve
-from nas.core.errors import ConfigError
+from nas.config.old_words import likely_entrypoint, old_entrypoint
+from nas.core.errors import ConfigError, ErrorCollector
 from nas.core.secrets import without_password
 from nas.engine import samplers
 from nas.engine.rebuilding import known_trials, rebuild
@@ -168,10 +169,18 @@ def find_program(config: Mapping[str, Any], config_path: Path | None, folder: Ru
     Raises:
         ConfigError: if there is no such program, or it cannot have as many processes as the config wants.
     """
+    if old := old_entrypoint(config):
+        raise ConfigError([old])
     begun_in = folder.run.get("program_folder") if folder else None
     entrypoint = resolve(config["entrypoint"], config_path, Path(begun_in) if begun_in else None)
     processes_of(config, entrypoint)
     return entrypoint
+
+
+def likely_program(config: Mapping[str, Any]) -> Entrypoint | None:
+    """What a config without a usable entrypoint most likely means, for what else is wrong with it."""
+    likely = likely_entrypoint(config)
+    return ErrorCollector().catch(resolve, likely) if likely else None
 
 
 def check_storage(request: Request) -> None:

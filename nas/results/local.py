@@ -53,7 +53,7 @@ def _experiment(opened: RunFolder, config: dict[str, Any]) -> ExperimentResult:
     if "study" not in run:
         raise ConfigError([f"{folder} is not the folder of an experiment that has begun: run.json names no study"])
     url, searched = storage_url(folder, run), list(search_space(config["hyperparameters"]))
-    trials = _study(url, str(run["study"])).get_trials(deepcopy=False)
+    trials = _study_trials(url, str(run["study"]), folder)
     time_metric = str(run.get("unit", "epochs"))
     return ExperimentResult(
         **_common(opened, config),
@@ -113,13 +113,16 @@ def _single(opened: RunFolder, config: dict[str, Any]) -> ExperimentResult:
     )
 
 
-def _study(url: str, name: str) -> optuna.Study:
+def _study_trials(url: str, name: str, folder: Path) -> list[FrozenTrial]:
+    hint = f"nas run --resume {folder} makes it anew from the folders of the trials where it is gone"
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        return optuna.load_study(study_name=name, storage=_readable(url))
+        return optuna.load_study(study_name=name, storage=_readable(url)).get_trials(deepcopy=False)
     except Exception as error:  # of SQLAlchemy, its drivers, Alembic: each has its own
-        reason = hide_password(" ".join(str(error).split()), url)[:300]
-        what = f"study {name} cannot be read from {without_password(url)}: {reason}"
+        while error.__cause__ is not None:  # what the driver says, without SQLAlchemy's words around it
+            error = error.__cause__  # type: ignore[assignment]
+        reason = hide_password(" ".join(str(getattr(error, "orig", None) or error).split()), url)[:300]
+        what = f"study {name} cannot be read from {without_password(url)}: {reason}; {hint}"
     raise ConfigError([what])  # the driver's own error may quote the password
 
 
