@@ -164,7 +164,7 @@ class Space(ABC, Generic[G]):
         try:
             return self.from_text(text)
         except ConfigError as error:
-            strange = "is no field of a genotype; known" in error.problems[0]
+            strange = "is no field of a genotype" in error.problems[0]
             if strange and (plain := _hparams(text)):
                 return self._of_hparams(plain)
             for other in self._others() if strange else ():

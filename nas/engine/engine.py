@@ -121,19 +121,20 @@ class Engine:
         return not self.interrupted
 
     def _go_on(self, waiting: deque[int]) -> bool:
-        """Create and start what there is to start, and hear one message; returns whether any trial is at work."""
+        """Create and start what there is to start, and hear one message; returns False once nobody is at work."""
         try:
             if self._decided and not self._lost:
                 waiting += [trial.number for trial in self.store.create_missing_trials()]
                 self._decided = False
             while waiting and self._free and not self.interrupted:
                 self._start(waiting.popleft())
-            if self.running:
-                waiting.extendleft(self._listen())
+            if not self.running:
+                return False
+            waiting.extendleft(self._listen())
         except StorageError as error:  # trials leave what they did in their folders
             self._lost = True
             self._give_up(error.problems)
-        return bool(self.running) or bool(waiting and self._free and not self.interrupted)
+        return True
 
     def _recover(self) -> deque[int]:
         """Finish trials whose end a killed engine had decided; returns those to run, the ones that had begun first."""

@@ -147,7 +147,7 @@ def _choose_threads(
     distributed: core.DistributedContext,
     engine: EngineClient | None,
 ) -> None:
-    """Settle how many threads the run has, and keep it: a resume with another number would have other last digits."""
+    """Settle how many threads the run has; it keeps them, for with another number the last digits would be others."""
     count = threads.asked_for(arguments.threads, folder.run)
     if count is None:
         most = threads.most_of(arguments.threads_at_most)
@@ -157,8 +157,6 @@ def _choose_threads(
         if engine is not None:
             engine.threads(count)
     torch.set_num_threads(count)
-    if distributed.rank == 0 and device.type == "cpu":
-        folder.save(threads=count)
 
 
 def _number(folder: str | None) -> int:

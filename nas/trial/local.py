@@ -195,7 +195,8 @@ def train(
             folder.rewind()
             belongs = trial.identity.to_json(only=("architecture", "data", "space", "versions"))
             about = {"name": device_name(device), "processes": distributed.size}
-            folder.save(status="running", identity=belongs, device=about)
+            kept = {"threads": torch.get_num_threads()} if device.type == "cpu" else {}
+            folder.save(status="running", identity=belongs, device=about, **kept)
             trial.publish = lambda: core_context.train.set_metadata(trial.describe())
             trial.publish()
         recorder = CheckpointRecorder(folder, trial, train_context) if chief else None

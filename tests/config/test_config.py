@@ -165,5 +165,5 @@ def test_a_length_that_is_missing_or_said_twice_is_refused(
 
 @pytest.mark.parametrize("metric", [[1], {"a": 1}, 3, True])
 def test_a_metric_that_is_no_name_is_not_reported(metric: Any) -> None:
-    with pytest.raises(ConfigError, match="is not reported by this trial"):
+    with pytest.raises(ConfigError, match="must be the name of a validation metric"):
         config.check_searcher({"searcher": {"metric": metric}}, {"loss": "minimize"}, {"loss": "minimize"})

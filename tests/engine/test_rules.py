@@ -29,11 +29,15 @@ pytestmark = pytest.mark.usefixtures("no_waiting")
 
 
 @pytest.mark.parametrize("scripts", [{}, TROUBLES], ids=["smooth", "troubles"])
-@pytest.mark.parametrize("searcher", SEARCHERS, ids=lambda searcher: searcher["name"])
+@pytest.mark.parametrize(
+    "searcher",
+    [*SEARCHERS, *({**each, "max_concurrent_trials": 1} for each in SEARCHERS[:-1])],  # then none waits
+    ids=lambda searcher: f"{searcher['name']}-{searcher.get('max_concurrent_trials')}",
+)
 def test_one_at_a_time_trials_are_trained_and_end_as_the_rules_say(
     tmp_path: Path, searcher: dict[str, Any], scripts: dict[int, Script]
 ) -> None:
-    if searcher == RANDOM and scripts:
+    if searcher["name"] == "random" and scripts:
         scripts = DIVERGING
     search = Search(tmp_path, searcher, scripts)
     assert search.run() is True
