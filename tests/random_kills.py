@@ -6,7 +6,7 @@ A search of small networks by adaptive ASHA, one trial at a time, is killed and 
 run to its end. Killed are the engine, one process below it (a trial, its launcher, a rank, the server from which trials are
 forked, the check of the config), everything at once, or it is stopped by Ctrl-C or SIGTERM. Afterwards the record of the
 study and the validations of each trial must equal those of a search that was left alone, nobody may be left running, and
-nothing that was printed may hold a traceback. It takes minutes, so the suite has a part of it (tests/engine/test_run.py).
+nothing that was printed may hold a traceback. It takes minutes; the suite has a part of it (tests/engine/test_run.py).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import optuna
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,7 +34,7 @@ from support.runs import TINY  # noqa: E402
 from nas.config import load as configs  # noqa: E402
 
 WAYS = ("engine", "everything", "one", "one", "ctrl-c", "sigterm")
-LONGEST = 9.0
+LONGEST = 5.0
 """Seconds between two kills, at most."""
 STOPPED = (130, -signal.SIGKILL, -signal.SIGTERM)
 PATIENCE = 600.0
@@ -53,7 +54,7 @@ def main() -> int:
 
 def disturb(place: Path, kills: int, slots: int, choose: random.Random) -> int:
     """Run a search undisturbed and one that is killed so often; returns 0 if they are equal and nothing else is wrong."""
-    command = prepared(place, slots)
+    command = prepared(place, slots, kills)
     began = time.monotonic()
     if start(command, place, "straight").wait(PATIENCE) != 0:
         print((place / "straight.txt").read_text())
@@ -93,8 +94,9 @@ def disturb(place: Path, kills: int, slots: int, choose: random.Random) -> int:
     return 0 if all(checks.values()) else 1
 
 
-def prepared(place: Path, slots: int) -> list[str]:
-    """Write a text and a config; returns the command that searches."""
+def prepared(place: Path, slots: int, kills: int) -> list[str]:
+    """Write a text and a config of a search that lasts long enough; returns the command that searches."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     choose = random.Random(0)
     (place / "text").mkdir()
     for split, lines in (("train", 60), ("valid", 12), ("test", 10)):
@@ -102,7 +104,13 @@ def prepared(place: Path, slots: int) -> list[str]:
         (place / "text" / f"{split}.txt").write_text("\n".join(text) + "\n")
     config = configs.load(ROOT / "quickstart.yaml")
     config["hyperparameters"] |= {name: value for name, value in TINY.items() if name != "train_epochs"}
-    search = {"name": "adaptive_asha", "metric": "loss", "time_metric": "epochs", "max_time": 8, "max_trials": 6}
+    search = {
+        "name": "adaptive_asha",
+        "metric": "loss",
+        "time_metric": "epochs",
+        "max_time": 8,
+        "max_trials": 2 * kills + 4,
+    }
     config |= {
         "name": "kills",
         "max_restarts": 100,

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from nas.core.wording import plural
 from nas.engine.time_left import TimeLeft
-from nas.runs.study_schema import OUTCOME
+from nas.runs.study_schema import OUTCOME, in_words
 
 if TYPE_CHECKING:
     from nas.engine.engine import Engine, Running
@@ -28,9 +28,6 @@ LEADERS = 5
 
 WIDE = 60
 """Columns from which a terminal has room for architectures; a narrower one shows numbers."""
-
-ENDED = {"pruned": "stopped early"}
-"""Outcomes that people know by other words."""
 
 
 class ConsoleReporter:
@@ -89,9 +86,7 @@ class ConsoleReporter:
 
     def ended(self, trial: FrozenTrial, outcome: str, errors: list[str]) -> None:
         """A trial is over."""
-        words = {"invalid": "has invalid hyperparameters", "error": "is given up"}.get(
-            outcome, ENDED.get(outcome, outcome)
-        )
+        words = {"invalid": "has invalid hyperparameters", "error": "is given up"}.get(outcome, in_words(outcome))
         step = f" after {_count(trial.last_step, self.unit)}" if trial.last_step is not None else ""
         last = f": {_short(trial.intermediate_values[trial.last_step])}" if trial.last_step is not None else ""
         reason = f" ({'; '.join(errors)})" if errors and outcome == "invalid" else ""
@@ -138,7 +133,7 @@ class ConsoleReporter:
             numbers: tuple[str, ...] = (str(step), _short(value))
             if self._wide:
                 outcome = "" if trial.state == TrialState.RUNNING else str(trial.user_attrs.get(OUTCOME, ""))
-                numbers = (self._architecture(engine, trial.number), *numbers, ENDED.get(outcome, outcome))
+                numbers = (self._architecture(engine, trial.number), *numbers, in_words(outcome) if outcome else "")
             table.add_row(str(trial.number), *numbers)
         return table
 

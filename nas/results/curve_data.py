@@ -26,11 +26,13 @@ class Curve:
         number: of the trial.
         points: time and metric of each validation.
         outcome: completed, pruned, diverged, error, invalid, or "" while it runs.
+        training: time and the same metric while it trained, if it reported that.
     """
 
     number: int
     points: list[tuple[float, float]]
     outcome: str
+    training: Sequence[tuple[float, float]] = ()
 
 
 class Point(NamedTuple):
@@ -64,6 +66,12 @@ def best(lines: Sequence[Line], smaller_is_better: bool) -> Line | None:
     """The trial with the best validation, however it ended; of equal ones the one with the smallest number."""
     by_number = sorted(lines, key=lambda line: line.number)
     return ranking.best(by_number, lambda line: line.best.value, smaller_is_better=smaller_is_better)
+
+
+def training_of(curves: Iterable[Curve], winner: Line) -> list[tuple[float, float]]:
+    """How a trial did while it trained, where it said so."""
+    own = next((curve.training for curve in curves if curve.number == winner.number), ())
+    return [(time, value) for time, value in own if math.isfinite(value) and abs(value) < NO_MEASUREMENT]
 
 
 def best_so_far(lines: Sequence[Line], smaller_is_better: bool) -> list[tuple[int, float]]:

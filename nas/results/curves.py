@@ -21,10 +21,12 @@ from nas.results.curve_data import (
     logarithmic_metric,
     logarithmic_time,
     plain,
+    training_of,
 )
+from nas.runs.study_schema import in_words
 
 _FEW = 4  # trials that need no second panel
-_MOST = 5  # entries in a row of the legend
+_MOST = 6  # entries in a row of the legend
 _GREY, _BLUE, _ORANGE, _GREEN, _PURPLE = "#999999", "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # Okabe and Ito's
 _INK, _PALE = "#444444", "#E5E5E5"
 _THICK = 3
@@ -50,6 +52,9 @@ _LOOKS = (  # later ones are drawn over earlier ones
     _Look(("",), _GREEN, 1.6, "o", hollow=True),
     _Look(("diverged", "error", "invalid"), _PURPLE, 1.6, "X"),
 )
+
+
+LOGARITHMIC = " (logarithmic)"
 
 
 def draw(
@@ -97,12 +102,15 @@ def draw(
         _lines(axes, lines, winner)
         _rungs(axes, reached)
         _label(axes, winner, smaller_is_better)
+        shown = axes.get_ylim()  # of validations: what training begins with may be far above
+        axes.plot(*_columns(training_of(curves, winner)), color=_ORANGE, linewidth=1.3, linestyle="--", zorder=7)
+        axes.set_ylim(shown)
     else:
         _nothing(axes)
     for panel in more:
         _frame(panel)
         _progress(panel, lines, winner, smaller_is_better)
-    _legend(figure, curves, winner, bool(reached), bool(more))
+    _legend(figure, curves, winner, bool(reached), bool(more), trained=bool(winner and training_of(curves, winner)))
     says = caption(curves, metric=metric, time_metric=time_metric, smaller_is_better=smaller_is_better)
     axes.set_title(_cut(says, 150), loc="left", fontsize=_SMALL, color=_INK, pad=12, parse_math=False)
     layout.execute(figure)  # now it is known where the axes begin
@@ -124,9 +132,10 @@ def _nothing(axes: Any) -> None:
 def _time_axis(axes: Any, name: str, points: Sequence[Point]) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-    axes.set_xlabel(_cut(name, 80), fontsize=_NORMAL, parse_math=False)
+    logarithmic = logarithmic_time(points)
+    axes.set_xlabel(_cut(name, 80) + (LOGARITHMIC if logarithmic else ""), fontsize=_NORMAL, parse_math=False)
     axes.margins(x=0.03)
-    if logarithmic_time(points):
+    if logarithmic:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_locator(LogLocator(2))
         axes.xaxis.set_minor_locator(NullLocator())
@@ -139,9 +148,11 @@ def _time_axis(axes: Any, name: str, points: Sequence[Point]) -> None:
 def _metric_axis(axes: Any, name: str, points: Sequence[Point], smaller_is_better: bool) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axes.set_ylabel(_cut(name, 50), fontsize=_NORMAL, parse_math=False)
+    logarithmic = logarithmic_metric(points, smaller_is_better)
+    label = f"validation {_cut(name, 50)}{LOGARITHMIC if logarithmic else ''}"
+    axes.set_ylabel(label, fontsize=_NORMAL, parse_math=False)
     axes.margins(y=0.08)
-    if logarithmic_metric(points, smaller_is_better):
+    if logarithmic:
         values = [point.value for point in points]
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(10, (1,) if max(values) > 1000 * min(values) else (1, 2, 5)))
@@ -214,18 +225,22 @@ def _progress(axes: Any, lines: Sequence[Line], winner: Line | None, smaller_is_
         axes.plot(winner.number, winner.best.value, **_look(winner).dots(7, _ORANGE), zorder=9)
 
 
-def _legend(figure: Any, curves: Sequence[Curve], winner: Line | None, rungs: bool, progress: bool) -> None:
+def _legend(
+    figure: Any, curves: Sequence[Curve], winner: Line | None, rungs: bool, progress: bool, *, trained: bool
+) -> None:
     from matplotlib.lines import Line2D
 
     counts = Counter(curve.outcome for curve in curves)
     others = Counter(curve.outcome for curve in curves if winner is None or curve.number != winner.number)
     entries: list[dict[str, Any]] = []
     if winner:
-        line = {"label": f"best trial ({_ending(winner.outcome)})", "linestyle": "-", "linewidth": _THICK}
+        line = {"label": f"best trial ({in_words(winner.outcome)})", "linestyle": "-", "linewidth": _THICK}
         entries.append(_look(winner).dots(8, _ORANGE) | line)
+    if trained:
+        entries.append({"label": "its training", "color": _ORANGE, "linewidth": 1.3, "linestyle": "--"})
     for look in _LOOKS:
         if any(others[ending] for ending in look.endings):
-            says = ", ".join(f"{_ending(ending)} ({counts[ending]:,})" for ending in look.endings if counts[ending])
+            says = ", ".join(f"{in_words(ending)} ({counts[ending]:,})" for ending in look.endings if counts[ending])
             entries.append(look.dots(6) | {"label": says, "linestyle": "-", "linewidth": look.width})
     if rungs:
         entries.append({"label": "rungs", "color": _INK, "linestyle": ":"})
@@ -239,10 +254,6 @@ def _legend(figure: Any, curves: Sequence[Curve], winner: Line | None, rungs: bo
 
 def _look(line: Line) -> _Look:
     return next(look for look in _LOOKS if line.outcome in look.endings)
-
-
-def _ending(outcome: str) -> str:
-    return outcome or "running"
 
 
 def _columns(points: Iterable[tuple[float, float]]) -> tuple[list[float], list[float]]:

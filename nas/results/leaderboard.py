@@ -15,6 +15,7 @@ from nas.results.experiment import ExperimentResult, TrialResult, device_seconds
 from nas.results.quantities import duration, short_count
 from nas.results.same import same_as
 from nas.runs.ranking import best, best_value, is_measurement, rank
+from nas.runs.study_schema import in_words
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def table(experiment: ExperimentResult, leaders: Sequence[TrialResult]) -> Table
             f"{best_metric(experiment, trial):.6g}",
             f"{trial.validations[-1][0]:g}",
         ]
-        cells += [trial.outcome or "running", _chosen(trial.chosen)]
+        cells += [in_words(trial.outcome), _chosen(trial.chosen)]
         shown.add_row(*map(Text, cells))
     return shown
 
@@ -135,7 +136,7 @@ def full_table(experiment: ExperimentResult, rows: Sequence[LeaderboardRow]) -> 
         "parameters": [short_count(row.parameters) for row in rows],
         "MACs": [short_count(row.macs) for row in rows],
         "time": [duration(row.seconds) for row in rows],
-        "ended": [row.outcome or "running" for row in rows],
+        "ended": [in_words(row.outcome) for row in rows],
         "same cell": ["" if row.same_as is None else f"= trial {row.same_as}" for row in rows],
         "hyperparameters": [_chosen(row.chosen, 40) for row in rows],
     }

@@ -67,7 +67,7 @@ def outcomes(experiment: ExperimentResult) -> str:
 def draw_curves(experiment: ExperimentResult, path: Path) -> bool:
     """Draw the learning curves of all trials; False if matplotlib is not installed."""
     return curves.draw(
-        [Curve(trial.number, trial.validations, trial.outcome) for trial in experiment.trials],
+        [_curve(trial, experiment.metric) for trial in experiment.trials],
         path,
         title=experiment.name,
         metric=experiment.metric,
@@ -75,6 +75,11 @@ def draw_curves(experiment: ExperimentResult, path: Path) -> bool:
         smaller_is_better=experiment.smaller_is_better,
         rungs=experiment.rungs,
     )
+
+
+def _curve(trial: TrialResult, metric: str) -> Curve:
+    training = trial.curves.get("training", {}).get(metric, ())
+    return Curve(trial.number, trial.validations, trial.outcome, [(float(x), float(y)) for x, y in training])
 
 
 def drawing(experiment: ExperimentResult, trial: TrialResult) -> list[str]:

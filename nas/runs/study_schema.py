@@ -38,6 +38,14 @@ FAILURES = ("error", "invalid")
 """Outcomes of trials that trained nothing that counts."""
 
 
+_WORDS = {"pruned": "stopped early", "error": "failed", "": "running"}
+
+
+def in_words(outcome: str) -> str:
+    """An outcome as people are told it; "running" for that of a trial that has none."""
+    return _WORDS.get(outcome, outcome)
+
+
 def storage_url(folder: Path, run: Mapping[str, Any]) -> str:
     """The Optuna storage of an experiment, by its folder and `run.json`."""
     return str(run.get("storage") or f"sqlite:///{folder / 'study.db'}")

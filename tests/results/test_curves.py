@@ -188,6 +188,24 @@ def test_names_are_no_formulas_and_may_be_long(name: str, tmp_path: Path) -> Non
     assert draw(search(2), tmp_path / "x.png", title=name, metric=name, time_metric=name, smaller_is_better=True)
 
 
+@pytest.mark.parametrize("last", [100.0, 4.0])
+def test_what_the_axes_and_the_legend_say(last: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib.figure import Figure
+
+    figures: list[Figure] = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k))[1])
+    best = Curve(0, [(1, 3.0), (2, 2.0)], "completed", [(1, 9000.0), (2, 2.5), (3, math.nan)])
+    assert draw([best, Curve(1, [(1, last)], "pruned")], tmp_path / "x.png", title="", **SAYS)
+    axes, (legend,) = figures[0].axes[0], figures[0].legends
+    assert axes.get_ylabel() == "validation loss" + " (logarithmic)" * (last == 100)
+    assert axes.get_xlabel() == "epochs"
+    assert 3 < axes.get_ylim()[1] < 300  # what training begins with squeezes nothing
+    assert [9000.0, 2.5] in [list(line.get_ydata()) for line in axes.lines]
+    said = [text.get_text() for text in legend.get_texts()]
+    assert "its training" in said and "stopped early (1)" in said
+
+
 def test_the_old_picture_stays_until_the_new_one_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "curves.png"
     path.write_bytes(b"old")
