@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from nas.core.errors import ConfigError
 from nas.core.wording import plural
 from nas.results.experiment import ExperimentResult, TrialResult, device_seconds
+from nas.results.fitting import fitted
 from nas.results.quantities import duration, short_count
 from nas.results.same import same_as
 from nas.runs.ranking import best, best_value, is_measurement, rank
@@ -106,24 +106,20 @@ def _row(experiment: ExperimentResult, trial: TrialResult, place: int, same: int
     )
 
 
-def table(experiment: ExperimentResult, leaders: Sequence[TrialResult]) -> Table:
-    """These trials, with rank, metric and what was chosen for them."""
-    shown = Table(title_justify="left")
-    for name in ("rank", "trial", f"best {experiment.metric}", experiment.time_metric, "ended", "hyperparameters"):
-        shown.add_column(Text(name))
-    for place, trial in enumerate(leaders, start=1):
-        cells = [
-            str(place),
-            str(trial.number),
-            f"{best_metric(experiment, trial):.6g}",
-            f"{trial.validations[-1][0]:g}",
-        ]
-        cells += [in_words(trial.outcome), _chosen(trial.chosen)]
-        shown.add_row(*map(Text, cells))
-    return shown
+def table(experiment: ExperimentResult, leaders: Sequence[TrialResult], width: int) -> Table:
+    """These trials, with rank, metric and what was chosen for them, in so many characters if possible."""
+    columns = {
+        "rank": [str(place) for place in range(1, len(leaders) + 1)],
+        "trial": [str(trial.number) for trial in leaders],
+        f"best {experiment.metric}": [f"{best_metric(experiment, trial):.6g}" for trial in leaders],
+        experiment.time_metric: [f"{trial.validations[-1][0]:g}" for trial in leaders],
+        "ended": [in_words(trial.outcome) for trial in leaders],
+        "hyperparameters": [_chosen(trial.chosen) for trial in leaders],
+    }
+    return fitted(columns, width, ("hyperparameters", "ended", "rank"), "hyperparameters")
 
 
-def full_table(experiment: ExperimentResult, rows: Sequence[LeaderboardRow]) -> Table:
+def full_table(experiment: ExperimentResult, rows: Sequence[LeaderboardRow], width: int) -> Table:
     """These rows with all that is known of them; a column of which nothing is known is left out."""
     unit = experiment.time_metric
     columns = {
@@ -140,13 +136,9 @@ def full_table(experiment: ExperimentResult, rows: Sequence[LeaderboardRow]) -> 
         "same cell": ["" if row.same_as is None else f"= trial {row.same_as}" for row in rows],
         "hyperparameters": [_chosen(row.chosen, 40) for row in rows],
     }
-    shown = Table(title_justify="left")
     known = {name: cells for name, cells in columns.items() if any(cells)}
-    for name in known:
-        shown.add_column(Text(name), no_wrap=name != "hyperparameters", overflow="fold")
-    for cells in zip(*known.values(), strict=True):
-        shown.add_row(*map(Text, cells))
-    return shown
+    last = ("same cell", "hyperparameters", "MACs", "last", "time", "ended", "parameters", "at", "rank")
+    return fitted(known, width, last, "hyperparameters")
 
 
 def _chosen(chosen: dict[str, Any], most: int = 60) -> str:

@@ -26,7 +26,7 @@ def print_experiment(console: Console, experiment: ExperimentResult, top: int) -
     rows = leaderboard_rows(experiment)
     _say(console, *_made(experiment), "", outcomes(experiment))
     if rows:
-        console.print(full_table(experiment, rows[:top]))
+        console.print(full_table(experiment, rows[:top], console.width))
         if len(rows) > top:
             _say(console, f"{len(rows) - top} more; --top {len(rows)} shows all")
     else:

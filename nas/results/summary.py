@@ -39,7 +39,7 @@ def print_summary(console: Console, experiment: ExperimentResult) -> None:
     if best is None or not Path(best.folder).is_dir():
         return
     if leaders:
-        console.print(repeats_table(experiment) or table(experiment, leaders[:SHOWN]))
+        console.print(repeats_table(experiment) or table(experiment, leaders[:SHOWN], console.width))
     say(*drawing(experiment, best), *scores_on_test(best))
     if leaders and draw_curves(experiment, folder / "curves.png"):
         say(f"{'curves':<12} {folder / 'curves.png'}")

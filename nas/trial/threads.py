@@ -1,8 +1,9 @@
 """How many CPU threads a trial uses: as asked, as its run began, or as its own first steps say.
 
 More threads are not faster as such: at 16 units two are as slow as one, and beside other busy processes they wait for each
-other (an epoch of 2 s took 33 s with two, on two busy cores). The last digits of a training depend on the number of threads (from some 160 units on, and
-in every convolutional network), so it is chosen once a run, on steps that are thrown away, and kept in `run.json`.
+other (an epoch of 2 s took 33 s with two threads, on two busy cores). The last digits of a training depend on the number of
+threads (from some 160 units on, and in every convolutional network), so it is chosen once a run, on steps that are thrown
+away, and kept in `run.json`.
 """
 
 from __future__ import annotations

@@ -84,10 +84,10 @@ def test_the_table_shows_what_is_known_and_leaves_out_columns_of_nothing() -> No
     sized.trials[0] = trial(0, [1.0], space="randomNAS_files", genotype=RELU_TANH, parameters=1_234_567, seconds=90.0)
     buffer = io.StringIO()
     console = Console(file=buffer, width=160)
-    console.print(full_table(plain, leaderboard_rows(plain)))
+    console.print(full_table(plain, leaderboard_rows(plain), 200))
     text = buffer.getvalue()
     assert "best [red]x[/red]" in text and "parameters" not in text and "same cell" not in text
-    console.print(full_table(sized, leaderboard_rows(sized)))
+    console.print(full_table(sized, leaderboard_rows(sized), 200))
     text = buffer.getvalue()[len(text) :]
     assert "1.2 M" in text and "1.5 min" in text and "= trial 0" in text and "MACs" not in text
 
