@@ -26,6 +26,8 @@ PUBLISHED: dict[str, tuple[str, list[int]]] = {  # activation and predecessor of
         "tanh 0, tanh 1, relu 1, tanh 3, tanh 3, relu 3, relu 4, relu 7, relu 8, relu 8, relu 8",
         [2, 5, 6, 9, 10, 11],
     ),
+    # google-research/enas_lm, README
+    "ENAS_LM": ("sigmoid 0, tanh 1, relu 2, sigmoid 2, tanh 4, tanh 5, sigmoid 3, sigmoid 6", ALL_OF_8),
     # Liu et al. 2019, first order
     "DARTS_V1": ("relu 0, relu 1, tanh 2, relu 3, relu 4, identity 1, relu 5, relu 1", ALL_OF_8),
     # Liu et al. 2019, second order
