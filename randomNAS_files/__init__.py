@@ -5,6 +5,9 @@ The folder has kept the name that users of the first release know (random-search
 - `architecture.py`: one cell as data (`Genotype`), its codecs, and random sampling.
 - `genotypes.py`: the cells known by name; add yours there.
 - `space.py`: what others may ask of the space (`SPACE`); `canonical.py`: one form for cells that are the same graph.
+- `outputs.py`: what a cell's output is the mean of, all nodes or the loose ends; `trees.py`: a cell's shape under renumbering.
+- `edits.py`: a cell with a node less or more, another predecessor, other activations.
+- `official.py`: the strings in which the programs of ENAS's authors take cells.
 - `from_config.py`: which cell a config means; `settings.py`: how its model is trained.
 - `memory.py`: what a training step needs, for `nas check`.
 - `drawing.py`: a cell as text and as a graph.

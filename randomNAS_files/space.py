@@ -8,7 +8,7 @@ from typing import Any
 from nas.core.relaxation import Paths, Relaxation
 from nas.core.seeds import torch_generator
 from nas.core.space import Size, Space, named_genotypes
-from randomNAS_files import architecture, drawing, relaxation
+from randomNAS_files import architecture, drawing, official, relaxation
 from randomNAS_files import canonical as forms
 from randomNAS_files.architecture import Genotype
 
@@ -38,8 +38,12 @@ class RecurrentSpace(Space[Genotype]):
     def from_json(self, data: Mapping[str, Any]) -> Genotype:
         return architecture.from_json(data)
 
+    def spells(self, text: str) -> bool:
+        return super().spells(text) or official.is_string(text)
+
     def from_text(self, text: str) -> Genotype:
-        return architecture.from_text(text)
+        """A `Genotype(...)`, or a string of ENAS's programs, such as `enas_lm 0 2 1 0`; see `official`."""
+        return official.read(text) if official.is_string(text) else architecture.from_text(text)
 
     def from_hparams(self, hparams: Mapping[str, Any]) -> Genotype:
         return architecture.from_hparams(hparams)

@@ -74,7 +74,11 @@ class Space(ABC, Generic[G]):
 
     @abstractmethod
     def from_text(self, text: str) -> G:
-        """Read a `Genotype(...)` line without evaluating it. Raises ConfigError if it is none of this space."""
+        """Read a text that `spells` one, without evaluating it. Raises ConfigError if it is none of this space."""
+
+    def spells(self, text: str) -> bool:
+        """Whether a text spells an architecture out, and does not only name one; a space may have forms of its own."""
+        return is_written(text)
 
     @abstractmethod
     def from_hparams(self, hparams: Mapping[str, Any]) -> G:
@@ -136,7 +140,11 @@ class Space(ABC, Generic[G]):
             )
             raise ConfigError([f"{said} arch_seed: {{type: int, minval: 0, maxval: 2147483647}}"])
         says = f"is not in {self.package}/genotypes.py"
-        others = [] if closest(name, known) else [other for other in self._others() if name in other.genotypes]
+        others = (
+            []
+            if closest(name, known)
+            else [other for other in self._others() if name in other.genotypes or other.spells(name)]
+        )
         if others:
             raise ConfigError([f"architecture {name!r} {says}, but of {others[0].title} ({others[0].package})"])
         raise ConfigError([unknown(f"architecture {name!r}", name, known, says)])
@@ -159,7 +167,7 @@ class Space(ABC, Generic[G]):
         return self.from_json(source) if nested else self.from_hparams(source)
 
     def _of_text(self, text: str) -> G:
-        if not is_written(text):
+        if not self.spells(text):
             return self.by_name(text)
         try:
             return self.from_text(text)

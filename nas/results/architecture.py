@@ -10,7 +10,6 @@ from typing import Any
 
 from nas.core.errors import ConfigError, DataError
 from nas.core.files import read_json
-from nas.core.genotype_text import is_written
 from nas.core.named_files import read_text
 from nas.core.program import importing_from
 from nas.core.space import Space, known_spaces, load_space
@@ -113,20 +112,22 @@ def _of_checkpoint(path: Path) -> Found:
 
 def _written(text: str, source: str, packages: Sequence[str]) -> Found:
     """One that is spelt out or named, in whichever space it is one of."""
-    found, problems = [], []
+    found, problems, spelt = [], [], []
     for package in packages:
         space = load_space(package)
         try:
             found.append(Found(space, package, space.read(text), source if len(source) < 60 else "text"))
         except ConfigError as error:
-            problems += [f"{package}: {problem}" for problem in error.problems]
+            said = [f"{package}: {problem}" for problem in error.problems]
+            problems += said
+            spelt += said if space.spells(text) else []
     if len(found) == 1:
         return found[0]
     if found:
         names = " or ".join(f"--space {each.package}" for each in found)
         raise ConfigError([f"{source} is an architecture of several spaces; say {names}"])
-    if is_written(text):  # of the space whose fields it has, if there is one
-        fitting = [each for each in problems if "no field of a genotype" not in each and "is missing" not in each]
-        raise ConfigError((fitting or problems)[:1] if text == source else [f"{source}: {(fitting or problems)[0]}"])
+    if spelt:  # of the space whose fields it has, if there is one
+        fitting = [each for each in spelt if "no field of a genotype" not in each and "is missing" not in each]
+        raise ConfigError((fitting or spelt)[:1] if text == source else [f"{source}: {(fitting or spelt)[0]}"])
     what = f"{source if len(source) < 60 else source[:57] + '...'} is no folder, no file and no architecture"
     raise ConfigError([what, *problems])

@@ -40,6 +40,10 @@ IN_RNN = [
     ("[('tanh', 0), ('relu', 5)]", ("node2_edge",)),
     ("(" * 3000 + ")" * 3000, ("nested",)),
     (f"Genotype(recurrent={'[' * 300}{']' * 300})", ("arch_to_use",)),
+    ("0 | 0 0 | 1 1", ("enas_lm", "identity")),
+    ("enas 1 0 0", ("init_op: relu",)),
+    ("enas_lm 0 2 1", ("even count",)),
+    ("enas_lm 0 2 5 0", ("number 3", "0..1")),
     ("no/such/genotype.json", ("no/such/genotype.json",)),
     ("/dev/zero", ("/dev/zero",)),
     ("~nosuchuser/genotype.json", ("nosuchuser",)),
@@ -58,6 +62,7 @@ IN_CNN = [
     ('{"normal": [["sep_conv_3x3", 0]]', ("column",)),
     ('{"normal": 3}', ("reduce",)),
     (f"{CELLS} {CELLS}", ("one genotype",)),
+    ("enas_lm 0 2 1 0", ("recurrent", "randomNAS_files")),
 ]
 
 
