@@ -37,7 +37,7 @@ WAYS = ("engine", "everything", "one", "one", "ctrl-c", "sigterm")
 LONGEST = 5.0
 """Seconds between two kills, at most."""
 STOPPED = (130, -signal.SIGKILL, -signal.SIGTERM)
-PATIENCE = 600.0
+PATIENCE = 3600.0
 """Seconds that anything may take."""
 
 
