@@ -314,7 +314,7 @@ def test_the_statements_of_a_validation_do_not_depend_on_the_trials(tmp_path: Pa
                 statements.clear()
                 stop = store.validated(trial.number, epoch, float(trial.number))
                 counts.setdefault(trials, []).append(len(statements))
-                assert len(statements) <= (5 if stop else 3), statements
+                assert len(statements) <= (6 if stop else 3), statements  # 5 from Optuna 4.1 on
                 if stop:
                     break
     assert len(counts[10]) > 6 and set(counts[10]) == set(counts[150])
