@@ -42,6 +42,15 @@ def retraining_template(name: str, task: type[Task]) -> dict[str, Any]:
     return {**config, "searcher": {"name": "single", **kept}, "hyperparameters": hparams}
 
 
+def spelt_out(genotype: Any) -> dict[str, Any]:
+    """The hyperparameters that mean an architecture: edge by edge, or as a text where that cannot be."""
+    try:
+        found: dict[str, Any] = genotype.to_hparams()
+    except ConfigError:  # a cell that does not average all nodes
+        return {"arch_to_use": genotype.to_text()}
+    return found
+
+
 def retraining_config(
     template: Mapping[str, Any], genotype: Mapping[str, Any], data: Mapping[str, Any], search: str
 ) -> dict[str, Any]:

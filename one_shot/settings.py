@@ -101,7 +101,7 @@ class Settings:
     @property
     def space(self) -> Space[Any]:
         """The search space."""
-        return load_space(self.task.package)
+        return self.task.space(self)
 
     @property
     def learns(self) -> bool:

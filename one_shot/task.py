@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from nas.core.arch_weights import ArchWeights
 from nas.core.identity import DataPart
 from nas.core.memory import MemoryEstimate
-from nas.core.space import Size
+from nas.core.space import Size, Space, load_space
 from one_shot.gradient import Costs
 from one_shot.strategy import Objective, Progress
 
@@ -107,6 +107,11 @@ class Task(ABC):
     def warnings(cls, settings: Any) -> list[str]:
         """What these settings allow and a user hardly means."""
         return []
+
+    @classmethod
+    def space(cls, settings: Any) -> Space[Any]:
+        """The search space."""
+        return load_space(cls.package)
 
     @classmethod
     @abstractmethod

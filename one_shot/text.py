@@ -8,14 +8,14 @@ side by side, and each carries its own hidden state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from typing import Any, cast
 
 import torch
 from torch import nn
 from torch.utils.data import Dataset, Sampler
 
-from data import PTB_TOKENS, SPLITS, DataConfig, known_vocabulary, load_corpus, most_tokens
+from data import PTB_TOKENS, SPLITS, DataConfig, known_vocabulary, load_corpus
 from nas.core.arch_weights import ArchWeights
 from nas.core.errors import ConfigError
 from nas.core.identity import DataPart
@@ -23,25 +23,20 @@ from nas.core.memory import MemoryEstimate
 from nas.core.metrics import perplexity
 from nas.core.optimizers import fused_sgd
 from nas.core.seeds import torch_generator
-from nas.core.space import Size
+from nas.core.space import Size, Space
 from one_shot.pairs import PairedColumns
 from one_shot.strategy import Objective, Progress
 from one_shot.task import Place, Step, Sums, Task, Trained
+from one_shot.text_rules import TextSearchConfig, problems_of, warnings_of
 from randomNAS_files.fast.supernet import FastSupernet
+from randomNAS_files.loose_ends import LOOSE_ENDS
 from randomNAS_files.memory import estimate_supernet
 from randomNAS_files.model import ModelConfig, Output, activation_penalty
 from randomNAS_files.scoring import score_paths
-from randomNAS_files.settings import StreamConfig, fits_processes, fits_text
+from randomNAS_files.settings import fits_text
 from randomNAS_files.slices import IGNORED, Columns, RandomSlices, Slice, fixed_slices, shard_columns
 from randomNAS_files.space import SPACE
 from randomNAS_files.supernet import Supernet, SupernetConfig
-
-SEARCH_EVAL_COLUMNS = 64
-
-
-@dataclass(frozen=True)
-class TextSearchConfig(StreamConfig):
-    """How the supernet's weights are trained and evaluated."""
 
 
 class TextTask(Task):
@@ -96,37 +91,22 @@ class TextTask(Task):
 
     @classmethod
     def problems(cls, settings: Any, processes: int) -> list[str]:
-        config, exact = settings.groups[TextSearchConfig], settings.data.corpus != "text"
-        found = fits_processes(config, processes)
-        tokens = most_tokens(settings.data)
-        if settings.learns and "train" in tokens and settings.search.arch_data == "part":
-            tokens = {**tokens, "train": tokens["train"] - round(settings.search.arch_fraction * tokens["train"])}
-        found += fits_text(config, tokens, False, exact=exact)
-        arch = {"validation": tokens.get("valid"), "part": None}[settings.search.arch_data]
-        if settings.learns and arch is not None and config.global_batch_size > arch - 1:
-            rule = f"must be at most {arch - 1:,}, the words to predict for the architecture"
-            found.append(f"hyperparameters.global_batch_size {rule}, got {config.global_batch_size}")
-        norm = settings.groups[SupernetConfig].state_norm
-        least = min(config.global_batch_size, config.eval_batch_size) // processes
-        if norm and least < 2:
-            rule = "with state_norm global_batch_size and eval_batch_size must be at least 2 a process (batch norm)"
-            found.append(f"hyperparameters: {rule}, got {config.global_batch_size} and {config.eval_batch_size}")
-        return found
+        return problems_of(settings, processes)
 
     @classmethod
     def warnings(cls, settings: Any) -> list[str]:
-        columns = settings.groups[TextSearchConfig].eval_batch_size
-        if not settings.groups[SupernetConfig].state_norm or columns >= SEARCH_EVAL_COLUMNS:
-            return []
-        what = f"hyperparameters.eval_batch_size: states are normalised by the batch, of {columns} columns"
-        return [f"{what}; {SEARCH_EVAL_COLUMNS} or more give steadier scores"]
+        return warnings_of(settings)
+
+    @classmethod
+    def space(cls, settings: Any) -> Space[Any]:
+        return LOOSE_ENDS if settings.groups[SupernetConfig].output == "loose_ends" else SPACE
 
     @classmethod
     def supernet_json(cls, settings: Any) -> dict[str, Any]:
         model = settings.groups[ModelConfig]
         words, _ = known_vocabulary(settings.data)
-        norm = settings.groups[SupernetConfig].state_norm
-        return {"nhid": model.nhid, "depth": model.depth, "init_op": model.init_op, "state_norm": norm, "words": words}
+        own = {"nhid": model.nhid, "depth": model.depth, "init_op": model.init_op, "words": words}
+        return own | asdict(settings.groups[SupernetConfig])
 
     @classmethod
     def supernet_size(cls, settings: Any) -> Size:

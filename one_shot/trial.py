@@ -22,7 +22,7 @@ from nas.core.identity import DataPart, code_digest
 from nas.core.memory import MemoryEstimate
 from nas.core.relaxation import Paths
 from nas.core.seeds import torch_generator
-from nas.core.space import Size, load_space
+from nas.core.space import Size
 from nas.trial import DataFacts, ShardedBatchLoader, Trial, WeightedMeans, main
 from nas.trial.fitting import check_fits
 from nas.trial.metrics import replace_nonfinite
@@ -32,7 +32,7 @@ from one_shot.collapse import grown_too_quickly, too_many_skips
 from one_shot.figure import weights_figure
 from one_shot.record import SearchRecord, on_cpu
 from one_shot.reporting import DERIVED, REPORTED, best_of, derived, directions, mean_of_sane
-from one_shot.retrain import retraining_config, retraining_template
+from one_shot.retrain import retraining_config, retraining_template, spelt_out
 from one_shot.settings import TASKS, Settings, build_strategy, read_settings
 from one_shot.strategy import Problem, Progress, WeightStep
 from one_shot.task import Place, Step
@@ -49,7 +49,7 @@ class SearchTrial(Trial):
         config = context.get_experiment_config()
         self.settings = self.check(context.get_hparams(), config.get("data") or {}, self.processes)
         self.space = self.settings.task.package
-        self.search_space = load_space(self.space)
+        self.search_space = self.settings.space
         check_fits(type(self), self.settings, self.processes, context.device, self._sharing())
         fast = self.settings.fast_on(context.device)
         self.task = self.settings.task(self.settings, Place(context.device, self.seed, self.rank, self.processes, fast))
@@ -331,7 +331,7 @@ class SearchTrial(Trial):
         if found and self._template is not None:
             config = self.context.get_experiment_config()
             search = str(config.get("name", "search"))
-            data, genotype = config.get("data") or {}, self.genotype.to_hparams()
+            data, genotype = config.get("data") or {}, spelt_out(self.genotype)
             found["retrain.yaml"] = retraining_config(self._template, genotype, data, search)
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -16,7 +16,7 @@ from randomNAS_files.fast.model import FastLanguageModel
 from randomNAS_files.fast.supernet import FastSupernet
 from randomNAS_files.model import LanguageModel, ModelConfig, Output, activation_penalty
 from randomNAS_files.relaxation import CELL, RELAXATION, paths_of
-from randomNAS_files.supernet import Supernet, SupernetConfig
+from randomNAS_files.supernet import SHARING, Supernet, SupernetConfig
 
 _CHAIN = Genotype(tuple(("tanh", i) for i in range(NODES)))  # of all cells the one that takes most, as no node shares
 _MEASURED = (2, 3)  # words a column; of more, each takes what the third one does
@@ -98,7 +98,7 @@ def estimate_supernet(
     working = _decoding(net, length * columns) if fast else 2 * logits  # gradients of log-softmax and of logits
     copies = 3 * sum(parameter.nbytes for parameter in net.parameters()) if order == "unrolled" else 0
     batches = 2 if order is None else 4  # inputs and targets, of the architecture's batch too
-    return estimate_memory(
+    found = estimate_memory(
         net,
         [kept],
         1,
@@ -106,6 +106,18 @@ def estimate_supernet(
         working=working + copies,
         assumes=f"batch of {columns}, longest slices",
     )
+    return _with_sharing(found, net)
+
+
+def _with_sharing(found: MemoryEstimate, net: Supernet) -> MemoryEstimate:
+    """Gradients are of one cell's matrices at a time; and what those beside one a node cost, in words."""
+    sharing, node = net.supernet.sharing, SHARING["node"]
+    more = len(net.cells) * (SHARING[sharing] - node) * 2 * net.config.nhid**2 * net.embedding.element_size()
+    if not more:
+        return found
+    what = f"sharing {sharing}: {SHARING[sharing]} matrices a layer in place of {node}"
+    note = f"{what}, {more / 1e6:,.1f} MB more of parameters; a step has gradients of {node} of them."
+    return replace(found, optimizer=found.optimizer - 2 * more, note=note)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ hidden size, V the vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -89,17 +89,26 @@ class RecurrentCell(nn.Module):
         genotype = genotype or self.genotype
         width = x.size(-1)
         from_inputs, from_state = self.w0[:width], self.w0[width:]
-        outputs = []
+        weights, outputs = self.weights_of(genotype), []
         for gates in (apply(x, x_mask) @ from_inputs).unbind(0):  # (B, 2H) each, of one product for all time steps
-            h = self._step(gates + apply(h, h_mask) @ from_state, h, h_mask, genotype)
+            h = self._step(gates + apply(h, h_mask) @ from_state, h, h_mask, genotype, weights)
             outputs.append(h)
         return torch.stack(outputs), h
 
+    def weights_of(self, genotype: Genotype) -> Sequence[torch.Tensor]:
+        """The weight `(H, 2H)` of each node of a genotype; there may be more of them than nodes."""
+        return list(self.nodes)
+
     def _step(
-        self, gates: torch.Tensor, h: torch.Tensor, h_mask: torch.Tensor | None, genotype: Genotype
+        self,
+        gates: torch.Tensor,
+        h: torch.Tensor,
+        h_mask: torch.Tensor | None,
+        genotype: Genotype,
+        weights: Sequence[torch.Tensor],
     ) -> torch.Tensor:
         states = [gated(gates, h, self.init_op)]  # (B, H) each
-        for weight, (activation, predecessor) in zip(self.nodes, genotype.recurrent, strict=False):
+        for weight, (activation, predecessor) in zip(weights, genotype.recurrent, strict=False):
             previous = states[predecessor]
             if activation == "none":
                 states.append(torch.zeros_like(previous))

@@ -18,9 +18,7 @@ from randomNAS_files.supernet import Supernet, is_one_cell
 
 @runtime_checkable
 class ManyCells(Protocol):
-    """What a supernet has beside that can score many cells at once, unless it normalises its states."""
-
-    state_norm: bool
+    """What a supernet has beside that can score many cells at once; see `scored_at_once`."""
 
     def score_cells(self, columns: Columns, bptt: int, cells: Sequence[Genotype]) -> list[float]:
         """See `score_cells` of this module."""
@@ -66,10 +64,11 @@ def score_stream(net: LanguageModel, columns: Columns, bptt: int, genotype: Geno
 def score_cells(net: LanguageModel, columns: Columns, bptt: int, cells: Sequence[Genotype]) -> list[float]:
     """The mean loss of each cell over a whole stream with the weights of `net`: `score_stream`, one after another.
 
-    A supernet scores the cells of its space, which are those of 8 nodes that average all of them.
+    A supernet scores the cells of its space, which are those of 8 nodes that average all of them, or the loose ends.
     """
     if isinstance(net, Supernet):
-        return score_paths(net, columns, bptt, [one_path(paths_of(cell)) for cell in cells])
+        paths = [one_path(paths_of(cell, net.supernet.output)) for cell in cells]
+        return score_paths(net, columns, bptt, paths)
     return [score_stream(net, columns, bptt, cell) for cell in cells]
 
 
@@ -79,7 +78,7 @@ def score_paths(
 ) -> list[float]:
     """The mean loss of each architecture, or mixture, with the weights of a supernet, in nats a word, in evaluation mode.
 
-    The fast form scores cells without normalised states all at once.
+    The fast form scores cells all at once where it can, see `scored_at_once`.
 
     Args:
         columns: the stream; where states are normalised, over these columns, which should then be many (64 or more).
@@ -87,11 +86,17 @@ def score_paths(
         rows: only the first so many; None: the whole stream.
     """
     chosen = columns if rows is None else _first_rows(columns, rows)
-    cells = [genotype_of(each.paths or {}) for each in architectures if is_one_cell(each)]
-    if isinstance(net, ManyCells) and not net.state_norm and len(cells) == len(architectures):
+    output = net.supernet.output
+    cells = [genotype_of(each.paths or {}, output) for each in architectures if is_one_cell(each)]
+    if isinstance(net, ManyCells) and scored_at_once(net) and len(cells) == len(architectures):
         return net.score_cells(chosen, bptt, cells)
     net.eval()
     return [_score_path(net, chosen, bptt, each) for each in architectures]
+
+
+def scored_at_once(net: Supernet) -> bool:
+    """Whether node i of all cells is one product: they share its weight, and no state is normalised."""
+    return net.supernet.sharing == "node" and not net.supernet.state_norm
 
 
 def _first_rows(columns: Columns, rows: int) -> Columns:

@@ -1,25 +1,46 @@
-"""A language model that holds every recurrent cell of its space: all activations on all edges, one matrix a node.
+"""A language model that holds every recurrent cell of its space: all activations on all edges.
 
-The search model of DARTS (Liu et al. 2019, arXiv 1806.09055, section 2.2 and appendix A.1.2), whose weights random search
-shares as well (Li & Talwalkar 2019, arXiv 1902.07638). T is time, B the batch's columns, H the hidden size.
+The search model of DARTS (Liu et al. 2019, arXiv 1806.09055, section 2.2 and appendix A.1.2), with one matrix a node, whose
+weights random search shares as well (Li & Talwalkar 2019, arXiv 1902.07638); or that of ENAS (Pham et al. 2018, arXiv
+1802.03268, section 2.1), with one an edge and the mean of the loose ends. T is time, B the batch's columns, H the hidden size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from nas.core.arch_weights import ArchWeights
 from nas.core.fields import field
-from randomNAS_files.architecture import ACTIVATIONS, NODES, Genotype
+from randomNAS_files.architecture import ACTIVATIONS, NODES, SEARCHED_ACTIVATIONS, Genotype
 from randomNAS_files.dropout import DropoutMasks, apply
-from randomNAS_files.model import FUNCTIONS, LanguageModel, ModelConfig, Output, RecurrentCell, gated, summed_loss
-from randomNAS_files.relaxation import CELL, RELAXATION, genotype_of
+from randomNAS_files.model import (
+    FUNCTIONS,
+    INIT_RANGE,
+    LanguageModel,
+    ModelConfig,
+    Output,
+    RecurrentCell,
+    gated,
+    summed_loss,
+)
+from randomNAS_files.relaxation import CELL, OUTPUTS, RELAXATION, genotype_of
 
 NORM_EPS = 1e-5
+SHARING = {
+    "node": NODES,
+    "edge": len(RELAXATION[CELL].edges),
+    "edge_activation": len(RELAXATION[CELL].edges) * len(SEARCHED_ACTIVATIONS),
+}
+"""How many matrices `(H, 2H)` a cell has beside that of the initial state: one for each node, for each pair of predecessor and
+node, or for each activation of each pair.
+"""
 _ANY = Genotype((("tanh", 0),) * NODES)  # of which a supernet uses the number of nodes
 
 
@@ -28,6 +49,14 @@ class SupernetConfig:
     """What the supernet has beside the hyperparameters of the language model."""
 
     state_norm: bool = field(True)  # batch norm of every state, as DARTS searches with; random search needs none
+    sharing: str = field("node", choices=tuple(SHARING))  # what has a matrix of its own; `edge` in the paper of ENAS
+    output: str = field("all", choices=OUTPUTS)  # the mean of all nodes, or of those that no other reads, as in ENAS
+
+    @property
+    def one_cell_only(self) -> str:
+        """The settings with which the supernet runs one cell at a time and no mixture, in words; "" if there are none."""
+        given = {"sharing": self.sharing, "output": self.output}
+        return " and ".join(f"{name} {value}" for name, value in given.items() if value not in ("node", "all"))
 
 
 class SuperCell(RecurrentCell):
@@ -36,10 +65,29 @@ class SuperCell(RecurrentCell):
         s_i = sum_j sum_f p_jf * (s_j + sigmoid(c_j) * (f(g_j) - s_j)),    [c_j, g_j] = (s_j * mh) W_i,
 
     and then normalises s_i over the batch, if it is to. A path runs its own activations only; without normalisation it is
-    the plain cell of its genotype.
+    the plain cell of its genotype. With sharing `edge` or `edge_activation`, or the mean of the loose ends, there is no
+    mixture.
     """
 
-    state_norm = False
+    config = SupernetConfig(state_norm=False)
+
+    def configure(self, config: SupernetConfig, generator: torch.Generator) -> None:
+        """Add the matrices that this sharing has beside one a node."""
+        self.config = config
+        for _ in range(SHARING[config.sharing] - len(self.nodes)):
+            weight = nn.Parameter(torch.empty_like(self.nodes[0]))
+            self.nodes.append(nn.init.uniform_(weight, -INIT_RANGE, INIT_RANGE, generator=generator))
+
+    def weights_of(self, genotype: Genotype) -> Sequence[torch.Tensor]:
+        """Those of the cell's own nodes, edges or activations."""
+        return [self.nodes[k] for k in matrices_of(genotype, self.config.sharing)]
+
+    def check_mixture(self) -> None:
+        """Raises ValueError if this supernet runs one cell at a time only."""
+        if self.config.one_cell_only:
+            raise ValueError(
+                f"a supernet with {self.config.one_cell_only} runs one cell at a time, no mixture of cells"
+            )
 
     def forward(  # type: ignore[override]
         self,
@@ -50,9 +98,10 @@ class SuperCell(RecurrentCell):
         weights: ArchWeights,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run x `(T, B, H)` from the state h `(B, H)`; returns the outputs `(T, B, H)` and the last state `(B, H)`."""
-        if is_one_cell(weights) and not self.state_norm:
+        if is_one_cell(weights) and not self.config.state_norm:
             assert weights.paths is not None
-            return super().forward(x, h, x_mask, h_mask, genotype_of(weights.paths))
+            return super().forward(x, h, x_mask, h_mask, genotype_of(weights.paths, self.config.output))
+        self.check_mixture()
         width = x.size(-1)
         from_inputs, from_state = self.w0[:width], self.w0[width:]
         outputs = []
@@ -85,7 +134,7 @@ class SuperCell(RecurrentCell):
 
     def _normalised(self, state: torch.Tensor) -> torch.Tensor:
         """By the mean and variance of each unit over the batch, without weight and bias; nothing is remembered."""
-        return F.batch_norm(state, None, None, training=True, eps=NORM_EPS) if self.state_norm else state
+        return F.batch_norm(state, None, None, training=True, eps=NORM_EPS) if self.config.state_norm else state
 
 
 class Supernet(LanguageModel):
@@ -104,8 +153,9 @@ class Supernet(LanguageModel):
         self, config: ModelConfig, vocabulary: int, generator: torch.Generator, supernet: SupernetConfig
     ) -> None:
         super().__init__(config, _ANY, vocabulary, generator)
+        self.supernet = supernet
         for cell in self.cells:
-            cast(SuperCell, cell).state_norm = supernet.state_norm
+            cast(SuperCell, cell).configure(supernet, generator)
 
     def forward(  # type: ignore[override]
         self,
@@ -129,6 +179,19 @@ class Supernet(LanguageModel):
         logits = F.linear(dropped, self.embedding, self.decoder_bias)
         loss = None if targets is None else summed_loss(logits, targets)
         return Output(logits, last, states, dropped, loss)
+
+
+@lru_cache(maxsize=4096)
+def matrices_of(genotype: Genotype, sharing: str) -> tuple[int, ...]:
+    """Which matrix of the cell each node of a genotype has; `none`, which reads none, has that of another activation."""
+    if sharing == "node":
+        return tuple(range(len(genotype.recurrent)))
+    edges = [RELAXATION[CELL].edge(node, state) for node, (_, state) in enumerate(genotype.recurrent)]
+    if sharing == "edge":
+        return tuple(edges)
+    count = len(SEARCHED_ACTIVATIONS)
+    names = [SEARCHED_ACTIVATIONS[0] if name == "none" else name for name, _ in genotype.recurrent]
+    return tuple(edge * count + SEARCHED_ACTIVATIONS.index(name) for edge, name in zip(edges, names, strict=True))
 
 
 def is_one_cell(weights: ArchWeights) -> bool:

@@ -39,11 +39,13 @@ class FastRecurrentCell(RecurrentCell):
         """See `RecurrentCell.forward`."""
         width = x.size(-1)
         from_inputs, from_state = self.w0[:width], self.w0[width:]
-        plan, inputs = plan_of(genotype or self.genotype, self.init_op), masked_product(x, x_mask, from_inputs)
-        if wants_gradient(inputs, h, *self.parameters()):
-            outputs = CellSequence.apply(self._workspaces, plan, inputs, h, h_mask, from_state, *self.nodes)
+        genotype = genotype or self.genotype
+        plan, inputs = plan_of(genotype, self.init_op), masked_product(x, x_mask, from_inputs)
+        weights = [from_state, *self.weights_of(genotype)]
+        if wants_gradient(inputs, h, *weights):
+            outputs = CellSequence.apply(self._workspaces, plan, inputs, h, h_mask, *weights)
         else:
-            outputs = inference.run(plan, inputs, h, h_mask, [from_state, *self.nodes])
+            outputs = inference.run(plan, inputs, h, h_mask, weights)
         return outputs, outputs[-1].clone()
 
 

@@ -19,8 +19,9 @@ from randomNAS_files.architecture import Genotype
 from randomNAS_files.fast.decoder import summed_loss
 from randomNAS_files.fast.sequence import activate
 from randomNAS_files.model import LanguageModel, RecurrentCell
-from randomNAS_files.scoring import count_words, zero_sums
+from randomNAS_files.scoring import count_words, scored_at_once, zero_sums
 from randomNAS_files.slices import Columns, fixed_slices
+from randomNAS_files.supernet import Supernet
 
 ROWS = 1024  # of a product, about: enough for full speed
 
@@ -30,10 +31,12 @@ def score_cells(net: LanguageModel, columns: Columns, bptt: int, cells: Sequence
     """The mean loss of each cell over a whole stream, in nats a word, in evaluation mode; see `scoring.score_cells`.
 
     Raises:
-        ValueError: for a supernet that normalises its states, which `scoring.score_paths` scores.
+        ValueError: for a supernet that normalises its states, or whose cells do not share the weight of a node;
+            `scoring.score_paths` scores those.
     """
-    if any(getattr(cell, "state_norm", False) for cell in net.cells):
-        raise ValueError("cells of a supernet with state_norm can not be scored at once; score_paths scores them")
+    if isinstance(net, Supernet) and not scored_at_once(net):
+        what = "state_norm" if net.supernet.state_norm else f"sharing {net.supernet.sharing}"
+        raise ValueError(f"cells of a supernet with {what} can not be scored at once; score_paths scores them")
     net.eval()
     width = columns.inputs.size(1)
     at_once = max(1, ROWS // width)

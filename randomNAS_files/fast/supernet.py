@@ -24,10 +24,10 @@ from randomNAS_files.fast.decoder import SharedEmbedding, decoded_loss
 from randomNAS_files.fast.mixture import Mixture, Nodes, shapes_for_weights, weight_gradients
 from randomNAS_files.fast.model import FastRecurrentCell
 from randomNAS_files.fast.once import ONCE, once_only, wants_gradient
-from randomNAS_files.model import ModelConfig, Output
+from randomNAS_files.model import Output
 from randomNAS_files.relaxation import CELL, RELAXATION, genotype_of
 from randomNAS_files.slices import Columns
-from randomNAS_files.supernet import Supernet, SupernetConfig, is_one_cell
+from randomNAS_files.supernet import SuperCell, Supernet, is_one_cell
 
 
 class WeightGradients(torch.autograd.Function):
@@ -85,10 +85,11 @@ class MixtureSequence(torch.autograd.Function):
         return None, inputs.clone(), h, coefficients, *mixture.for_weights()
 
 
-class FastSuperCell(FastRecurrentCell):
-    """`SuperCell` with another forward pass, which can be differentiated once only."""
+class FastSuperCell(FastRecurrentCell, SuperCell):
+    """`SuperCell` with another forward pass, which can be differentiated once only.
 
-    state_norm = False
+    A cell runs as any does, with the matrices that are its own, whatever is shared.
+    """
 
     def forward(  # type: ignore[override]
         self,
@@ -99,13 +100,14 @@ class FastSuperCell(FastRecurrentCell):
         weights: ArchWeights,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `SuperCell.forward`."""
-        path = None if weights.paths is None else weights.paths[CELL]
+        path, norm = None if weights.paths is None else weights.paths[CELL], self.config.state_norm
         nodes = blocks_of(path)
         if not nodes:  # the output is zero and depends on nothing, so that no weight gets a gradient
             return h.new_zeros(len(x), *h.shape), torch.zeros_like(h)
-        if path is not None and not self.state_norm and is_one_cell(weights):
-            return super().forward(x, h, x_mask, h_mask, _genotype(path))
-        if self.state_norm and len(h) == 1:
+        if path is not None and not norm and is_one_cell(weights):
+            return FastRecurrentCell.forward(self, x, h, x_mask, h_mask, _genotype(path, self.config.output))
+        self.check_mixture()
+        if norm and len(h) == 1:
             raise ValueError("a supernet with state_norm needs at least 2 columns a batch to normalise over, got 1")
         width = x.size(-1)
         from_inputs, from_state = self.w0[:width], self.w0[width:]
@@ -114,7 +116,7 @@ class FastSuperCell(FastRecurrentCell):
         keep = wants_gradient(inputs, h, coefficients, *tensors)
         mask = None if h_mask is None else h_mask.to(h.dtype)
         of_operations = keep and coefficients.requires_grad
-        mixture = Mixture(nodes, tensors, mask, self.init_op, self.state_norm, keep, of_operations)
+        mixture = Mixture(nodes, tensors, mask, self.init_op, norm, keep, of_operations)
         if keep:
             stand_for = WeightGradients.apply(nodes, mask, len(x), h.detach(), *tensors)
             outputs = MixtureSequence.apply(mixture, inputs, h, coefficients, *stand_for)
@@ -145,8 +147,8 @@ def _running(path: Path | None) -> tuple[tuple[float, ...], ...]:
 
 
 @lru_cache(maxsize=256)
-def _genotype(path: Path) -> Genotype:
-    return genotype_of({CELL: path})
+def _genotype(path: Path, output: str) -> Genotype:
+    return genotype_of({CELL: path}, output)
 
 
 class FastSupernet(Supernet):
@@ -155,13 +157,7 @@ class FastSupernet(Supernet):
     Where targets are given, it returns no logits.
     """
 
-    cell_type = FastSuperCell  # type: ignore[assignment]
-
-    def __init__(
-        self, config: ModelConfig, vocabulary: int, generator: torch.Generator, supernet: SupernetConfig
-    ) -> None:
-        super().__init__(config, vocabulary, generator, supernet)
-        self.state_norm = supernet.state_norm
+    cell_type = FastSuperCell
 
     def forward(  # type: ignore[override]
         self,

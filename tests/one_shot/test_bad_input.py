@@ -87,6 +87,17 @@ def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, 
             {"eval_batch_size": 1},
             "with state_norm global_batch_size and eval_batch_size must be at least 2 a process",
         ),
+        (
+            TEXT,
+            {"sharing": "edge"},
+            "sharing must be node and output all with strategy gradient, which mixes cells, got",
+        ),
+        (TEXT, {"output": "loose_ends"}, "with strategy gradient, which mixes cells, got output loose_ends"),
+        (
+            "one_shot/pydoc_random.yaml",
+            {"sharing": "edge", "state_norm": True},
+            "hyperparameters.state_norm must be false with sharing edge, where each step trains a cell without batch norm",
+        ),
         (TEXT, {"nonmono": 5}, "hyperparameters.nonmono is read by nothing"),
         (
             "one_shot/digits_random.yaml",

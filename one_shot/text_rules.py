@@ -1,0 +1,57 @@
+"""The hyperparameters of a search on text that train and evaluate the weights, and the rules over several groups."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from data import most_tokens
+from randomNAS_files.settings import StreamConfig, fits_processes, fits_text
+from randomNAS_files.supernet import SupernetConfig
+
+SEARCH_EVAL_COLUMNS = 64
+
+
+@dataclass(frozen=True)
+class TextSearchConfig(StreamConfig):
+    """How the supernet's weights are trained and evaluated."""
+
+
+def problems_of(settings: Any, processes: int) -> list[str]:
+    """See `Task.problems`."""
+    config, exact = settings.groups[TextSearchConfig], settings.data.corpus != "text"
+    found = fits_processes(config, processes)
+    tokens = most_tokens(settings.data)
+    if settings.learns and "train" in tokens and settings.search.arch_data == "part":
+        tokens = {**tokens, "train": tokens["train"] - round(settings.search.arch_fraction * tokens["train"])}
+    found += fits_text(config, tokens, False, exact=exact)
+    arch = {"validation": tokens.get("valid"), "part": None}[settings.search.arch_data]
+    if settings.learns and arch is not None and config.global_batch_size > arch - 1:
+        rule = f"must be at most {arch - 1:,}, the words to predict for the architecture"
+        found.append(f"hyperparameters.global_batch_size {rule}, got {config.global_batch_size}")
+    return found + _supernet_problems(settings, processes)
+
+
+def _supernet_problems(settings: Any, processes: int) -> list[str]:
+    found, config, supernet = [], settings.groups[TextSearchConfig], settings.groups[SupernetConfig]
+    if supernet.state_norm and min(config.global_batch_size, config.eval_batch_size) // processes < 2:
+        rule = "with state_norm global_batch_size and eval_batch_size must be at least 2 a process (batch norm)"
+        found.append(f"hyperparameters: {rule}, got {config.global_batch_size} and {config.eval_batch_size}")
+    if not supernet.one_cell_only:
+        return found
+    if settings.search.strategy == "gradient":
+        rule = "sharing must be node and output all with strategy gradient, which mixes cells"
+        return [*found, f"hyperparameters: {rule}, got {supernet.one_cell_only}"]
+    if supernet.state_norm:
+        rule = f"must be false with {supernet.one_cell_only}, where each step trains a cell without batch norm"
+        return [*found, f"hyperparameters.state_norm {rule}, got true"]
+    return found
+
+
+def warnings_of(settings: Any) -> list[str]:
+    """See `Task.warnings`."""
+    columns = settings.groups[TextSearchConfig].eval_batch_size
+    if not settings.groups[SupernetConfig].state_norm or columns >= SEARCH_EVAL_COLUMNS:
+        return []
+    what = f"hyperparameters.eval_batch_size: states are normalised by the batch, of {columns} columns"
+    return [f"{what}; {SEARCH_EVAL_COLUMNS} or more give steadier scores"]
