@@ -5,8 +5,8 @@
 The step of the weights: a slice of 35 words in 64 columns, forward and backward of the mixture, clipping, SGD. The step of the
 architecture: first order, forward, backward, Adam. With 64 units and 10,000 words, where the decoder takes most of the time,
 and with 200 units and 1,000 words, where it does not. A step of random search trains a new cell each time; it is measured
-against the plain one, against the mixture's and against that of a language model that has one cell alone. Both sides train
-on the same batches from the same weights.
+against the plain one, against the mixture's, against that of a language model that has one cell alone, and against a second
+step of the same cell. Both sides train on the same batches from the same weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from itertools import count
 
 import torch
 
-from benchmarks.measuring import Row, arguments, faster, finish, interleaved, smaller
+from benchmarks.measuring import Row, arguments, faster, finish, interleaved, seconds, smaller
 from benchmarks.peak import peaks
 from benchmarks.plain_recurrent import Penalties, score, train_step
 from benchmarks.plain_recurrent_supernet import EDGES, PlainSupernet, architecture_step
@@ -40,6 +40,8 @@ LEARNING_RATE, DECAY, ARCH_LEARNING_RATE = 20.0, 5e-7, 3e-3
 PENALTIES = Penalties()
 WEIGHTS, ARCHITECTURE, ONE_CELL = "weights", "architecture", "one cell"
 ONE_OF_SUPERNET = 1 / 0.53  # what random search saved in the original code: a step took 0.53 of the mixture's
+NEW_CELL = {"node": 1 / 1.2, "edge": 1 / 1.3}  # by sharing
+WARM_UP = 2
 AS_ONE_MODEL = 0.95  # a step of a single cell may take a twentieth longer than a model that has that cell alone
 Step = Callable[[], object]
 
@@ -58,6 +60,7 @@ def rows(chosen: argparse.Namespace) -> Iterator[Row]:
                 pairs = interleaved(*steps(kind, size, chosen.device), chosen.rounds, chosen.device)
                 yield faster(f"recurrent supernet, step of {_words(kind)}, {_setting(size)}", pairs, 1.0)
             yield from one_cell_rows(size, chosen)
+            yield from (new_cell_row(size, sharing, chosen) for sharing in NEW_CELL)
         yield scoring_row(chosen)
     for kind in (WEIGHTS, ARCHITECTURE):
         found = [peaks("benchmarks.recurrent_supernet:steps", kind, "64", chosen.device) for _ in range(2)]
@@ -71,6 +74,20 @@ def one_cell_rows(size: str, chosen: argparse.Namespace) -> Iterator[Row]:
     yield faster(f"step of one cell against that of the mixture, ours, {_setting(size)}", pairs, ONE_OF_SUPERNET)
     pairs = interleaved(alone, one, 3 * chosen.rounds, chosen.device)
     yield faster(f"step of one cell against that of a language model, ours, {_setting(size)}", pairs, AS_ONE_MODEL)
+
+
+def new_cell_row(size: str, sharing: str, chosen: argparse.Namespace) -> Row:
+    """Our step of a cell that was never trained before, against the next step, of the same cell."""
+    config, words = _config(size), SIZES[size][1]
+    supernet = SupernetConfig(False, sharing, "all" if sharing == "node" else "loose_ends")
+    net = FastSupernet(config, words, torch.Generator().manual_seed(1), supernet).to(chosen.device)
+    step = _training(net, size, chosen.device, lambda turn: {"weights": one_path(paths_of(sample(turn // 2)))})
+    pairs = []
+    for _ in range(WARM_UP + 3 * chosen.rounds):
+        new = seconds(step, chosen.device)
+        pairs.append((seconds(step, chosen.device), new))
+    what = f"step of a new cell against that of the same cell again, ours, sharing {sharing}"
+    return faster(f"{what}, {_setting(size)}", pairs[WARM_UP:], NEW_CELL[sharing])
 
 
 def scoring_row(chosen: argparse.Namespace) -> Row:
