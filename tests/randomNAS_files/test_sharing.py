@@ -9,7 +9,7 @@ import torch
 
 from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.errors import ConfigError
-from nas.core.optimizers import fused_sgd, with_momenta
+from nas.core.optimizers import SGD, fused_sgd, with_momenta
 from randomNAS_files.architecture import NODES, Genotype, sample
 from randomNAS_files.fast.supernet import FastSupernet
 from randomNAS_files.loose_ends import LOOSE_ENDS
@@ -105,7 +105,7 @@ def test_one_cell_is_the_network_of_its_genotype(cell: str, sharing: str, output
     assert len(own) == CONFIG.depth * (COUNTS[sharing] - NODES)
 
 
-@pytest.mark.parametrize(("form", "kind"), [("plain", torch.optim.SGD), ("fast", fused_sgd)], ids=["plain", "fast"])
+@pytest.mark.parametrize(("form", "kind"), [("plain", SGD), ("fast", fused_sgd)], ids=["plain", "fast"])
 @pytest.mark.parametrize("sharing", ["edge", "edge_activation"])
 def test_a_step_leaves_what_is_outside_the_cell_bitwise_as_it_is(sharing: str, form: str, kind: object) -> None:
     """Also after steps of other cells, whose momentum would move it."""
