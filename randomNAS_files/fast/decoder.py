@@ -23,6 +23,7 @@ from randomNAS_files.fast.column_sparse import active_features, active_states, g
 from randomNAS_files.fast.once import ONCE, once_only, wants_gradient
 
 CHUNK = 1120  # rows at a time: enough for fast products, few enough for little memory
+SCORED = 192  # on a CPU without gradients, which need no large products: at 10,000 words they stay in a cache
 BLOCK = 8  # a product of 40 rows is faster than one of 35
 
 
@@ -180,7 +181,8 @@ def summed_loss(
 ) -> torch.Tensor:
     """The loss of `DecodedLoss`; `grads`, where it is given, gets its gradients, which are two thirds of the work."""
     if mask is None:
-        parts, rows = parts_by_rows(hidden, embedding, targets), min(CHUNK, targets.numel())
+        chunk = min(CHUNK, SCORED) if grads is None and hidden.device.type == "cpu" else CHUNK
+        parts, rows = parts_by_rows(hidden, embedding, targets, chunk), min(chunk, targets.numel())
     else:
         parts, rows = parts_by_column(hidden, mask, embedding, targets), min(CHUNK, len(hidden)) + BLOCK
     memory, total = hidden.new_empty(rows, len(embedding)), hidden.new_zeros(())
@@ -206,11 +208,11 @@ class Part(NamedTuple):
     active: tuple[torch.Tensor, torch.Tensor] | None = None  # indices of the active features, and their mask; None: all
 
 
-def parts_by_rows(hidden: torch.Tensor, embedding: torch.Tensor, targets: torch.Tensor) -> Iterator[Part]:
-    """Rows of all columns with all features, as if they were time steps of one column."""
+def parts_by_rows(hidden: torch.Tensor, embedding: torch.Tensor, targets: torch.Tensor, chunk: int) -> Iterator[Part]:
+    """Rows of all columns with all features, so many at a time, as if they were time steps of one column."""
     states, wanted = hidden.reshape(-1, hidden.size(-1)), targets.flatten()
-    for start in range(0, len(states), CHUNK):
-        steps = slice(start, start + CHUNK)
+    for start in range(0, len(states), chunk):
+        steps = slice(start, start + chunk)
         yield Part(states[steps], embedding.t(), wanted[steps], steps, 0)
 
 

@@ -150,3 +150,18 @@ def test_products_side_by_side_are_those_of_each_node(seed: int) -> None:
         expected = torch.stack([(state @ weights[node]).view(BATCH, 2, HIDDEN) for node in group.nodes])
         torch.testing.assert_close(inference._products(state, wide, len(group)), expected)
         torch.testing.assert_close(alone, expected)
+
+
+def test_the_loss_without_gradients_is_that_of_all_rows_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is decoded a few rows at a time, in memory for no more than those."""
+    draw = torch.Generator().manual_seed(2)
+    hidden, embedding = (torch.randn(*shape, 3, generator=draw, dtype=torch.float64) for shape in ((7, 5), (11,)))
+    bias, targets = torch.randn(11, generator=draw, dtype=torch.float64), torch.randint(11, (7, 5), generator=draw)
+    targets[1, 2] = targets[6, 4] = IGNORED
+    logits = (hidden @ embedding.t() + bias).flatten(0, 1)
+    expected = torch.nn.functional.cross_entropy(logits, targets.flatten(), ignore_index=IGNORED, reduction="sum")
+    for rows in (1, 4, 35, decoder.SCORED):
+        monkeypatch.setattr(decoder, "SCORED", rows)
+        parts = list(decoder.parts_by_rows(hidden, embedding, targets, rows))
+        assert [len(part.states) for part in parts] == [rows] * (35 // rows) + [35 % rows] * (35 % rows > 0)
+        torch.testing.assert_close(decoder.summed_loss(hidden, None, embedding, bias, targets), expected)
