@@ -55,6 +55,11 @@ class SearchConfig:
         return []
 
 
+DEFAULTS = {each.name: each.default for each in fields(SearchConfig)}
+OF_MIXTURES = ("select", "stop_skip_connections", "stop_eigenvalue_ratio", "eigenvalue_epochs")
+"""Fields that ask for the weights of a mixture."""
+
+
 @dataclass(frozen=True)
 class Everything:
     """In place of a genotype: all of them.
@@ -111,8 +116,7 @@ class Settings:
     @property
     def method(self) -> dict[str, Any]:
         """What fixes the meaning of the strategy's parameters."""
-        names = ("sampler", "edge_norm")
-        own = {name: getattr(self.strategy, name) for name in names if hasattr(self.strategy, name)}
+        own = {name: getattr(self.strategy, name) for name in STRATEGIES[self.search.strategy].meaning}
         return {"strategy": self.search.strategy, **own}
 
     def check_method(self, then: Mapping[str, Any]) -> None:
@@ -125,13 +129,14 @@ class Settings:
 
     @property
     def order(self) -> str | None:
-        """Of the architecture's gradient, see `one_shot.bilevel`; None if the architecture is not trained."""
-        return self.strategy.bilevel if self.learns else None
+        """Of the architecture's gradient, see `one_shot.bilevel`; None if it has none."""
+        return getattr(self.strategy, "bilevel", None)
 
     @property
     def mixes(self) -> bool:
         """Whether weights are trained with a mixture, and not with one path at a time."""
-        return self.learns and self.strategy.sampler not in ONE_PATH
+        sampler = getattr(self.strategy, "sampler", None)
+        return sampler is not None and sampler not in ONE_PATH
 
     @property
     def fast(self) -> bool:
@@ -188,8 +193,11 @@ def _strategy_problems(settings: Settings) -> list[str]:
     """What of the strategy does not go with the rest."""
     found, strategy, epochs = [], settings.strategy, settings.run.train_epochs
     skips = any(getattr(group, "auxiliary_skip", False) for group in settings.groups.values())
+    if settings.search.strategy == "enas" and settings.search.space != "recurrent":
+        rule = "must be gradient or random in the convolutional space, as the controller draws recurrent cells"
+        found.append(f"hyperparameters.strategy {rule}, got enas")
     if settings.search.strategy != "gradient":
-        return ["hyperparameters.auxiliary_skip is for strategy gradient, leave it out"] if skips else []
+        return found + (["hyperparameters.auxiliary_skip is for strategy gradient, leave it out"] if skips else [])
     if (strategy.auxiliary_weight > 0) != skips:
         both = "auxiliary_weight above 0 and auxiliary_skip true go together, in the convolutional space"
         found.append(f"hyperparameters: {both}; got {strategy.auxiliary_weight:g} and {str(skips).lower()}")
@@ -216,13 +224,13 @@ def _problems(settings: Settings) -> list[str]:
         problems = ErrorCollector()
         problems.catch(retraining_template, search.retrain, settings.task)
         found += problems.found
-    if not settings.learns:
-        learned = ("select", "stop_skip_connections", "stop_eigenvalue_ratio", "eigenvalue_epochs", "arch_data")
-        defaults = {each.name: each.default for each in fields(SearchConfig)}
+    for names, users, has in (
+        (("arch_data",), "strategies that learn", settings.learns),
+        (OF_MIXTURES, "strategy gradient", search.strategy == "gradient"),
+    ):
+        given = [] if has else [name for name in names if getattr(search, name) != DEFAULTS[name]]
         found += [
-            f"hyperparameters.{name} is for strategies that learn, {search.strategy} does not, got "
-            f"{getattr(search, name)!r}; leave it out"
-            for name in learned
-            if getattr(search, name) != defaults[name]
+            f"hyperparameters.{name} is for {users}, got {getattr(search, name)!r} with {search.strategy}; leave it out"
+            for name in given
         ]
     return found

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from nas.core.relaxation import Relaxation
+from one_shot.enas import Enas, EnasConfig
 from one_shot.gradient import Costs, GradientStrategy
 from one_shot.gradient_config import GradientConfig
 from one_shot.random_search import RandomConfig, RandomSearch
@@ -22,12 +23,14 @@ class Entry:
     Attributes:
         config: dataclass of its hyperparameters, for `nas.core.fields.read`.
         learns: see `Strategy.learns`.
+        meaning: those of them that fix what its parameters mean.
         build: makes it of a search space, a `config`, a generator on the CPU for what starts at random, and the cost of each
             operation, or None where no costs are known. It raises ConfigError for what does not fit the space.
     """
 
     config: type
     learns: bool
+    meaning: tuple[str, ...]
     build: Callable[[Relaxation, Any, torch.Generator, Costs | None], Strategy]
 
 
@@ -37,7 +40,12 @@ def _random(
     return RandomSearch(relaxation, config)
 
 
+def _enas(relaxation: Relaxation, config: EnasConfig, generator: torch.Generator, costs: Costs | None) -> Enas:
+    return Enas(relaxation, config, generator)
+
+
 STRATEGIES = {
-    "gradient": Entry(GradientConfig, GradientStrategy.learns, GradientStrategy),
-    "random": Entry(RandomConfig, RandomSearch.learns, _random),
+    "gradient": Entry(GradientConfig, GradientStrategy.learns, ("sampler", "edge_norm"), GradientStrategy),
+    "random": Entry(RandomConfig, RandomSearch.learns, (), _random),
+    "enas": Entry(EnasConfig, Enas.learns, ("controller_hidden", "temperature", "tanh_constant"), _enas),
 }

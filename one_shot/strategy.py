@@ -72,6 +72,8 @@ class Problem:
         parameters: the supernet's weights.
         weight_step: how they are trained.
         average: replaces tensors by their means over all processes, in place.
+        valid_score: on a batch of the architecture's data, in evaluation mode, from the state that a text begins with; given
+            to strategies with `scores_cells`.
     """
 
     train_loss: Objective
@@ -79,6 +81,7 @@ class Problem:
     parameters: Sequence[nn.Parameter]
     weight_step: WeightStep
     average: Callable[[Sequence[torch.Tensor]], None]
+    valid_score: Objective | None = None
 
 
 class Score(Protocol):
@@ -109,15 +112,25 @@ class Choice:
 class Strategy(nn.Module, ABC):
     """What chooses architectures. All that it learns is in its `state_dict`; it is the same on every process.
 
-    A training step of a search first calls `update`, if the strategy learns, and steps `optimizer`, then trains the weights
-    with what `sample` returns. Randomness comes from the generators it is given, which depend on the step only.
+    A training step of a search first calls `update`, if the strategy learns, once for each of `updates`, and steps
+    `optimizer` after each, then trains the weights with what `sample` returns. Randomness comes from the generators it is
+    given, which depend on the step, or the number of the update, only.
     """
 
     learns = True
     """Whether it has an `update`, and needs data of its own for it."""
 
+    scores_cells = False
+    """Whether `update` takes `Problem.valid_score`."""
+
+    update_share = 1.0
+    """How many updates there are for a step of the weights, in the long run."""
+
     entrant_count = 1
     """How many architectures `entrants` gives."""
+
+    drawn = "random"
+    """What the architectures are called whose `Choice.summary` is reported."""
 
     def __init__(self, relaxation: Relaxation) -> None:
         super().__init__()
@@ -133,6 +146,10 @@ class Strategy(nn.Module, ABC):
             generator: of this step, on the CPU.
             train_loss: of this step, for those that look for weights that are bad for it.
         """
+
+    def updates(self, progress: Progress) -> range:
+        """The updates before this step, numbered from the start of the search: one, unless it says else."""
+        return range(progress.step, progress.step + 1)
 
     def update(self, problem: Problem, generator: torch.Generator, progress: Progress) -> dict[str, torch.Tensor]:
         """Put the gradient of each parameter into its `.grad`, averaged over the processes; None where there is none.

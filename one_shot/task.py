@@ -178,6 +178,10 @@ class Task(ABC):
     def begin(self, batch: Any, progress: Progress) -> Step:
         """Prepare a training step."""
 
+    def architecture_batch(self, number: int) -> Any | None:
+        """A batch of the architecture's data, counted without end; None where they come with training batches only."""
+        return None
+
     @abstractmethod
     def end(self) -> None:
         """Called after the step."""

@@ -229,6 +229,14 @@ class TextTask(Task):
 
         return Step(rate, train, train_loss, valid_loss)
 
+    def architecture_batch(self, number: int) -> Any | None:
+        """`bptt` rows of the architecture's text, one after the other from its beginning."""
+        if self.architecture is None:
+            return None
+        rows = min(self.config.bptt, len(self.architecture))
+        start = number % (len(self.architecture) // rows) * rows
+        return [part.to(self.place.device) for part in self.architecture[start, rows]]
+
     def end(self) -> None:
         """Carry the states that the step ended with."""
         after, arch_after = self._next

@@ -34,7 +34,7 @@ from one_shot.record import SearchRecord, on_cpu
 from one_shot.reporting import DERIVED, REPORTED, best_of, derived, directions, mean_of_sane
 from one_shot.retrain import retraining_config, retraining_template, spelt_out
 from one_shot.settings import TASKS, Settings, build_strategy, read_settings
-from one_shot.strategy import Problem, Progress, WeightStep
+from one_shot.strategy import Objective, Problem, Progress, WeightStep
 from one_shot.task import Place, Step
 from one_shot.timing import time_step
 
@@ -187,19 +187,26 @@ class SearchTrial(Trial):
     def _update_architecture(self, step: Step, progress: Progress) -> None:
         if self.arch_optimizer is None or step.valid_loss is None:
             return
-        problem = Problem(
-            step.train_loss, step.valid_loss, self.parameters, self._weight_step(step), average_over_processes
-        )
-        generator = torch_generator("cpu", self.seed, "architecture update", progress.step)
-        found = self.strategy.update(problem, generator, progress)
-        self.arch_optimizer.step()
-        self.arch_optimizer.zero_grad()
-        if "arch_loss" in found:
-            self.arch_means.update(1, arch_loss=found["arch_loss"])
+        for number in self.strategy.updates(progress):
+            step_of_weights, score = self._weight_step(step), self._score_on(number)
+            problem = Problem(
+                step.train_loss, step.valid_loss, self.parameters, step_of_weights, average_over_processes, score
+            )
+            generator = torch_generator("cpu", self.seed, "architecture update", number)
+            found = self.strategy.update(problem, generator, progress)
+            self.arch_optimizer.step()
+            self.arch_optimizer.zero_grad()
+            if "arch_loss" in found:
+                self.arch_means.update(1, arch_loss=found["arch_loss"])
+
+    def _score_on(self, number: int) -> Objective | None:
+        """What the update of that number scores cells by, if it does."""
+        batch = self.task.architecture_batch(number) if self.strategy.scores_cells else None
+        return None if batch is None else self.task.objective_on(batch)
 
     def _weight_step(self, step: Step) -> WeightStep:
         group, momenta = self.sgd.param_groups[0], []
-        if self.settings.order != "first":  # which does not look ahead
+        if self.settings.order in ("unrolled", "exact"):  # which look ahead
             momenta = [self.sgd.state[each].get("momentum_buffer") for each in self.parameters]
         return WeightStep(step.learning_rate, group["momentum"], group["weight_decay"], self.task.max_norm, momenta)
 
@@ -298,7 +305,7 @@ class SearchTrial(Trial):
         scores = self._shown(choice.scores)
         self._choose(choice.paths, scores)
         self.record.finish(self.search_space, choice)
-        reported = {**scores, **{f"random_{name}": value for name, value in choice.summary.items()}}
+        reported = {**scores, **{f"{self.strategy.drawn}_{name}": value for name, value in choice.summary.items()}}
         self.report("search", reported)
         if self.rank == 0:
             told = "  ".join(f"{name} {value:.4f}" for name, value in scores.items())

@@ -13,7 +13,7 @@ from support.search import SEARCH_IMAGES, search, search_config
 from nas.core.errors import ConfigError
 from one_shot.trial import SearchTrial
 
-IMAGES, TEXT = "one_shot/digits_darts.yaml", "one_shot/pydoc_darts.yaml"
+IMAGES, TEXT, ENAS = "one_shot/digits_darts.yaml", "one_shot/pydoc_darts.yaml", "one_shot/rnn_enas_small.yaml"
 
 
 def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, **changes: Any) -> list[str]:
@@ -30,9 +30,9 @@ def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, 
         (
             IMAGES,
             {"strategy": "gradiant"},
-            "hyperparameters.strategy 'gradiant' is not one of gradient, random; did you mean",
+            "hyperparameters.strategy 'gradiant' is not one of gradient, random, enas; did you mean",
         ),
-        (IMAGES, {"strategy": None}, "hyperparameters.strategy is missing; it must be one of gradient, random"),
+        (IMAGES, {"strategy": None}, "hyperparameters.strategy is missing; it must be one of gradient, random, enas"),
         (
             IMAGES,
             {"space": "convolution"},
@@ -113,8 +113,27 @@ def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, 
         (
             "one_shot/digits_random.yaml",
             {"select": "perturbation"},
-            "hyperparameters.select is for strategies that learn",
+            "hyperparameters.select is for strategy gradient",
         ),
+        (
+            "one_shot/digits_random.yaml",
+            {"arch_data": "part"},
+            "hyperparameters.arch_data is for strategies that learn",
+        ),
+        (
+            ENAS,
+            {"cells_per_update": 1},
+            "hyperparameters.cells_per_update must be at least 2 with baseline leave_one_out",
+        ),
+        (ENAS, {"temperature": 0}, "hyperparameters.temperature must be above 0, got 0"),
+        (ENAS, {"tanh_constant": -1}, "hyperparameters.tanh_constant must be above 0, got -1"),
+        (
+            ENAS,
+            {"select": "perturbation"},
+            "hyperparameters.select is for strategy gradient, got 'perturbation' with enas",
+        ),
+        (ENAS, {"eigenvalue_epochs": 1}, "hyperparameters.eigenvalue_epochs is for strategy gradient, got 1 with enas"),
+        (ENAS, {"sampler": "softmax"}, "hyperparameters.sampler is read by nothing"),
         (
             "one_shot/digits_random.yaml",
             {"auxiliary_skip": True},
@@ -145,6 +164,11 @@ def test_it_is_named(name: str, changes: dict[str, Any], says: str) -> None:
 def test_the_data_section_too(name: str, data: dict[str, Any], says: str) -> None:
     found = problems(name, data)
     assert any(says in problem for problem in found), found
+
+
+def test_enas_is_for_recurrent_cells() -> None:
+    (found,) = problems(IMAGES, strategy="enas", **dict.fromkeys(("sampler", "arch_weight_decay", "arch_beta1")))
+    assert found.startswith("hyperparameters.strategy must be gradient or random in the convolutional space, as")
 
 
 def test_all_problems_are_told_at_once() -> None:

@@ -8,6 +8,7 @@ import re
 from support.runs import ROOT
 
 from nas.core.run_config import RunConfig
+from one_shot.enas import EnasConfig
 from one_shot.gradient_config import GradientConfig
 from one_shot.images import ImageSearchConfig
 from one_shot.random_search import RandomConfig
@@ -18,6 +19,6 @@ from randomNAS_files.supernet import SupernetConfig
 def test_it_names_every_field() -> None:
     text = (ROOT / "one_shot" / "const.yaml").read_text(encoding="utf-8")
     named = set(re.findall(r"^  (?:# )?(\w+):", text, re.MULTILINE))
-    groups = (RunConfig, SearchConfig, GradientConfig, RandomConfig, ImageSearchConfig, SupernetConfig)
+    groups = (RunConfig, SearchConfig, GradientConfig, RandomConfig, EnasConfig, ImageSearchConfig, SupernetConfig)
     fields = {each.name for group in groups for each in dataclasses.fields(group)}
     assert fields - named == {"evaluate_test", "repeat"}  # which are refused, and nothing to set

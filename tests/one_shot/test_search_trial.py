@@ -58,15 +58,17 @@ def check_metrics(run: Run, space: str, method: str) -> None:
     main = "top1_accuracy" if space == "images" else "perplexity"
     assert [record["epochs"] for record in validations] == [1, 2]
     assert all(math.isfinite(each[name]) for each in validations for name in ("loss", main, "derived_loss"))
-    chosen_at_the_end = method in ("random", "DARTS-PT")
+    chosen_at_the_end = method in ("random", "ENAS", "DARTS-PT")
     assert [entry["epochs"] for entry in trace] == ([1, 2, 2] if chosen_at_the_end else [1, 2])
     assert trace[-1]["genotype"] == run.read("genotype.json")
     assert trace[-1]["parameters"] > 0
-    if method == "random":
+    if method in ("random", "ENAS"):
         assert len(run.metrics("search")) == 1 and run.read("architectures.json")["summary"]["count"] == 6
         scores = [entry["loss"] for entry in run.read("architectures.json")["best"]]
         assert len(scores) == 3 and scores == sorted(scores)
         assert trace[-1]["scores"]["derived_loss"] == scores[0]
+        entropies = run.values("validation", "arch_entropy") if method == "ENAS" else [1, 0]
+        assert entropies[0] > entropies[1], "the controller is trained"
     else:
         arch = run.values("training", "arch_loss") if method != "warm-up" else [0.0]
         assert all(math.isfinite(loss) for loss in arch)

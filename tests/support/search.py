@@ -46,20 +46,29 @@ METHODS: dict[str, dict[str, Any]] = {
     "part": {"arch_data": "part"},
     "random": RANDOM,
 }
+TEXT_ONLY: dict[str, dict[str, Any]] = {
+    "ENAS": {
+        **{"strategy": "enas", "score_archs": 6, "rescore": 3, "epoch_archs": 2, "cells_per_update": 2},
+        **{"controller_hidden": 5, "shared_steps": 2, "controller_updates": 2, "baseline": "moving_average"},
+        "state_norm": False,
+    },
+}
 IMAGES_ONLY: dict[str, dict[str, Any]] = {
     "PC-DARTS": {"partial": 2, "init_channels": 4, "edge_norm": True},
     "DARTS-": {"auxiliary_skip": True, "auxiliary_weight": 1.0, "op_drop": 0.3},
 }
 CASES = [(space, method) for method in METHODS for space in KINDS] + [("images", method) for method in IMAGES_ONLY]
+CASES += [("text", method) for method in TEXT_ONLY]
 
 
 def search_config(space: str, method: str, data: Path, **hparams: Any) -> dict[str, Any]:
     """The config of a tiny search; a hyperparameter that is None is left out."""
-    kind, chosen = KINDS[space], {**METHODS, **IMAGES_ONLY}[method]
+    kind, chosen = KINDS[space], {**METHODS, **IMAGES_ONLY, **TEXT_ONLY}[method]
     config = read_config(kind.config)
     values = {**config["hyperparameters"], **kind.tiny, **chosen, **hparams}
-    if chosen.get("strategy") == "random":
+    if chosen.get("strategy") in ("random", "enas"):
         values.update(_NO_GRADIENT)
+        values.update({"arch_learning_rate": 0.1} if chosen["strategy"] == "enas" else {})
     elif chosen.get("sampler") == "simplex":
         values.update(arch_beta1=None, arch_weight_decay=None)
     elif chosen.get("sampler") == "dirichlet":

@@ -66,7 +66,7 @@ class Planted(nn.Module):
     def problem(self) -> Problem:
         parameters = list(self.parameters())
         step = WeightStep(0.1, 0.0, 0.0, 5.0, [None] * len(parameters))
-        return Problem(self, self, parameters, step, lambda tensors: None)
+        return Problem(self, self, parameters, step, lambda tensors: None, self)
 
 
 class StrategySuite:
@@ -77,15 +77,19 @@ class StrategySuite:
         values: hyperparameters, as in a YAML.
         competing: whether the weights of an edge sum to 1.
         with_costs: whether it is told what operations cost.
+        spaces: those that it is built for.
     """
 
     strategy = "gradient"
     values: Mapping[str, Any]
     competing = True
     with_costs = False
+    spaces = tuple(SPACES)
 
     @pytest.fixture(params=list(SPACES))
     def relaxation(self, request: pytest.FixtureRequest) -> Iterator[Relaxation]:
+        if request.param not in self.spaces:
+            pytest.skip(f"not built for the {request.param} space")
         yield SPACES[request.param]
 
     def make(self, relaxation: Relaxation, seed: int = 0) -> Strategy:

@@ -1,0 +1,202 @@
+"""ENAS: a controller learns by REINFORCE which recurrent cells predict well with the shared weights.
+
+Pham et al. 2018, arXiv 1802.03268. Unlike the published code, cells are compared as they should be: those of an update are
+all scored on the same validation minibatch, in evaluation mode and from zero states.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.optim import Adam
+
+from nas.core.arch_weights import ArchWeights, one_path
+from nas.core.errors import ConfigError
+from nas.core.fields import field
+from nas.core.relaxation import CellShape, Path, Paths, Relaxation, complete_cell
+from one_shot.controller import Controller
+from one_shot.random_search import RandomConfig, RandomSearch
+from one_shot.reinforce import BASELINES, ENTROPIES, REWARDS, leave_one_out, objective, rewards_of, with_entropy
+from one_shot.strategy import Choice, Objective, Problem, Progress, Score
+
+FOLLOWED = 100
+"""Cells that are drawn to report the policy by."""
+
+
+@dataclass(frozen=True)
+class EnasConfig:
+    """Hyperparameters of ENAS; the paper's, where nothing else is said.
+
+    A phase is `shared_steps` training steps of the weights with a new cell each, and `controller_updates` updates of the
+    controller.
+    """
+
+    controller_hidden: int = field(100, ge=1, most=100_000)  # of the LSTM
+    temperature: float = field(5.0, gt=0)  # divides the logits
+    tanh_constant: float = field(2.5, gt=0)  # bounds them
+    arch_learning_rate: float = field(3.5e-4, gt=0)  # of the controller, by Adam
+    cells_per_update: int = field(10, ge=1, most=100_000)  # scored on one validation minibatch; 1 in the paper
+    reward: str = field("inverse_ppl", choices=REWARDS)  # 80 / perplexity; 80 / its square; minus the loss
+    baseline: str = field("leave_one_out", choices=BASELINES)  # moving_average in the paper
+    baseline_decay: float = field(0.95, ge=0, lt=1)  # of the moving average
+    entropy: str = field("gradient", choices=ENTROPIES)  # how its gradient is estimated; both without bias
+    entropy_weight: float = field(1e-4, ge=0)
+    shared_steps: int = field(400, ge=1)  # steps of the weights in a phase
+    controller_updates: int = field(2000, ge=1)  # updates in a phase
+    warmup_steps: int = field(0, ge=0)  # steps of the weights before the first update
+    score_archs: int = field(100, ge=1, most=10_000_000)  # cells that are drawn and scored at the end
+    score_batches: int | None = field(1, ge=1)  # of the validation data, for each of them; null: all
+    rescore: int = field(10, ge=1)  # the best of them, which are scored again on all validation data
+    epoch_archs: int = field(10, ge=1, most=10_000_000)  # cells that are drawn and scored after every epoch
+
+    def problems(self) -> list[str]:
+        """Rules over several fields."""
+        found = []
+        if self.cells_per_update == 1 and self.baseline == "leave_one_out":
+            rule = "must be at least 2 with baseline leave_one_out, the mean reward of the other cells"
+            found.append(f"cells_per_update {rule}, got 1; take more, or baseline moving_average")
+        if self.rescore > self.score_archs:
+            found.append(f"rescore must be at most score_archs {self.score_archs}, got {self.rescore}")
+        return found
+
+
+class Enas(RandomSearch):
+    """Random search among the cells that a controller draws, which learns to draw better ones.
+
+    Its state is the controller, the moving average of rewards, and the best cell it was told of, as in random search.
+
+    Raises:
+        ConfigError: if the space is not of recurrent cells: one kind of cell, whose nodes read one state each.
+    """
+
+    learns = True
+    scores_cells = True
+    drawn = "sampled"
+    average: torch.Tensor
+
+    def __init__(self, relaxation: Relaxation, config: EnasConfig, generator: torch.Generator) -> None:
+        scored = RandomConfig(config.score_archs, config.score_batches, config.rescore, config.epoch_archs)
+        super().__init__(relaxation, scored)
+        self.kind, self.shape = _recurrent(relaxation)
+        self.method = config
+        self.controller = Controller(
+            self.shape.nodes,
+            len(self.shape.choices),
+            config.controller_hidden,
+            generator,
+            config.temperature,
+            config.tanh_constant,
+        )
+        self.register_buffer("average", torch.tensor(math.nan, dtype=torch.float64))  # no reward yet
+        self.update_share = config.controller_updates / config.shared_steps
+
+    def sample(
+        self, generator: torch.Generator, progress: Progress, train_loss: Objective | None = None
+    ) -> ArchWeights:
+        return one_path(self.candidates(generator, 1)[0])
+
+    def candidates(self, generator: torch.Generator, count: int) -> list[Paths]:
+        """So many cells of the controller. The first ones do not depend on `count`."""
+        return [self.paths_of(cell) for cell in self.controller.draw(count, generator).tolist()]
+
+    def paths_of(self, cell: Sequence[int]) -> Paths:
+        """The path of a cell of the controller, see `Controller.decisions`."""
+        read, applied = [0] * self.shape.nodes, [0] * self.shape.nodes
+        for decision, token in zip(self.controller.decisions, cell, strict=True):
+            (read if decision.predecessor else applied)[decision.node] = token
+        path: list[tuple[int, ...]] = [()] * len(self.shape.edges)
+        for node in range(self.shape.nodes):
+            path[self.shape.edge(node, read[node])] = (self.shape.choices[applied[node]],)
+        return {self.kind: tuple(path)}
+
+    def cell_of(self, paths: Paths) -> list[int]:
+        """The inverse of `paths_of`."""
+        path: Path = paths[self.kind]
+        chosen = {self.shape.edges[edge]: running[0] for edge, running in enumerate(path) if running}
+        nodes = {node: (state, self.shape.choices.index(k)) for (node, state), k in chosen.items()}
+        return [nodes[each.node][0 if each.predecessor else 1] for each in self.controller.decisions]
+
+    def updates(self, progress: Progress) -> range:
+        """Those of a phase, before the last of its steps."""
+        config, step = self.method, progress.step
+        if step < config.warmup_steps or (step + 1) % config.shared_steps:
+            return range(0)
+        before = step // config.shared_steps * config.controller_updates
+        return range(before, before + config.controller_updates)
+
+    def update(self, problem: Problem, generator: torch.Generator, progress: Progress) -> dict[str, torch.Tensor]:
+        """One step of REINFORCE on cells that are scored by `problem.valid_score`; nothing is differentiated by weights."""
+        if problem.valid_score is None:
+            raise ValueError("ENAS is updated by the losses of cells; give the problem a valid_score")
+        config, cells = self.method, self.controller.draw(self.method.cells_per_update, generator)
+        with torch.no_grad():
+            losses = [problem.valid_score(one_path(self.paths_of(cell))) for cell in cells.tolist()]
+        mean = torch.stack(losses)
+        problem.average([mean])
+        self._check_finite(mean.tolist(), "of an update")
+        log_probs, entropies = self.controller(cells)
+        rewards = with_entropy(rewards_of(mean, config.reward), log_probs, config.entropy_weight, config.entropy)
+        advantages = rewards - self._baseline(rewards)
+        loss = -objective(log_probs, entropies, advantages, config.entropy_weight, config.entropy)
+        parameters = list(self.parameters())
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+        problem.average([gradient for gradient in gradients if gradient is not None])
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        return {"arch_loss": mean[mean.isfinite()].mean()}
+
+    def _baseline(self, rewards: torch.Tensor) -> torch.Tensor:
+        """What rewards are compared with; a moving average starts at the mean of the first ones."""
+        if self.method.baseline == "leave_one_out":
+            return leave_one_out(rewards)
+        now, decay = rewards.mean().to(self.average), self.method.baseline_decay
+        before = torch.where(self.average.isnan(), now, self.average)
+        self.average.copy_(decay * before + (1 - decay) * now)
+        return before.to(rewards)
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        return Adam(self.controller.parameters(), self.method.arch_learning_rate)
+
+    def choose(self, score: Score, generator: torch.Generator) -> Choice:
+        """As random search, of the controller's cells. Raises ConfigError if none has a finite loss."""
+        choice = super().choose(score, generator)
+        self._check_finite([scores["loss"] for _, scores in choice.others], "that were scored at the end")
+        return choice
+
+    @torch.no_grad()
+    def report(self) -> dict[str, float]:
+        """The policy, by 100 cells that are drawn with the same numbers every time.
+
+        Returns:
+            `arch_entropy`: of whole cells, in nats: the mean over those cells of the sum of their decisions' entropies.
+            `largest_probability`: of the likeliest of them.
+        """
+        cells = self.controller.draw(FOLLOWED, torch.Generator().manual_seed(0))
+        log_probs, entropies = self.controller(cells)
+        largest = float(log_probs.sum(1).max().exp())
+        return {
+            **super().report(),
+            "arch_entropy": float(entropies.sum(1).mean()),
+            "largest_probability": largest,
+        }
+
+    def _check_finite(self, losses: Sequence[float], which: str) -> None:
+        if not any(math.isfinite(loss) for loss in losses):
+            what = f"the losses of all {len(losses)} cells {which} are not finite (NaN or infinity)"
+            raise ConfigError(
+                [
+                    f"{what}, as the shared weights have diverged; lower hyperparameters.learning_rate or "
+                    "hyperparameters.clip_gradients_l2_norm"
+                ]
+            )
+
+
+def _recurrent(relaxation: Relaxation) -> tuple[str, CellShape]:
+    """The only kind of cell, each of whose nodes reads one of all earlier states."""
+    (kind, shape), *others = relaxation.items()
+    if others or shape.kept != 1 or shape.edges != complete_cell(shape.nodes, 1, shape.operations, 1).edges:
+        raise ConfigError(["hyperparameters.strategy enas is built for recurrent cells only: space must be recurrent"])
+    return kind, shape
