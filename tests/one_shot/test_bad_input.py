@@ -11,6 +11,7 @@ from support.runs import Laptop, Run, read_config
 from support.search import SEARCH_IMAGES, search, search_config
 
 from nas.core.errors import ConfigError
+from nas.core.identity import MismatchError
 from one_shot.trial import SearchTrial
 
 IMAGES, TEXT, ENAS = "one_shot/digits_darts.yaml", "one_shot/pydoc_darts.yaml", "one_shot/rnn_enas_small.yaml"
@@ -164,6 +165,27 @@ def test_it_is_named(name: str, changes: dict[str, Any], says: str) -> None:
 def test_the_data_section_too(name: str, data: dict[str, Any], says: str) -> None:
     found = problems(name, data)
     assert any(says in problem for problem in found), found
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"controller_hidden": 64}, "controller_hidden: 100 then, 64 now"),
+        ({"temperature": 1.0}, "temperature: 5.0 then, 1.0 now"),
+        ({"tanh_constant": 2.25}, "tanh_constant: 2.5 then, 2.25 now"),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_another_controller_is_refused(change: dict[str, Any], says: str) -> None:
+    config = read_config(ENAS)
+    then, now = (
+        SearchTrial.check({**config["hyperparameters"], **changes}, config["data"], 1) for changes in ({}, change)
+    )
+    now.check_method(now.method)
+    with pytest.raises(MismatchError) as caught:
+        now.check_method(then.method)
+    (found,) = caught.value.problems
+    assert f"the checkpoint is of another strategy: {says}; put it back" in found
 
 
 def test_enas_is_for_recurrent_cells() -> None:

@@ -30,7 +30,7 @@ EVERY = {"shared_steps": 1, "controller_updates": 1}
 
 class TestEnas(StrategySuite):
     strategy = "enas"
-    values = {**EVERY, "controller_hidden": 4, "cells_per_update": 2, "score_archs": 10}
+    values = {"shared_steps": 8, "controller_updates": 2, "controller_hidden": 4, "cells_per_update": 2}
     spaces = ("recurrent",)
 
 

@@ -101,8 +101,8 @@ class StrategySuite:
     def run(self, strategy: Strategy, net: Planted, optimizer: Any, first: int, last: int) -> None:
         """As a trial does it."""
         for step in range(first, last):
-            if optimizer is not None:
-                strategy.update(net.problem(), seeded(1000 + step), progress(step))
+            for number in () if optimizer is None else strategy.updates(progress(step)):
+                strategy.update(net.problem(), seeded(1000 + number), progress(step))
                 optimizer.step()
             sampled = strategy.sample(seeded(2000 + step), progress(step), net)
             for p, g in zip(net.parameters(), torch.autograd.grad(net(sampled), list(net.parameters())), strict=True):
