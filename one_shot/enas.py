@@ -17,7 +17,7 @@ from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.errors import ConfigError
 from nas.core.fields import field
 from nas.core.relaxation import CellShape, Path, Paths, Relaxation, complete_cell
-from one_shot.controller import Controller
+from one_shot.controller import CONTROLLERS
 from one_shot.random_search import RandomConfig, RandomSearch
 from one_shot.reinforce import BASELINES, ENTROPIES, REWARDS, leave_one_out, objective, rewards_of, with_entropy
 from one_shot.strategy import Choice, Objective, Problem, Progress, Score
@@ -34,6 +34,7 @@ class EnasConfig:
     controller.
     """
 
+    controller: str = field("heads", choices=tuple(CONTROLLERS))  # see one_shot/controller.py
     controller_hidden: int = field(100, ge=1, most=100_000)  # of the LSTM
     temperature: float = field(5.0, gt=0)  # divides the logits
     tanh_constant: float = field(2.5, gt=0)  # bounds them
@@ -82,7 +83,7 @@ class Enas(RandomSearch):
         super().__init__(relaxation, scored)
         self.kind, self.shape = _recurrent(relaxation)
         self.method = config
-        self.controller = Controller(
+        self.controller = CONTROLLERS[config.controller](
             self.shape.nodes,
             len(self.shape.choices),
             config.controller_hidden,

@@ -47,5 +47,5 @@ def _enas(relaxation: Relaxation, config: EnasConfig, generator: torch.Generator
 STRATEGIES = {
     "gradient": Entry(GradientConfig, GradientStrategy.learns, ("sampler", "edge_norm"), GradientStrategy),
     "random": Entry(RandomConfig, RandomSearch.learns, (), _random),
-    "enas": Entry(EnasConfig, Enas.learns, ("controller_hidden", "temperature", "tanh_constant"), _enas),
+    "enas": Entry(EnasConfig, Enas.learns, ("controller", "controller_hidden", "temperature", "tanh_constant"), _enas),
 }

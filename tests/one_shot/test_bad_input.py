@@ -170,6 +170,7 @@ def test_the_data_section_too(name: str, data: dict[str, Any], says: str) -> Non
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        ({"controller": "attention"}, "controller: heads then, attention now"),
         ({"controller_hidden": 64}, "controller_hidden: 100 then, 64 now"),
         ({"temperature": 1.0}, "temperature: 5.0 then, 1.0 now"),
         ({"tanh_constant": 2.25}, "tanh_constant: 2.5 then, 2.25 now"),

@@ -180,7 +180,13 @@ def test_phases() -> None:
 
 
 CHANGES: dict[str, Any] = {
-    **{"controller_hidden": 10, "temperature": 1.0, "tanh_constant": 1.0, "arch_learning_rate": 0.5},
+    **{
+        "controller": "attention",
+        "controller_hidden": 10,
+        "temperature": 1.0,
+        "tanh_constant": 1.0,
+        "arch_learning_rate": 0.5,
+    },
     **{"cells_per_update": 4, "reward": "negative_loss", "baseline": "moving_average", "entropy": "reward"},
     **{"entropy_weight": 0.5, "baseline_decay": 0.5, "shared_steps": 2, "controller_updates": 3, "warmup_steps": 2},
     **{"score_archs": 12, "score_batches": 2, "rescore": 2, "epoch_archs": 3},
