@@ -6,6 +6,7 @@ all scored on the same validation minibatch, in evaluation mode and from zero st
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from one_shot.controller import CONTROLLERS
 from one_shot.random_search import RandomConfig, RandomSearch
 from one_shot.reinforce import BASELINES, ENTROPIES, REWARDS, leave_one_out, objective, rewards_of, with_entropy
 from one_shot.strategy import Choice, Objective, Problem, Progress, Score
+
+logger = logging.getLogger(__name__)
 
 FOLLOWED = 100
 """Cells that are drawn to report the policy by."""
@@ -46,7 +49,7 @@ class EnasConfig:
     entropy: str = field("gradient", choices=ENTROPIES)  # how its gradient is estimated; both without bias
     entropy_weight: float = field(1e-4, ge=0)
     shared_steps: int = field(400, ge=1)  # steps of the weights in a phase
-    controller_updates: int = field(2000, ge=1)  # updates in a phase
+    controller_updates: int = field(200, ge=1)  # updates in a phase; in the paper 2,000 of one cell each
     warmup_steps: int = field(0, ge=0)  # steps of the weights before the first update
     score_archs: int = field(100, ge=1, most=10_000_000)  # cells that are drawn and scored at the end
     score_batches: int | None = field(1, ge=1)  # of the validation data, for each of them; null: all
@@ -123,6 +126,14 @@ class Enas(RandomSearch):
     def updates(self, progress: Progress) -> range:
         """Those of a phase, before the last of its steps."""
         config, step = self.method, progress.step
+        if step == 0 and progress.steps // config.shared_steps * config.shared_steps <= config.warmup_steps:
+            logger.warning(
+                "the controller is never updated, as shared_steps %d and warmup_steps %d end no phase in the %d steps of "
+                "this search; lower them, or train longer",
+                config.shared_steps,
+                config.warmup_steps,
+                progress.steps,
+            )
         if step < config.warmup_steps or (step + 1) % config.shared_steps:
             return range(0)
         before = step // config.shared_steps * config.controller_updates

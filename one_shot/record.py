@@ -20,7 +20,7 @@ class SearchRecord:
     Attributes:
         chosen: the path of the architecture chosen last; None before the first validation.
         trace: for each validation, and for the last choice, what was chosen and by what weights.
-        others: of random search, the best architectures scored again.
+        others: of random search and ENAS, the best architectures scored again.
         random_summary: of all that it scored, see `Choice.summary`.
         eigenvalues: of the Hessian, as they were computed.
         stopped: why, if a rule stopped the search.

@@ -179,6 +179,18 @@ def test_phases() -> None:
     assert list(enas().updates(progress(7))) == [7]
 
 
+def test_it_is_told_when_no_phase_ends(caplog: pytest.LogCaptureFixture) -> None:
+    """A search here has 120 steps."""
+    for values in ({"shared_steps": 120}, {"shared_steps": 50, "warmup_steps": 99}, {"warmup_steps": 119}):
+        strategy = enas(**values)
+        assert any(strategy.updates(progress(step)) for step in range(120)) and not caplog.records
+    for values in ({"shared_steps": 121}, {"shared_steps": 50, "warmup_steps": 100}, {"warmup_steps": 120}):
+        strategy = enas(**values)
+        assert not any(strategy.updates(progress(step)) for step in range(120))
+        assert "the controller is never updated" in caplog.text
+        caplog.clear()
+
+
 CHANGES: dict[str, Any] = {
     **{
         "controller": "attention",
