@@ -44,6 +44,14 @@ def hide_password(text: str, url: str) -> str:
     return text
 
 
+def driver_reason(error: BaseException, url: str) -> str:
+    """What a database's driver says, without SQLAlchemy's text and statement around it, and without the URL's password."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    original = getattr(error, "orig", None) or error
+    return hide_password(" ".join(str(original).split()), url)[:300]
+
+
 def _secrets(url: str) -> set[str]:
     """The passwords in a URL, as they are written there and as they are meant."""
     found = [match["password"] for pattern in (_USER, _QUERY) for match in pattern.finditer(url)]

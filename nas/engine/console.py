@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -18,6 +17,7 @@ from rich.text import Text
 
 from nas.core.wording import plural
 from nas.engine.time_left import TimeLeft
+from nas.runs.run_json import read_run
 from nas.runs.study_schema import OUTCOME, in_words
 
 if TYPE_CHECKING:
@@ -140,9 +140,8 @@ class ConsoleReporter:
     def _architecture(self, engine: Engine, number: int) -> str:
         if number not in self._architectures:
             try:
-                run = json.loads((engine.path(number) / "run.json").read_text(encoding="utf-8"))
-                self._architectures[number] = str(run["metadata"]["architecture"])
-            except (OSError, ValueError, KeyError, TypeError):  # it is not there yet
+                self._architectures[number] = str(read_run(engine.path(number))["metadata"]["architecture"])
+            except (OSError, ValueError, KeyError):  # it is not there yet
                 return ""
         return escape(self._architectures[number])
 

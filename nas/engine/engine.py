@@ -29,6 +29,7 @@ from nas.engine.trial_folders import TrialFolders
 from nas.engine.workers import WorkerPool
 from nas.runs.retention import CheckpointRetention, RetentionPolicy
 from nas.runs.study_schema import ERRORS, METADATA, OUTCOME, RESTARTS
+from nas.runs.writing import NEARLY_FULL, disk_full
 
 if TYPE_CHECKING:
     from nas.engine.console import ConsoleReporter
@@ -38,9 +39,6 @@ MAX_RESTARTS = 5
 
 LAST_PATIENCE = 10.0
 """Seconds that a locked database is waited for once the search is to stop."""
-
-MIN_FREE_DISK_BYTES = 64 << 20
-"""If fewer bytes are free after a failure, the disk is taken to be its cause."""
 
 
 @dataclass
@@ -89,7 +87,7 @@ class Engine:
         self._pool, self._reporter = pool, reporter
         self._folders = TrialFolders(folder / "trials", self.config, versions, reporter)
         self._free, self._keep = deque(placements), keep
-        self._step = config["searcher"].get("time_metric") or "epochs"
+        self._step = store.time_metric
         restarts = config.get("max_restarts")
         self._max_restarts = MAX_RESTARTS if restarts is None else int(restarts)
         self._retention = CheckpointRetention(RetentionPolicy.of(config), smaller_is_better=store.smaller_is_better)
@@ -262,8 +260,8 @@ class Engine:
             )
         elif self.interrupted:
             pass
-        elif free_bytes(self._folders.trials) < MIN_FREE_DISK_BYTES:
-            self._give_up([f"disk full: no space left in {self._folders.trials}; free some"])
+        elif free_bytes(self._folders.trials) < NEARLY_FULL:
+            self._give_up([disk_full(self._folders.trials)])
         else:
             unsaid = "stopped by a signal" if outcome == "stopped" else describe_status(code)
             return self._failed(trial, running.errors or [unsaid])

@@ -205,9 +205,8 @@ def open_store(config: dict[str, Any], folder: RunFolder, asked: str | None = No
     """
     storage = str(folder.run.get("storage") or "")
     file = sqlite_file(storage)
-    if (
-        file is not None and not file.is_absolute()
-    ):  # as versions before wrote it: who knows in which folder it was begun
+    # As versions before wrote it: who knows in which folder it was begun.
+    if file is not None and not file.is_absolute():
         folder.save(storage=absolute(storage) if file.is_file() else None)
     if "study" not in folder.run:
         name = folder.path.name
@@ -218,5 +217,4 @@ def open_store(config: dict[str, Any], folder: RunFolder, asked: str | None = No
     store = StudyStore(absolute(url), str(folder.run["study"]), config, seed, folder.run.get("sampler"))
     if store.trials():
         return store, 0
-    time_metric = config["searcher"].get("time_metric") or "epochs"
-    return store, rebuild(store, known_trials(folder.path / "trials", store.metric, time_metric))
+    return store, rebuild(store, known_trials(folder.path / "trials", store.metric, store.time_metric))

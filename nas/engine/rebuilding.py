@@ -6,13 +6,13 @@ are reasons of failures, restarts so far, and a stop of which its trial had not 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.runs.run_folder import RunFolder
+from nas.runs.run_json import read_run
 from nas.runs.study_schema import BRACKET, OUTCOMES
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def rebuild(store: StudyStore, begun: Sequence[BegunTrial]) -> int:
 def read_begun(path: Path, metric: str, time_metric: str) -> BegunTrial | None:
     """What a trial's folder says; None if its `run.json` cannot be read."""
     try:
-        run = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        run = read_run(path)
         folder = RunFolder(path, run)
         # Of a trial that was told to stop nobody knows why: for good, or because the search was interrupted.
         outcome = run.get("outcome") or (run["status"] if run["status"] in ("completed", "diverged") else None)

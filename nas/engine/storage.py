@@ -15,7 +15,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from sqlalchemy.exc import DBAPIError
 
 from nas.core.errors import ConfigError
-from nas.core.secrets import hide_password, password_hint, without_password
+from nas.core.secrets import driver_reason, password_hint, without_password
 
 T = TypeVar("T")
 
@@ -59,7 +59,7 @@ def open_storage(url: str) -> BaseStorage:
     except ConfigError:
         raise
     except Exception as error:  # of SQLAlchemy, its drivers, Alembic: each has its own
-        reason = hide_password(_reason(error), url)
+        reason = driver_reason(error, url)
         hint = "see --storage" if file is not None or "://" not in url else password_hint(url)
         raise StorageError([f"storage {without_password(url)} cannot be opened: {reason}; {hint}"]) from error
 
@@ -86,7 +86,7 @@ def _patiently(call: Callable[[], T], url: str, seconds: float, say: Callable[[s
         try:
             return call()
         except (optuna.exceptions.StorageInternalError, DBAPIError) as error:
-            reason = hide_password(_reason(error), url)
+            reason = driver_reason(error, url)
             if time.monotonic() > end or not _may_pass(reason):
                 raise StorageError([_sentence(without_password(url), reason)]) from error
             if not waits:
@@ -124,11 +124,3 @@ def _sentence(url: str, reason: str, *, damaged: bool = False) -> str:
     if "locked" in low or "busy" in low:
         return f"storage {url} is locked by another program, such as a viewer of databases; close it"
     return f"storage {url} cannot be used: {reason}"
-
-
-def _reason(error: BaseException) -> str:
-    """What the driver says, without SQLAlchemy's text and statement around it."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    original = getattr(error, "orig", None) or error
-    return " ".join(str(original).split())[:300]

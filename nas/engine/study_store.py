@@ -74,6 +74,7 @@ class StudyStore:
         self.config, self.url, self.sampler = config, without_password(str(url)), sampler
         section = config["searcher"]
         self.metric: str = section["metric"]
+        self.time_metric: str = section.get("time_metric") or "epochs"
         self.smaller_is_better = configs.smaller_is_better(config)
         self.searcher = Searcher(config)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -157,7 +158,7 @@ class StudyStore:
         """The best trials so far, each with its best value and when it had it, in units of the time metric."""
         sign = 1 if self.smaller_is_better else -1
         best = heapq.nsmallest(count, self._best.items(), key=lambda pair: (sign * pair[1], pair[0]))
-        found = ((self._trials[number], value) for number, value in best)
+        found = [(self._trials[number], value) for number, value in best]
         return [
             (trial, value, min(s for s, v in trial.intermediate_values.items() if v == value)) for trial, value in found
         ]

@@ -14,7 +14,7 @@ from nas.config import load as configs
 from nas.config.search_space import search_space
 from nas.core.errors import ConfigError
 from nas.core.files import read_json
-from nas.core.secrets import hide_password, without_password
+from nas.core.secrets import driver_reason, without_password
 from nas.results.experiment import UNREADABLE, ExperimentResult, MetricCurves, Point, TrialResult
 from nas.runs.run_folder import RunFolder, scores_in
 from nas.runs.study_schema import (
@@ -119,10 +119,7 @@ def _study_trials(url: str, name: str, folder: Path) -> list[FrozenTrial]:
     try:
         return optuna.load_study(study_name=name, storage=_readable(url)).get_trials(deepcopy=False)
     except Exception as error:  # of SQLAlchemy, its drivers, Alembic: each has its own
-        while error.__cause__ is not None:  # what the driver says, without SQLAlchemy's words around it
-            error = error.__cause__  # type: ignore[assignment]
-        reason = hide_password(" ".join(str(getattr(error, "orig", None) or error).split()), url)[:300]
-        what = f"study {name} cannot be read from {without_password(url)}: {reason}; {hint}"
+        what = f"study {name} cannot be read from {without_password(url)}: {driver_reason(error, url)}; {hint}"
     raise ConfigError([what])  # the driver's own error may quote the password
 
 

@@ -11,7 +11,12 @@ from pathlib import Path
 from nas.core.files import free_bytes
 
 NEARLY_FULL = 64 << 20
-"""Bytes: if fewer are free after weights could not be written, the disk is taken to be full."""
+"""Bytes: if fewer are free after a failure, the disk is taken to be its cause."""
+
+
+def disk_full(path: Path) -> str:
+    """The sentence for it."""
+    return f"disk full: no space left in {path}; free some"
 
 
 class UnwritableFolderError(OSError):
@@ -21,7 +26,7 @@ class UnwritableFolderError(OSError):
     def of(cls, path: Path, error: OSError) -> UnwritableFolderError:
         """In a sentence, with the error's number."""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            what = f"disk full: no space left in {path}; free some"
+            what = disk_full(path)
         elif error.errno in (errno.ENOENT, errno.ESTALE) and not path.is_dir():
             what = f"the run folder {path} is gone: somebody deleted or moved it while the run wrote to it; put it back"
         else:

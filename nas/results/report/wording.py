@@ -6,6 +6,7 @@ import math
 
 from nas.results.experiment import TrialResult
 from nas.runs.ranking import is_measurement
+from nas.runs.study_schema import in_words
 
 
 def number_of(value: object) -> float:
@@ -25,8 +26,7 @@ def whole(number: int | None) -> str:
 
 def ending(trial: TrialResult) -> str:
     """How a trial ended."""
-    words = {"": "not finished", "pruned": "stopped early", "error": "failed", "invalid": "invalid"}
-    return words.get(trial.outcome, trial.outcome)
+    return in_words(trial.outcome) if trial.outcome else "not finished"
 
 
 def reason(trial: TrialResult) -> str:
