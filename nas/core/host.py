@@ -34,9 +34,11 @@ def free_memory() -> int | None:
 
 
 def threads_of_environment() -> int | None:
-    """What OMP_NUM_THREADS says; None if it says nothing."""
+    """What OMP_NUM_THREADS says, at most `most_threads`; None if it says nothing."""
     said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
-    return int(said) if said.isdecimal() and int(said) > 0 else None
+    if not said.isdecimal() or not said.strip("0"):
+        return None
+    return min(int(said[:9]), most_threads())
 
 
 def thread_count(text: str) -> int:

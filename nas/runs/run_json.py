@@ -9,6 +9,7 @@ from typing import Any
 
 from nas.core.errors import ConfigError
 from nas.core.files import read_json
+from nas.core.host import most_threads
 from nas.core.identity import Identity
 
 _TEXTS = ("status", "study", "storage", "sampler", "unit", "outcome", "program_folder", "trial", "resumed_from")
@@ -51,6 +52,9 @@ def problems(run: Mapping[str, Any]) -> list[str]:
     found += [_problem(run, name, is_count(run[name]), "a time") for name in ("created", "seconds") if name in run]
     if run.get("seed") is not None:
         found.append(_problem(run, "seed", is_whole(run["seed"]) and 0 <= run["seed"] < 1 << 32, "0..2^32-1"))
+    if run.get("threads") is not None:
+        holds, rule = is_whole(run["threads"]) and 1 <= run["threads"] <= most_threads(), f"1 to {most_threads()}"
+        found.append(_problem(run, "threads", holds, rule))
     try:
         Identity.from_json(run["identity"] if isinstance(run.get("identity"), dict) else {})
     except ConfigError as error:

@@ -128,10 +128,7 @@ def choose(
 
 def asked_for(argument: int | None, run: Mapping[str, Any]) -> int | None:
     """The number of threads if it is settled: by the command line, by how the run began, or by OMP_NUM_THREADS."""
-    if argument is not None:
-        return argument
-    begun = run.get("threads")
-    return begun if type(begun) is int and begun > 0 else of_environment()
+    return argument or run.get("threads") or of_environment()
 
 
 def most_of(limit: int | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import pytest
 import torch
 from support.runs import Laptop, after_step
 
+from nas.core.host import most_threads
+from nas.runs.run_json import read_run
 from nas.trial import threads
 from nas.trial.threads import Comparison
 
@@ -95,11 +98,13 @@ def test_a_resume_keeps_the_number_of_threads(laptop: Laptop, monkeypatch: pytes
     assert run.code == 0 and run.read("run.json")["threads"] == 2 == said[-1]
 
 
-@pytest.mark.parametrize(("said", "expected"), [("1", 1), ("2", 2), ("3,2", 3), ("", None), ("many", None)])
+@pytest.mark.parametrize(
+    ("said", "expected"), [("1", 1), ("2", 2), ("3,2", 3), ("", None), ("many", None), ("00", None)]
+)
 def test_the_environment_is_heeded(monkeypatch: pytest.MonkeyPatch, said: str, expected: int | None) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", said)
     assert threads.asked_for(None, {}) == expected
-    assert threads.asked_for(5, {"threads": 4}) == 5
+    assert threads.asked_for(5, {"threads": 4}) == 5  # see `read_run` for what a run may say
     assert threads.asked_for(None, {"threads": 4}) == 4
 
 
@@ -119,3 +124,12 @@ def test_a_stop_while_it_looks_for_the_fastest_ends_the_run(
 
 def test_a_run_on_several_processes_or_a_gpu_is_not_timed(tmp_path: Path) -> None:
     assert threads.choose(None, None, torch.device("cuda"), None, 7) == 7  # type: ignore[arg-type]
+
+
+def test_so_many_threads_that_openmp_crashes_are_never_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "9" * 5000)
+    assert threads.asked_for(None, {}) == most_threads()
+    for count in (0, -1, 100_000, 2.0, "2", True):
+        (tmp_path / "run.json").write_text(json.dumps({"threads": count}))
+        with pytest.raises(ValueError, match=r"^threads must be 1 to \d+, got "):
+            read_run(tmp_path)
