@@ -140,13 +140,11 @@ class Enas(RandomSearch):
         return range(before, before + config.controller_updates)
 
     def update(self, problem: Problem, generator: torch.Generator, progress: Progress) -> dict[str, torch.Tensor]:
-        """One step of REINFORCE on cells that are scored by `problem.valid_score`; nothing is differentiated by weights."""
-        if problem.valid_score is None:
-            raise ValueError("ENAS is updated by the losses of cells; give the problem a valid_score")
+        """One step of REINFORCE on cells that are scored by `problem.valid_scores`; nothing is differentiated by weights."""
+        if problem.valid_scores is None:
+            raise ValueError("ENAS is updated by the losses of cells; give the problem valid_scores")
         config, cells = self.method, self.controller.draw(self.method.cells_per_update, generator)
-        with torch.no_grad():
-            losses = [problem.valid_score(one_path(self.paths_of(cell))) for cell in cells.tolist()]
-        mean = torch.stack(losses)
+        mean = problem.valid_scores([one_path(self.paths_of(cell)) for cell in cells.tolist()])
         problem.average([mean])
         self._check_finite(mean.tolist(), "of an update")
         log_probs, entropies = self.controller(cells)

@@ -19,6 +19,22 @@ it starts from are fixed: two calls with the same weights give the same value. I
 """
 
 
+Scores = Callable[[Sequence[ArchWeights]], torch.Tensor]
+"""The mean losses `(K,)` of so many architectures on one batch, in evaluation mode, from the state that a text begins with;
+constants, so that they can be computed together.
+"""
+
+
+def one_by_one(loss: Objective) -> Scores:
+    """Scores by a loss of one architecture."""
+
+    def scores(architectures: Sequence[ArchWeights]) -> torch.Tensor:
+        with torch.no_grad():
+            return torch.stack([loss(each) for each in architectures])
+
+    return scores
+
+
 @dataclass(frozen=True)
 class Progress:
     """How far a search is.
@@ -72,8 +88,7 @@ class Problem:
         parameters: the supernet's weights.
         weight_step: how they are trained.
         average: replaces tensors by their means over all processes, in place.
-        valid_score: on a batch of the architecture's data, in evaluation mode, from the state that a text begins with; given
-            to strategies with `scores_cells`.
+        valid_scores: on a batch of the architecture's data; given to strategies with `scores_cells`.
     """
 
     train_loss: Objective
@@ -81,7 +96,7 @@ class Problem:
     parameters: Sequence[nn.Parameter]
     weight_step: WeightStep
     average: Callable[[Sequence[torch.Tensor]], None]
-    valid_score: Objective | None = None
+    valid_scores: Scores | None = None
 
 
 class Score(Protocol):
@@ -121,7 +136,7 @@ class Strategy(nn.Module, ABC):
     """Whether it has an `update`, and needs data of its own for it."""
 
     scores_cells = False
-    """Whether `update` takes `Problem.valid_score`."""
+    """Whether `update` takes `Problem.valid_scores`."""
 
     update_share = 1.0
     """How many updates there are for a step of the weights, in the long run."""

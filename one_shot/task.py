@@ -16,7 +16,7 @@ from nas.core.identity import DataPart
 from nas.core.memory import MemoryEstimate
 from nas.core.space import Size, Space, load_space
 from one_shot.gradient import Costs
-from one_shot.strategy import Objective, Progress
+from one_shot.strategy import Objective, Progress, Scores
 
 Sums = dict[str, torch.Tensor]
 """Of a batch, by name: see `Task.names`."""
@@ -178,8 +178,11 @@ class Task(ABC):
     def begin(self, batch: Any, progress: Progress) -> Step:
         """Prepare a training step."""
 
-    def architecture_batch(self, number: int) -> Any | None:
-        """A batch of the architecture's data, counted without end; None where they come with training batches only."""
+    def scores_on(self, number: int) -> Scores | None:
+        """Scores on the batch of that number of the architecture's data, counted without end.
+
+        None where these batches come with training batches only.
+        """
         return None
 
     @abstractmethod

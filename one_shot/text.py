@@ -25,7 +25,7 @@ from nas.core.optimizers import fused_sgd
 from nas.core.seeds import torch_generator
 from nas.core.space import Size, Space
 from one_shot.pairs import PairedColumns
-from one_shot.strategy import Objective, Progress
+from one_shot.strategy import Objective, Progress, Scores
 from one_shot.task import Place, Step, Sums, Task, Trained
 from one_shot.text_rules import TextSearchConfig, problems_of, warnings_of
 from randomNAS_files.fast.supernet import FastSupernet
@@ -229,13 +229,18 @@ class TextTask(Task):
 
         return Step(rate, train, train_loss, valid_loss)
 
-    def architecture_batch(self, number: int) -> Any | None:
-        """`bptt` rows of the architecture's text, one after the other from its beginning."""
+    def scores_on(self, number: int) -> Scores | None:
+        """On `bptt` rows of the architecture's text, one batch after the other from its beginning."""
         if self.architecture is None:
             return None
         rows = min(self.config.bptt, len(self.architecture))
         start = number % (len(self.architecture) // rows) * rows
-        return [part.to(self.place.device) for part in self.architecture[start, rows]]
+        batch, device = self.architecture.some_rows(start, rows), self.place.device
+
+        def scores(architectures: Sequence[ArchWeights]) -> torch.Tensor:
+            return torch.tensor(score_paths(self.net, batch, rows, architectures), device=device)
+
+        return scores
 
     def end(self) -> None:
         """Carry the states that the step ended with."""

@@ -34,7 +34,7 @@ from one_shot.record import SearchRecord, on_cpu
 from one_shot.reporting import DERIVED, REPORTED, best_of, derived, directions, mean_of_sane
 from one_shot.retrain import retraining_config, retraining_template, spelt_out
 from one_shot.settings import TASKS, Settings, build_strategy, read_settings
-from one_shot.strategy import Objective, Problem, Progress, WeightStep
+from one_shot.strategy import Problem, Progress, Scores, WeightStep
 from one_shot.task import Place, Step
 from one_shot.timing import time_step
 
@@ -188,9 +188,9 @@ class SearchTrial(Trial):
         if self.arch_optimizer is None or step.valid_loss is None:
             return
         for number in self.strategy.updates(progress):
-            step_of_weights, score = self._weight_step(step), self._score_on(number)
+            step_of_weights, scores = self._weight_step(step), self._scores_on(number)
             problem = Problem(
-                step.train_loss, step.valid_loss, self.parameters, step_of_weights, average_over_processes, score
+                step.train_loss, step.valid_loss, self.parameters, step_of_weights, average_over_processes, scores
             )
             generator = torch_generator("cpu", self.seed, "architecture update", number)
             found = self.strategy.update(problem, generator, progress)
@@ -199,10 +199,9 @@ class SearchTrial(Trial):
             if "arch_loss" in found:
                 self.arch_means.update(1, arch_loss=found["arch_loss"])
 
-    def _score_on(self, number: int) -> Objective | None:
+    def _scores_on(self, number: int) -> Scores | None:
         """What the update of that number scores cells by, if it does."""
-        batch = self.task.architecture_batch(number) if self.strategy.scores_cells else None
-        return None if batch is None else self.task.objective_on(batch)
+        return self.task.scores_on(number) if self.strategy.scores_cells else None
 
     def _weight_step(self, step: Step) -> WeightStep:
         group, momenta = self.sgd.param_groups[0], []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from copy import copy
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -85,7 +84,7 @@ def score_paths(
         bptt: words at a time; the result does not depend on it but for rounding.
         rows: only the first so many; None: the whole stream.
     """
-    chosen = columns if rows is None else _first_rows(columns, rows)
+    chosen = columns if rows is None else columns.some_rows(0, rows)
     output = net.supernet.output
     cells = [genotype_of(each.paths or {}, output) for each in architectures if is_one_cell(each)]
     if isinstance(net, ManyCells) and scored_at_once(net) and len(cells) == len(architectures):
@@ -97,12 +96,6 @@ def score_paths(
 def scored_at_once(net: Supernet) -> bool:
     """Whether node i of all cells is one product: they share its weight, and no state is normalised."""
     return net.supernet.sharing == "node" and not net.supernet.state_norm
-
-
-def _first_rows(columns: Columns, rows: int) -> Columns:
-    first = copy(columns)
-    first.inputs, first.targets = columns.inputs[:rows], columns.targets[:rows]
-    return first
 
 
 def _score_path(net: Supernet, columns: Columns, bptt: int, architecture: ArchWeights) -> float:

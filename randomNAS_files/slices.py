@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from copy import copy
 
 import numpy as np
 import torch
@@ -56,6 +57,12 @@ class Columns(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         """The rows of one slice, `(T, B)` each."""
         start, length = rows
         return self.inputs[start : start + length], self.targets[start : start + length]
+
+    def some_rows(self, start: int, count: int) -> Columns:
+        """A stream of those rows only."""
+        part = copy(self)
+        part.inputs, part.targets = self[start, count]
+        return part
 
 
 def check_length(tokens: torch.Tensor, batch_size: int, name: str) -> int:

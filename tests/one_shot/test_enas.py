@@ -20,7 +20,7 @@ from nas.core.errors import ConfigError
 from nas.core.fields import read
 from nas.core.relaxation import Relaxation, complete_cell
 from one_shot.enas import Enas, EnasConfig
-from one_shot.strategy import Problem, WeightStep
+from one_shot.strategy import Problem, WeightStep, one_by_one
 from randomNAS_files.relaxation import RELAXATION as RECURRENT
 from randomNAS_files.relaxation import genotype_of
 
@@ -43,7 +43,8 @@ def problem(score: Any) -> Problem:
     def never(weights: ArchWeights) -> torch.Tensor:
         raise AssertionError("neither of the losses that the weights are trained with is for ENAS")
 
-    return Problem(never, never, [], WeightStep(1.0, 0.0, 0.0, 1.0, []), lambda tensors: None, score)
+    step = WeightStep(1.0, 0.0, 0.0, 1.0, [])
+    return Problem(never, never, [], step, lambda tensors: None, score and one_by_one(score))
 
 
 def train(strategy: Enas, score: Any, last: int, optimizer: Any = None, first: int = 0) -> Any:
@@ -259,6 +260,6 @@ def test_bad_hyperparameters(values: dict[str, Any], says: str) -> None:
 def test_it_is_for_recurrent_cells() -> None:
     with pytest.raises(ConfigError, match="enas is built for recurrent cells only"):
         enas(CONVOLUTIONAL)
-    with pytest.raises(ValueError, match="give the problem a valid_score"):
+    with pytest.raises(ValueError, match="give the problem valid_scores"):
         enas().update(problem(None), seeded(0), progress(0))
     assert isinstance(enas(), nn.Module) and enas().mixture() is None and enas().probabilities() == {}

@@ -231,3 +231,10 @@ def test_the_lengths_of_an_epoch_are_those_of_one_long_draw(bptt: int, max_delta
         ends = np.minimum(np.cumsum(lengths), rows)
         expected = np.diff(ends[: int(np.searchsorted(ends, rows)) + 1], prepend=0)
         assert RandomSlices(rows, bptt, max_delta, 3)._draw(3, 1, attempt).tolist() == expected.tolist()
+
+
+def test_some_rows_are_a_stream_of_their_own() -> None:
+    columns = Columns(torch.arange(23), 3, slice(0, 2), pad=True)
+    part = columns.some_rows(2, 3)
+    assert len(part) == 3 and len(columns) == 8
+    assert torch.equal(part.inputs, columns.inputs[2:5]) and torch.equal(part[0, 3][1], columns.targets[2:5])

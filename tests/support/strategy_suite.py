@@ -21,7 +21,7 @@ from nas.core.fields import read
 from nas.core.relaxation import Path, Paths, Relaxation
 from one_shot.random_search import RandomSearch, draw
 from one_shot.strategies import STRATEGIES
-from one_shot.strategy import Problem, Progress, Strategy, WeightStep
+from one_shot.strategy import Problem, Progress, Strategy, WeightStep, one_by_one
 from randomNAS_files.relaxation import RELAXATION as RECURRENT
 
 SPACES = {"convolutional": CONVOLUTIONAL, "recurrent": RECURRENT}
@@ -66,7 +66,7 @@ class Planted(nn.Module):
     def problem(self) -> Problem:
         parameters = list(self.parameters())
         step = WeightStep(0.1, 0.0, 0.0, 5.0, [None] * len(parameters))
-        return Problem(self, self, parameters, step, lambda tensors: None, self)
+        return Problem(self, self, parameters, step, lambda tensors: None, one_by_one(self))
 
 
 class StrategySuite:
