@@ -58,36 +58,36 @@ def rows(chosen: argparse.Namespace) -> Iterator[Row]:
         for size in SIZES:
             for kind in (WEIGHTS, ARCHITECTURE, ONE_CELL):
                 pairs = interleaved(*steps(kind, size, chosen.device), chosen.rounds, chosen.device)
-                yield faster(f"recurrent supernet, step of {_words(kind)}, {_setting(size)}", pairs, 1.0)
+                yield faster(f"recurrent supernet, step of {_words(kind)}, {setting(size)}", pairs, 1.0)
             yield from one_cell_rows(size, chosen)
             yield from (new_cell_row(size, sharing, chosen) for sharing in NEW_CELL)
         yield scoring_row(chosen)
     for kind in (WEIGHTS, ARCHITECTURE):
         found = [peaks("benchmarks.recurrent_supernet:steps", kind, "64", chosen.device) for _ in range(2)]
-        yield smaller(f"peak memory of the recurrent supernet, step of {_words(kind)}, {_setting('64')}", found, 1.0)
+        yield smaller(f"peak memory of the recurrent supernet, step of {_words(kind)}, {setting('64')}", found, 1.0)
 
 
 def one_cell_rows(size: str, chosen: argparse.Namespace) -> Iterator[Row]:
     """Our step of random search against our other steps."""
     one, mixture, alone = (make(size, chosen.device)[1] for make in (one_cell_steps, weight_steps, alone_steps))
     pairs = interleaved(mixture, one, chosen.rounds, chosen.device)
-    yield faster(f"step of one cell against that of the mixture, ours, {_setting(size)}", pairs, ONE_OF_SUPERNET)
+    yield faster(f"step of one cell against that of the mixture, ours, {setting(size)}", pairs, ONE_OF_SUPERNET)
     pairs = interleaved(alone, one, 3 * chosen.rounds, chosen.device)
-    yield faster(f"step of one cell against that of a language model, ours, {_setting(size)}", pairs, AS_ONE_MODEL)
+    yield faster(f"step of one cell against that of a language model, ours, {setting(size)}", pairs, AS_ONE_MODEL)
 
 
 def new_cell_row(size: str, sharing: str, chosen: argparse.Namespace) -> Row:
     """Our step of a cell that was never trained before, against the next step, of the same cell."""
-    config, words = _config(size), SIZES[size][1]
+    config, words = model_config(SIZES[size][0]), SIZES[size][1]
     supernet = SupernetConfig(False, sharing, "all" if sharing == "node" else "loose_ends")
     net = FastSupernet(config, words, torch.Generator().manual_seed(1), supernet).to(chosen.device)
-    step = _training(net, size, chosen.device, lambda turn: {"weights": one_path(paths_of(sample(turn // 2)))})
+    step = training(net, size, chosen.device, lambda turn: {"weights": one_path(paths_of(sample(turn // 2)))})
     pairs = []
     for _ in range(WARM_UP + 3 * chosen.rounds):
         new = seconds(step, chosen.device)
         pairs.append((seconds(step, chosen.device), new))
     what = f"step of a new cell against that of the same cell again, ours, sharing {sharing}"
-    return faster(f"{what}, {_setting(size)}", pairs[WARM_UP:], NEW_CELL[sharing])
+    return faster(f"{what}, {setting(size)}", pairs[WARM_UP:], NEW_CELL[sharing])
 
 
 def scoring_row(chosen: argparse.Namespace) -> Row:
@@ -107,14 +107,15 @@ def scoring_row(chosen: argparse.Namespace) -> Row:
             score(reference, slices, COLUMNS)
 
     pairs = interleaved(plain, lambda: score_paths(net, columns, LENGTH, architectures), 3, chosen.device, warm_up=1)
-    return faster(f"scoring {CANDIDATES} cells of the recurrent supernet, {_setting('64')}", pairs, 1.0)
+    return faster(f"scoring {CANDIDATES} cells of the recurrent supernet, {setting('64')}", pairs, 1.0)
 
 
 def _words(kind: str) -> str:
     return kind if kind == ONE_CELL else f"the {kind}"
 
 
-def _setting(size: str) -> str:
+def setting(size: str) -> str:
+    """In words."""
     units, words = SIZES[size]
     return f"{units} units, {words:,} words"
 
@@ -127,14 +128,14 @@ def steps(kind: str, size: str, device: str) -> tuple[Step, Step]:
 
 def networks(size: str, device: str, state_norm: bool) -> tuple[FastSupernet, PlainSupernet]:
     """Both, with the same weights."""
-    config, words = _config(size), SIZES[size][1]
+    config, words = model_config(SIZES[size][0]), SIZES[size][1]
     net = FastSupernet(config, words, torch.Generator().manual_seed(1), SupernetConfig(state_norm))
     reference = PlainSupernet(config, words).take_weights(net).to_device(device)
     return net.to(device), reference
 
 
-def _config(size: str) -> ModelConfig:
-    units = SIZES[size][0]
+def model_config(units: int) -> ModelConfig:
+    """Of a language model with dropout."""
     return ModelConfig(units, units, units, 1, dropout=0.2, dropouth=0.067, dropoutx=0.2, dropouti=0.053, dropoute=0.0)
 
 
@@ -142,7 +143,7 @@ def weight_steps(size: str, device: str) -> tuple[Step, Step]:
     """With the mixture as it starts, all probabilities about the same."""
     net, reference = networks(size, device, state_norm=True)
     mixture = ArchWeights({CELL: torch.full((EDGES, len(ACTIVATIONS)), 1 / len(ACTIVATIONS), device=device)})
-    return _plain_training(reference, size, device), _training(net, size, device, lambda _: {"weights": mixture})
+    return _plain_training(reference, size, device), training(net, size, device, lambda _: {"weights": mixture})
 
 
 def one_cell_steps(size: str, device: str) -> tuple[Step, Step]:
@@ -154,13 +155,15 @@ def one_cell_steps(size: str, device: str) -> tuple[Step, Step]:
         reference.run_alone(sample(next(turn)))
         train()
 
-    return plain, _training(net, size, device, lambda step: {"weights": one_path(paths_of(sample(step)))})
+    return plain, training(net, size, device, lambda step: {"weights": one_path(paths_of(sample(step)))})
 
 
 def alone_steps(size: str, device: str) -> tuple[Step, Step]:
     """The same cells in a language model of ours, twice."""
-    net = FastLanguageModel(_config(size), sample(0), SIZES[size][1], torch.Generator().manual_seed(1)).to(device)
-    ours = _training(net, size, device, lambda step: {"genotype": sample(step)})
+    net = FastLanguageModel(
+        model_config(SIZES[size][0]), sample(0), SIZES[size][1], torch.Generator().manual_seed(1)
+    ).to(device)
+    ours = training(net, size, device, lambda step: {"genotype": sample(step)})
     return ours, ours
 
 
@@ -182,7 +185,7 @@ def _plain_training(reference: PlainSupernet, size: str, device: str) -> Step:
     return step
 
 
-def _training(net: LanguageModel, size: str, device: str, chosen: Callable[[int], dict[str, object]]) -> Step:
+def training(net: LanguageModel, size: str, device: str, chosen: Callable[[int], dict[str, object]]) -> Step:
     """A step of the weights; `chosen` is what the network is told of the architecture in each step."""
     tokens, targets = _batch(size, device)
     sgd = FastAveragedSGD(net.parameters(), LEARNING_RATE, DECAY, max_norm=PENALTIES.clip)

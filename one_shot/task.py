@@ -87,6 +87,9 @@ class Task(ABC):
     shown: ClassVar[tuple[str, ...]]
     """The metrics that are reported of derived architectures too, those of them that there are."""
 
+    when_diverging: ClassVar[str] = "lower hyperparameters.learning_rate or hyperparameters.clip_gradients_l2_norm"
+    """What a user is told to do."""
+
     fast_is_twice_differentiable: ClassVar[bool] = False
     """Whether the fast form has second derivatives, which `bilevel: exact` takes."""
 

@@ -51,6 +51,7 @@ class TextTask(Task):
     groups = (ModelConfig, SupernetConfig, TextSearchConfig)
     data_group = DataConfig
     shown = ("loss", "perplexity")
+    when_diverging = f"{Task.when_diverging}, or set hyperparameters.max_state_norm"
     names = ("loss",)
     net: Supernet
 
@@ -245,8 +246,15 @@ class TextTask(Task):
     def end(self) -> None:
         """Carry the states that the step ended with."""
         after, arch_after = self._next
-        self.hidden, self.arch_hidden = after or self.hidden, arch_after or self.arch_hidden
+        self.hidden, self.arch_hidden = self._bounded(after or self.hidden), arch_after or self.arch_hidden
         self._next = [None, None]
+
+    def _bounded(self, hidden: list[torch.Tensor]) -> list[torch.Tensor]:
+        """States `(B, H)` of the weights' text, those of too large a norm made as small as may be."""
+        most = self.config.max_state_norm
+        if not most:
+            return hidden
+        return [h * (most / h.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1.0) for h in hidden]
 
     @torch.no_grad()
     def score(self, entrants: Sequence[ArchWeights], batch: Any, first: bool) -> tuple[torch.Tensor, list[Sums]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from data import most_tokens
+from nas.core.fields import field
 from randomNAS_files.settings import StreamConfig, fits_processes, fits_text
 from randomNAS_files.supernet import SupernetConfig
 
@@ -15,6 +16,8 @@ SEARCH_EVAL_COLUMNS = 64
 @dataclass(frozen=True)
 class TextSearchConfig(StreamConfig):
     """How the supernet's weights are trained and evaluated."""
+
+    max_state_norm: float = field(0.0, ge=0)  # of each state carried from slice to slice in training; 0: no bound
 
 
 def problems_of(settings: Any, processes: int) -> list[str]:

@@ -37,6 +37,7 @@ from one_shot.settings import TASKS, Settings, build_strategy, read_settings
 from one_shot.strategy import Problem, Progress, Scores, WeightStep
 from one_shot.task import Place, Step
 from one_shot.timing import time_step
+from one_shot.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class SearchTrial(Trial):
         self.lr = 0.0
         self.sgd = context.wrap_optimizer(self.task.optimizer())
         self.record = SearchRecord()
+        self.watch = Watch(self.search_space, context.device, self.task.when_diverging)
         self._entrants: list[ArchWeights] = []
         self._scores: list[dict[str, float]] = []
         self._wrap_means()
@@ -173,6 +175,7 @@ class SearchTrial(Trial):
         generator = torch_generator("cpu", self.seed, "architecture", index)
         weights = self.strategy.sample(generator, progress, step.train_loss)
         trained = step.train(weights)
+        self.watch.see(index, trained.objective, weights)
         self.context.backward(trained.objective)
         average_over_processes([each.grad for each in self.parameters if each.grad is not None])
         self.context.step_optimizer(self.sgd, clip_grads=self._clip)
@@ -215,6 +218,7 @@ class SearchTrial(Trial):
     def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Some of the validation data for all entrants; `valid_means` has the result."""
         if batch_idx == 0:
+            self.watch.check()
             self._paths = self.chooser.entrants(self.batches_trained)
             mixture = [weights for weights in [self.strategy.expected()] if weights is not None]
             self._entrants = [*mixture, *map(one_path, self._paths)]
