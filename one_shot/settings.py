@@ -10,7 +10,7 @@ from nas.core.errors import ConfigError, ErrorCollector, unknown
 from nas.core.fields import field, read
 from nas.core.identity import MismatchError
 from nas.core.run_config import RunConfig
-from nas.core.space import Space, load_space
+from nas.core.space import Space
 from one_shot.images import ImageTask
 from one_shot.retrain import retraining_template
 from one_shot.samplers import ONE_PATH
@@ -67,15 +67,15 @@ class Everything:
     Attributes:
         space: package of the search space.
         supernet: what fixes the weights and their meaning, as sorted pairs.
+        offers: what can be chosen, in words.
     """
 
     space: str
     supernet: tuple[tuple[str, Any], ...]
+    offers: str
 
     def __str__(self) -> str:
-        cells = load_space(self.space).relaxation
-        parts = [f"{name} {len(cell.edges)} edges x {len(cell.operations)} operations" for name, cell in cells.items()]
-        return "all of the supernet: " + "; ".join(parts)
+        return f"all of the supernet: {self.offers}"
 
     def to_json(self) -> dict[str, Any]:
         """Ready for `json.dump`."""
@@ -150,7 +150,10 @@ class Settings:
     @property
     def genotype(self) -> Everything:
         """What is trained."""
-        return Everything(self.task.package, tuple(sorted(self.task.supernet_json(self).items())))
+        kinds = self.space.relaxation.items()
+        offers = [f"{name} {len(kind.edges)} edges x {len(kind.operations)} operations" for name, kind in kinds]
+        supernet = tuple(sorted(self.task.supernet_json(self).items()))
+        return Everything(self.task.package, supernet, "; ".join(offers))
 
 
 def build_strategy(settings: Settings, generator: torch.Generator) -> Strategy:

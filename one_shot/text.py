@@ -28,8 +28,8 @@ from one_shot.pairs import PairedColumns
 from one_shot.strategy import Objective, Progress, Scores
 from one_shot.task import Place, Step, Sums, Task, Trained
 from one_shot.text_rules import TextSearchConfig, problems_of, warnings_of
+from randomNAS_files.architecture import NODES
 from randomNAS_files.fast.supernet import FastSupernet
-from randomNAS_files.loose_ends import LOOSE_ENDS
 from randomNAS_files.memory import estimate_supernet
 from randomNAS_files.model import ModelConfig, Output, activation_penalty
 from randomNAS_files.scoring import score_paths
@@ -100,14 +100,17 @@ class TextTask(Task):
 
     @classmethod
     def space(cls, settings: Any) -> Space[Any]:
-        return LOOSE_ENDS if settings.groups[SupernetConfig].output == "loose_ends" else SPACE
+        return cast(Space[Any], settings.groups[SupernetConfig].space)
 
     @classmethod
     def supernet_json(cls, settings: Any) -> dict[str, Any]:
         model = settings.groups[ModelConfig]
         words, _ = known_vocabulary(settings.data)
         own = {"nhid": model.nhid, "depth": model.depth, "init_op": model.init_op, "words": words}
-        return own | asdict(settings.groups[SupernetConfig])
+        beside = asdict(settings.groups[SupernetConfig])
+        if beside["nodes"] == NODES:  # as of checkpoints from before it could be another number
+            del beside["nodes"]
+        return own | beside
 
     @classmethod
     def supernet_size(cls, settings: Any) -> Size:
@@ -199,7 +202,7 @@ class TextTask(Task):
         if progress.step % progress.epoch_length == 0:
             self.hidden = self.net.initial_state(inputs.size(1))
             self.arch_hidden = self.net.initial_state(inputs.size(1))
-        rate = config.learning_rate * len(inputs) / config.bptt
+        rate = config.rate(progress.epoch) * len(inputs) / config.bptt
 
         def run(which: int, x: torch.Tensor, y: torch.Tensor, weights: ArchWeights) -> Output:
             output: Output = self.net(x, (self.hidden, self.arch_hidden)[which], weights, masks[which], y)

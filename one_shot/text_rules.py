@@ -18,6 +18,12 @@ class TextSearchConfig(StreamConfig):
     """How the supernet's weights are trained and evaluated."""
 
     max_state_norm: float = field(0.0, ge=0)  # of each state carried from slice to slice in training; 0: no bound
+    learning_rate_decay: float = field(1.0, gt=0, le=1)  # by which it is multiplied for every epoch ...
+    decay_after_epochs: int = field(0, ge=0)  # ... after so many
+
+    def rate(self, epoch: int) -> float:
+        """The learning rate in an epoch, counted from 0; nothing to save, so that a resumed search goes on with it."""
+        return self.learning_rate * self.learning_rate_decay ** max(0, epoch - self.decay_after_epochs + 1)
 
 
 def problems_of(settings: Any, processes: int) -> list[str]:

@@ -9,16 +9,16 @@ import torch
 
 from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.memory import MemoryEstimate, estimate_memory, saved_bytes
+from nas.core.relaxation import Paths
 from nas.core.seeds import torch_generator
-from randomNAS_files.architecture import NODES, Genotype
+from randomNAS_files.architecture import Genotype
 from randomNAS_files.fast.decoder import CHUNK
 from randomNAS_files.fast.model import FastLanguageModel
 from randomNAS_files.fast.supernet import FastSupernet
 from randomNAS_files.model import LanguageModel, ModelConfig, Output, activation_penalty
-from randomNAS_files.relaxation import CELL, RELAXATION, paths_of
-from randomNAS_files.supernet import SHARING, Supernet, SupernetConfig
+from randomNAS_files.relaxation import CELL, paths_of, shape_of
+from randomNAS_files.supernet import Supernet, SupernetConfig
 
-_CHAIN = Genotype(tuple(("tanh", i) for i in range(NODES)))  # of all cells the one that takes most, as no node shares
 _MEASURED = (2, 3)  # words a column; of more, each takes what the third one does
 
 
@@ -111,11 +111,11 @@ def estimate_supernet(
 
 def _with_sharing(found: MemoryEstimate, net: Supernet) -> MemoryEstimate:
     """Gradients are of one cell's matrices at a time; and what those beside one a node cost, in words."""
-    sharing, node = net.supernet.sharing, SHARING["node"]
-    more = len(net.cells) * (SHARING[sharing] - node) * 2 * net.config.nhid**2 * net.embedding.element_size()
+    supernet, node = net.supernet, net.supernet.nodes
+    more = len(net.cells) * (supernet.matrices - node) * 2 * net.config.nhid**2 * net.embedding.element_size()
     if not more:
         return found
-    what = f"sharing {sharing}: {SHARING[sharing]} matrices a layer in place of {node}"
+    what = f"sharing {supernet.sharing}: {supernet.matrices} matrices a layer in place of {node}"
     note = f"{what}, {more / 1e6:,.1f} MB more of parameters; a step has gradients of {node} of them."
     return replace(found, optimizer=found.optimizer - 2 * more, note=note)
 
@@ -146,9 +146,14 @@ class _SearchSteps:
         return sum(saved_bytes(lambda: forward(length), self.net.parameters()))
 
     def _of_weights(self, length: int) -> list[torch.Tensor]:
-        weights = ArchWeights(self._probabilities()) if self.mixture else one_path(paths_of(_CHAIN))
+        weights = ArchWeights(self._probabilities()) if self.mixture else one_path(self._chain())
         output = self._run(length, weights)
         return _kept(output, activation_penalty(output, self.alpha, self.beta))
+
+    def _chain(self) -> Paths:
+        """Of all cells the one that takes most, as no node shares."""
+        nodes = self.net.supernet.nodes
+        return paths_of(Genotype(tuple(("tanh", i) for i in range(nodes))), nodes=nodes)
 
     def _of_architecture(self, length: int) -> list[torch.Tensor]:
         return _kept(self._run(length, self._learnt()))
@@ -174,7 +179,7 @@ class _SearchSteps:
         return ArchWeights({name: p.requires_grad_() for name, p in self._probabilities().items()})
 
     def _probabilities(self) -> dict[str, torch.Tensor]:
-        shape = RELAXATION[CELL]
+        shape = shape_of(self.net.supernet.nodes)
         return {CELL: torch.full((len(shape.edges), len(shape.operations)), 1 / len(shape.operations))}
 
 

@@ -12,12 +12,18 @@ from nas.core.errors import ConfigError, unknown
 from nas.core.genotype_text import ALL_NODES
 from randomNAS_files.architecture import Genotype
 
-OUTPUTS = ("all", "loose_ends", "listed")
-"""The mean of all nodes, of the loose ends, or of nodes that follow no rule."""
+RULES = ("all", "loose_ends")
+"""The mean of all nodes, or of the loose ends: what a supernet may take."""
+
+OUTPUTS = (*RULES, "listed")
+"""The same, or the mean of nodes that follow no rule."""
 
 
 def loose_ends(recurrent: Sequence[tuple[str, int]]) -> tuple[int, ...]:
-    """The nodes, counted from 1, that no other node reads, in ascending order; a `none` reads nothing.
+    """The nodes, counted from 1, that no other node reads, in ascending order.
+
+    A `none` reads nothing, for its state is zero whatever came before it: a node that it alone follows is a loose end, or no
+    output would depend on that node, and which predecessor is written before a `none` would change the cell.
 
     The last node always is one. The initial state never is one in ENAS, where the first node reads it.
     """

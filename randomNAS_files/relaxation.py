@@ -1,4 +1,4 @@
-"""The recurrent space edge by edge, for a supernet: 36 edges, 5 activations each; to and from genotypes.
+"""The recurrent space edge by edge, for a supernet of N nodes: N (N + 1) / 2 edges, 5 activations each; to and from genotypes.
 
 A path says nothing of the output: a supernet takes the mean of all nodes, as DARTS does, or of the loose ends, the nodes that
 no other reads, as ENAS does (Pham et al. 2018, arXiv 1802.03268, section 2.1).
@@ -6,33 +6,39 @@ no other reads, as ENAS does (Pham et al. 2018, arXiv 1802.03268, section 2.1).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 from nas.core.errors import ConfigError
-from nas.core.relaxation import Path, Paths, complete_cell
+from nas.core.relaxation import CellShape, Path, Paths, complete_cell
 from randomNAS_files.architecture import ACTIVATIONS, NODES, Genotype
+from randomNAS_files.outputs import with_output
 
 CELL = "recurrent"
-RELAXATION = {CELL: complete_cell(NODES, 1, ACTIVATIONS, kept=1)}
-"""One kind of cell."""
-
-OUTPUTS = ("all", "loose_ends")
-"""The nodes of which a cell's output is the mean."""
+"""The one kind of cell."""
+MOST_NODES = 100
 
 
-def loose_ends(recurrent: Sequence[tuple[str, int]]) -> tuple[int, ...]:
-    """The nodes, counted from 1, that no other node reads; the last one always is one of them."""
-    read = {predecessor for _, predecessor in recurrent}
-    return tuple(i for i in range(1, len(recurrent) + 1) if i not in read)
+@lru_cache(maxsize=MOST_NODES)
+def shape_of(nodes: int) -> CellShape:
+    """A cell of so many nodes; the edges of one with fewer are the first ones."""
+    return complete_cell(nodes, 1, ACTIVATIONS, kept=1)
+
+
+def nodes_of(path: Path) -> int:
+    """How many nodes the supernet of a path has, by the number of its edges."""
+    nodes = 0
+    while nodes * (nodes + 1) // 2 < len(path):
+        nodes += 1
+    return nodes
 
 
 def genotype_of(paths: Paths, output: str = "all") -> Genotype:
     """The genotype of a path that keeps one edge a node. Raises ConfigError if a node of the path has not one edge.
 
     Args:
-        output: of OUTPUTS.
+        output: of `outputs.RULES`.
     """
-    shape, nodes = RELAXATION[CELL], []
+    shape, nodes = shape_of(nodes_of(paths[CELL])), []
     for node in range(shape.nodes):
         edges = [
             (shape.operations[k], shape.edges[edge][1]) for edge in shape.entering(node) for k in paths[CELL][edge]
@@ -40,25 +46,25 @@ def genotype_of(paths: Paths, output: str = "all") -> Genotype:
         if len(edges) != 1:
             raise ConfigError([f"a path must keep one edge a node, node {node + 1} has {len(edges)}"])
         nodes += edges
-    return Genotype(tuple(nodes)) if output == "all" else Genotype(tuple(nodes), loose_ends(nodes))
+    return with_output(Genotype(tuple(nodes)), output)
 
 
-def paths_of(genotype: Genotype, output: str = "all") -> dict[str, Path]:
+def paths_of(genotype: Genotype, output: str = "all", nodes: int = NODES) -> dict[str, Path]:
     """The path of a genotype through the supernet.
 
     Args:
-        output: of OUTPUTS, the supernet's.
+        output: of `outputs.RULES`, the supernet's.
+        nodes: of the supernet.
 
     Raises:
         ConfigError: for what the supernet does not hold: another number of nodes, or the mean of others.
     """
-    shape, count = RELAXATION[CELL], len(genotype.recurrent)
-    averaged = tuple(range(1, count + 1)) if output == "all" else loose_ends(genotype.recurrent)
-    if count != NODES or sorted(genotype.concat) != list(averaged):
+    shape, count = shape_of(nodes), len(genotype.recurrent)
+    if count != nodes or sorted(genotype.concat) != list(with_output(genotype, output).concat):
         which = "all of them" if output == "all" else "those that no other reads (loose ends)"
         raise ConfigError(
             [
-                f"a cell must have {NODES} nodes and average {which} to lie in the supernet, "
+                f"a cell must have {nodes} nodes and average {which} to lie in the supernet, "
                 f"got {count} and concat {list(genotype.concat)}"
             ]
         )
@@ -66,3 +72,7 @@ def paths_of(genotype: Genotype, output: str = "all") -> dict[str, Path]:
     for node, (name, state) in enumerate(genotype.recurrent):
         path[shape.edge(node, state)] = (ACTIVATIONS.index(name),)
     return {CELL: tuple(path)}
+
+
+RELAXATION = {CELL: shape_of(NODES)}
+"""The space of DARTS, of 8 nodes."""

@@ -10,7 +10,6 @@ import torch
 from nas.core.arch_weights import ArchWeights, one_path
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.model import LanguageModel
-from randomNAS_files.relaxation import genotype_of, paths_of
 from randomNAS_files.slices import IGNORED, Columns, fixed_slices
 from randomNAS_files.supernet import Supernet, is_one_cell
 
@@ -63,10 +62,10 @@ def score_stream(net: LanguageModel, columns: Columns, bptt: int, genotype: Geno
 def score_cells(net: LanguageModel, columns: Columns, bptt: int, cells: Sequence[Genotype]) -> list[float]:
     """The mean loss of each cell over a whole stream with the weights of `net`: `score_stream`, one after another.
 
-    A supernet scores the cells of its space, which are those of 8 nodes that average all of them, or the loose ends.
+    A supernet scores the cells of its space, see `SupernetConfig.space`.
     """
     if isinstance(net, Supernet):
-        paths = [one_path(paths_of(cell, net.supernet.output)) for cell in cells]
+        paths = [one_path(net.supernet.space.paths_of(cell)) for cell in cells]
         return score_paths(net, columns, bptt, paths)
     return [score_stream(net, columns, bptt, cell) for cell in cells]
 
@@ -85,8 +84,8 @@ def score_paths(
         rows: only the first so many; None: the whole stream.
     """
     chosen = columns if rows is None else columns.some_rows(0, rows)
-    output = net.supernet.output
-    cells = [genotype_of(each.paths or {}, output) for each in architectures if is_one_cell(each)]
+    space = net.supernet.space
+    cells = [space.genotype_of(each.paths or {}) for each in architectures if is_one_cell(each)]
     if isinstance(net, ManyCells) and scored_at_once(net) and len(cells) == len(architectures):
         return net.score_cells(chosen, bptt, cells)
     net.eval()

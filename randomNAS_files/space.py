@@ -1,4 +1,4 @@
-"""The recurrent search space as others may ask for it: `SPACE`."""
+"""The recurrent search space as others may ask for it: `SPACE`, of 8 nodes, or of as many as a supernet has."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from nas.core.seeds import torch_generator
 from nas.core.space import Size, Space, named_genotypes
 from randomNAS_files import architecture, drawing, official, relaxation
 from randomNAS_files import canonical as forms
-from randomNAS_files.architecture import Genotype
+from randomNAS_files.architecture import NODES, Genotype
+from randomNAS_files.outputs import with_output
 
 
 class RecurrentSpace(Space[Genotype]):
@@ -22,18 +23,25 @@ class RecurrentSpace(Space[Genotype]):
         vocabulary: number of words V.
         depth: stacked cells; 1 if left out.
         init_op: activation of the initial state; tanh if left out.
+
+    Args:
+        nodes: that a sampled cell has, and a supernet.
+        output: of `outputs.RULES`: of which of them they take the mean.
     """
 
     package = "randomNAS_files"
     title = "recurrent cells"
+
+    def __init__(self, nodes: int = NODES, output: str = "all") -> None:
+        self.nodes, self.output = nodes, output
 
     @property
     def genotypes(self) -> Mapping[str, Genotype]:
         return named_genotypes(self.package, Genotype)
 
     def sample(self, seed: int, *labels: str | int) -> Genotype:
-        """Uniform over all activations but `none` and all earlier states, of 8 nodes; see `architecture.sample`."""
-        return architecture.sample(seed, *labels)
+        """Uniform over all activations but `none` and all earlier states of each node; see `architecture.sample`."""
+        return with_output(architecture.sample(seed, *labels, nodes=self.nodes), self.output)
 
     def from_json(self, data: Mapping[str, Any]) -> Genotype:
         return architecture.from_json(data)
@@ -63,13 +71,13 @@ class RecurrentSpace(Space[Genotype]):
 
     @property
     def relaxation(self) -> Relaxation:
-        return relaxation.RELAXATION
+        return {relaxation.CELL: relaxation.shape_of(self.nodes)}
 
     def paths_of(self, genotype: Genotype) -> Paths:
-        return relaxation.paths_of(genotype)
+        return relaxation.paths_of(genotype, self.output, self.nodes)
 
     def genotype_of(self, paths: Paths) -> Genotype:
-        return relaxation.genotype_of(paths)
+        return relaxation.genotype_of(paths, self.output)
 
     def size(self, genotype: Genotype, **settings: Any) -> Size:
         """All parameters, those of unused nodes too; of the multiply-accumulates, those of the matrix products for a word."""

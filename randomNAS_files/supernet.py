@@ -30,18 +30,13 @@ from randomNAS_files.model import (
     gated,
     summed_loss,
 )
-from randomNAS_files.relaxation import CELL, OUTPUTS, RELAXATION, genotype_of
+from randomNAS_files.outputs import RULES
+from randomNAS_files.relaxation import CELL, MOST_NODES, genotype_of, nodes_of, shape_of
+from randomNAS_files.space import RecurrentSpace
 
 NORM_EPS = 1e-5
-SHARING = {
-    "node": NODES,
-    "edge": len(RELAXATION[CELL].edges),
-    "edge_activation": len(RELAXATION[CELL].edges) * len(SEARCHED_ACTIVATIONS),
-}
-"""How many matrices `(H, 2H)` a cell has beside that of the initial state: one for each node, for each pair of predecessor and
-node, or for each activation of each pair.
-"""
-_ANY = Genotype((("tanh", 0),) * NODES)  # of which a supernet uses the number of nodes
+SHARING = ("node", "edge", "edge_activation")
+"""What has a matrix of its own: each node, each pair of predecessor and node, or each activation of each pair."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +44,19 @@ class SupernetConfig:
     """What the supernet has beside the hyperparameters of the language model."""
 
     state_norm: bool = field(True)  # batch norm of every state, as DARTS searches with; random search needs none
-    sharing: str = field("node", choices=tuple(SHARING))  # what has a matrix of its own; `edge` in the paper of ENAS
-    output: str = field("all", choices=OUTPUTS)  # the mean of all nodes, or of those that no other reads, as in ENAS
+    sharing: str = field("node", choices=SHARING)  # what has a matrix of its own; `edge` in the paper of ENAS
+    output: str = field("all", choices=RULES)  # the mean of all nodes, or of those that no other reads, as in ENAS
+    nodes: int = field(NODES, ge=1, most=MOST_NODES)  # of a cell; 8 in DARTS, 11 in ENAS
+
+    @property
+    def space(self) -> RecurrentSpace:
+        """The cells that the supernet holds."""
+        return RecurrentSpace(self.nodes, self.output)
+
+    @property
+    def matrices(self) -> int:
+        """How many matrices `(H, 2H)` a layer has beside that of the initial state."""
+        return _matrices(self.nodes, self.sharing)
 
     @property
     def one_cell_only(self) -> str:
@@ -74,7 +80,7 @@ class SuperCell(RecurrentCell):
     def configure(self, config: SupernetConfig, generator: torch.Generator) -> None:
         """Add the matrices that this sharing has beside one a node."""
         self.config = config
-        for _ in range(SHARING[config.sharing] - len(self.nodes)):
+        for _ in range(config.matrices - len(self.nodes)):
             weight = nn.Parameter(torch.empty_like(self.nodes[0]))
             self.nodes.append(nn.init.uniform_(weight, -INIT_RANGE, INIT_RANGE, generator=generator))
 
@@ -113,7 +119,7 @@ class SuperCell(RecurrentCell):
     def _mixed_step(
         self, gates: torch.Tensor, h: torch.Tensor, h_mask: torch.Tensor | None, weights: ArchWeights
     ) -> torch.Tensor:
-        shape = RELAXATION[CELL]
+        shape = shape_of(self.config.nodes)
         states = [self._normalised(gated(gates, h, self.init_op))]  # (B, H) each
         for node in range(shape.nodes):
             total = torch.zeros_like(h)
@@ -152,7 +158,8 @@ class Supernet(LanguageModel):
     def __init__(
         self, config: ModelConfig, vocabulary: int, generator: torch.Generator, supernet: SupernetConfig
     ) -> None:
-        super().__init__(config, _ANY, vocabulary, generator)
+        any_cell = Genotype((("tanh", 0),) * supernet.nodes)  # of which its number of nodes counts
+        super().__init__(config, any_cell, vocabulary, generator)
         self.supernet = supernet
         for cell in self.cells:
             cast(SuperCell, cell).configure(supernet, generator)
@@ -181,12 +188,18 @@ class Supernet(LanguageModel):
         return Output(logits, last, states, dropped, loss)
 
 
+def _matrices(nodes: int, sharing: str) -> int:
+    edges = len(shape_of(nodes).edges)
+    return {"node": nodes, "edge": edges, "edge_activation": edges * len(SEARCHED_ACTIVATIONS)}[sharing]
+
+
 @lru_cache(maxsize=4096)
 def matrices_of(genotype: Genotype, sharing: str) -> tuple[int, ...]:
     """Which matrix of the cell each node of a genotype has; `none`, which reads none, has that of another activation."""
     if sharing == "node":
         return tuple(range(len(genotype.recurrent)))
-    edges = [RELAXATION[CELL].edge(node, state) for node, (_, state) in enumerate(genotype.recurrent)]
+    shape = shape_of(len(genotype.recurrent))
+    edges = [shape.edge(node, state) for node, (_, state) in enumerate(genotype.recurrent)]
     if sharing == "edge":
         return tuple(edges)
     count = len(SEARCHED_ACTIVATIONS)
@@ -198,6 +211,6 @@ def is_one_cell(weights: ArchWeights) -> bool:
     """Whether the weights are one genotype, unscaled."""
     if weights.paths is None or weights.operations is not None or weights.edges is not None:
         return False
-    shape = RELAXATION[CELL]
+    shape = shape_of(nodes_of(weights.paths[CELL]))
     counts = [sum(len(weights.paths[CELL][edge]) for edge in shape.entering(node)) for node in range(shape.nodes)]
     return all(count == 1 for count in counts)

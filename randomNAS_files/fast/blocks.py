@@ -14,7 +14,7 @@ import torch
 
 from nas.core.relaxation import Path
 from randomNAS_files.architecture import ACTIVATIONS
-from randomNAS_files.relaxation import CELL, RELAXATION
+from randomNAS_files.relaxation import shape_of
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Block:
 
 
 @lru_cache(maxsize=256)
-def blocks_of(path: Path | None) -> tuple[tuple[Block, ...], ...]:
-    """The blocks of each node that something enters; None: all activations run on all edges."""
-    shape, found = RELAXATION[CELL], list[tuple[Block, ...]]()
+def blocks_of(path: Path | None, count: int) -> tuple[tuple[Block, ...], ...]:
+    """The blocks of each of so many nodes that something enters; None: all activations run on all edges."""
+    shape, found = shape_of(count), list[tuple[Block, ...]]()
     number = row = 0
     for node in range(shape.nodes):
         edges = shape.entering(node)  # one from each state

@@ -20,7 +20,6 @@ import torch
 from randomNAS_files.architecture import ACTIVATIONS
 from randomNAS_files.fast.blocks import Block, Constants, Part, constants_of, some
 from randomNAS_files.fast.sequence import activate, differentiate
-from randomNAS_files.relaxation import CELL, RELAXATION
 from randomNAS_files.supernet import NORM_EPS
 
 _ATEN = torch.ops.aten
@@ -64,6 +63,7 @@ class Mixture:
             coefficients: what each activation of each edge counts, 0 where it does not run, `(edges, K)`.
         """
         self._allocate(len(inputs), h)
+        self._edges = len(coefficients)
         coefficients = coefficients.detach().to(h.dtype)
         self._constants = [
             constants_of(block, coefficients, self.weights[block.node + 1], self._scratch) for block in self.blocks
@@ -81,7 +81,7 @@ class Mixture:
 
     def _allocate(self, steps: int, like: torch.Tensor) -> None:
         each, kept = like.shape, steps if self.keep else 1
-        states, rows = RELAXATION[CELL].nodes + 1, sum(map(len, self.blocks))
+        states, rows = len(self.weights), sum(map(len, self.blocks))
         self.outputs = like.new_empty(steps + 1, *each)  # h before each time step, and after the last one
         self.first = like.new_empty(kept, each[0], 2 * each[1])
         self.states = like.new_zeros(kept, states, *each)  # of a node that nothing enters 0
@@ -160,7 +160,7 @@ class Mixture:
 
     def backward(self, grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """From the gradients of the outputs `(T, B, H)` to those of inputs, h and coefficients; once."""
-        self._of_coefficients = grads.new_zeros(len(RELAXATION[CELL].edges), len(ACTIVATIONS))
+        self._of_coefficients = grads.new_zeros(self._edges, len(ACTIVATIONS))
         self._of_states = torch.empty_like(self.states[0])
         before, nodes = torch.zeros_like(grads[0]), len(self._of_states) - 1
         for t in reversed(range(len(grads))):
@@ -233,10 +233,10 @@ class Mixture:
         return [self.outputs, self.read, self.first, self.mixed, self.slope]
 
 
-def shapes_for_weights(nodes: Nodes, steps: int, like: torch.Tensor) -> list[tuple[int, ...]]:
-    """Of what `Mixture.for_weights` returns, for h like that."""
+def shapes_for_weights(nodes: Nodes, weights: int, steps: int, like: torch.Tensor) -> list[tuple[int, ...]]:
+    """Of what `Mixture.for_weights` returns, for so many weights and h like that."""
     (columns, size), rows = like.shape, sum(len(block) for blocks in nodes for block in blocks)
-    of_edges, states = (steps, rows, columns, size), (steps, RELAXATION[CELL].nodes + 1, columns, size)
+    of_edges, states = (steps, rows, columns, size), (steps, weights, columns, size)
     return [(steps + 1, columns, size), states, (steps, columns, 2 * size), of_edges, of_edges]
 
 
@@ -246,7 +246,7 @@ def weight_gradients(
     """Of the weights of h and of each node, of what `Mixture.for_weights` returned; None of a node that nothing enters."""
     outputs, read, first, of_c, of_g = found
     before = outputs[:-1] if mask is None else outputs[:-1] * mask
-    size, weights = outputs.size(-1), RELAXATION[CELL].nodes + 1
+    size, weights = outputs.size(-1), read.size(1)
     grads: list[torch.Tensor | None] = [before.flatten(0, 1).t() @ first.flatten(0, 1), *[None] * (weights - 1)]
     for blocks in nodes:
         grad = grads[blocks[0].node + 1] = outputs.new_zeros(size, 2 * size)

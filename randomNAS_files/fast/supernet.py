@@ -25,7 +25,7 @@ from randomNAS_files.fast.mixture import Mixture, Nodes, shapes_for_weights, wei
 from randomNAS_files.fast.model import FastRecurrentCell
 from randomNAS_files.fast.once import ONCE, once_only, wants_gradient
 from randomNAS_files.model import Output
-from randomNAS_files.relaxation import CELL, RELAXATION, genotype_of
+from randomNAS_files.relaxation import CELL, genotype_of, shape_of
 from randomNAS_files.slices import Columns
 from randomNAS_files.supernet import SuperCell, Supernet, is_one_cell
 
@@ -43,7 +43,7 @@ class WeightGradients(torch.autograd.Function):
     ) -> tuple[torch.Tensor, ...]:
         ctx.nodes, ctx.mask = nodes, mask
         ctx.set_materialize_grads(False)
-        return tuple(h.new_zeros(()).expand(shape) for shape in shapes_for_weights(nodes, steps, h))
+        return tuple(h.new_zeros(()).expand(shape) for shape in shapes_for_weights(nodes, len(weights), steps, h))
 
     @staticmethod
     @once_only
@@ -101,7 +101,7 @@ class FastSuperCell(FastRecurrentCell, SuperCell):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `SuperCell.forward`."""
         path, norm = None if weights.paths is None else weights.paths[CELL], self.config.state_norm
-        nodes = blocks_of(path)
+        nodes = blocks_of(path, self.config.nodes)
         if not nodes:  # the output is zero and depends on nothing, so that no weight gets a gradient
             return h.new_zeros(len(x), *h.shape), torch.zeros_like(h)
         if path is not None and not norm and is_one_cell(weights):
@@ -111,7 +111,7 @@ class FastSuperCell(FastRecurrentCell, SuperCell):
             raise ValueError("a supernet with state_norm needs at least 2 columns a batch to normalise over, got 1")
         width = x.size(-1)
         from_inputs, from_state = self.w0[:width], self.w0[width:]
-        inputs, coefficients = masked_product(x, x_mask, from_inputs), _coefficients(weights, h)
+        inputs, coefficients = masked_product(x, x_mask, from_inputs), _coefficients(weights, self.config.nodes, h)
         tensors = [from_state, *self.nodes]
         keep = wants_gradient(inputs, h, coefficients, *tensors)
         mask = None if h_mask is None else h_mask.to(h.dtype)
@@ -126,19 +126,19 @@ class FastSuperCell(FastRecurrentCell, SuperCell):
         return outputs, outputs[-1].clone()
 
 
-def _coefficients(weights: ArchWeights, like: torch.Tensor) -> torch.Tensor:
+def _coefficients(weights: ArchWeights, nodes: int, like: torch.Tensor) -> torch.Tensor:
     """What each activation of each edge counts, its weight times its edge's, `(edges, K)`; 0 where it does not run."""
     path = None if weights.paths is None else weights.paths[CELL]
-    found = like.new_tensor(_running(path))
+    found = like.new_tensor(_running(path, nodes))
     if weights.operations is not None:
         found = found * weights.operations[CELL]
     return found if weights.edges is None else found * weights.edges[CELL][:, None]
 
 
 @lru_cache(maxsize=256)
-def _running(path: Path | None) -> tuple[tuple[float, ...], ...]:
+def _running(path: Path | None, nodes: int) -> tuple[tuple[float, ...], ...]:
     """1 where an activation that is not `none` runs, `(edges, K)`."""
-    edges = range(len(RELAXATION[CELL].edges))
+    edges = range(len(shape_of(nodes).edges))
     everything = range(len(ACTIVATIONS))
     return tuple(
         tuple(float(ACTIVATIONS[k] != "none" and (path is None or k in path[edge])) for k in everything)

@@ -13,6 +13,8 @@ from one_shot.gradient_config import GradientConfig
 from one_shot.images import ImageSearchConfig
 from one_shot.random_search import RandomConfig
 from one_shot.settings import SearchConfig
+from one_shot.text_rules import TextSearchConfig
+from randomNAS_files.settings import StreamConfig
 from randomNAS_files.supernet import SupernetConfig
 
 
@@ -21,4 +23,5 @@ def test_it_names_every_field() -> None:
     named = set(re.findall(r"^  (?:# )?(\w+):", text, re.MULTILINE))
     groups = (RunConfig, SearchConfig, GradientConfig, RandomConfig, EnasConfig, ImageSearchConfig, SupernetConfig)
     fields = {each.name for group in groups for each in dataclasses.fields(group)}
+    fields |= {each.name for each in set(dataclasses.fields(TextSearchConfig)) - set(dataclasses.fields(StreamConfig))}
     assert fields - named == {"evaluate_test", "repeat"}  # which are refused, and nothing to set

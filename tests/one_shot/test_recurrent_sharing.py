@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,18 @@ from support.search import go_on, search, search_config
 from model_def import RecurrentTrial
 from nas.config.load import load
 from nas.core.identity import Identity, MismatchError, check_resume
+from one_shot.text_rules import TextSearchConfig
 from one_shot.trial import SearchTrial
 from randomNAS_files.architecture import from_json
-from randomNAS_files.relaxation import loose_ends
+from randomNAS_files.outputs import loose_ends
+from randomNAS_files.settings import StreamConfig
 
 OWN = {"sharing": "edge", "output": "loose_ends", "state_norm": False}
+DECAY = {"learning_rate_decay": 0.5, "decay_after_epochs": 1}
 
 
 def test_a_stop_changes_nothing_and_the_winner_is_the_mean_of_its_loose_ends(corpus: Path, tmp_path: Path) -> None:
-    config = search_config("text", "random", corpus, retrain="quickstart.yaml", **OWN)
+    config = search_config("text", "random", corpus, retrain="quickstart.yaml", nodes=5, **OWN, **DECAY)
     straight = search(tmp_path / "straight", config)
     assert straight.code == 0, straight.err + straight.out
     with stopped_after(int(straight.values("validation", "batches")[0]) + 1):
@@ -32,7 +36,7 @@ def test_a_stop_changes_nothing_and_the_winner_is_the_mean_of_its_loose_ends(cor
 
     genotype = from_json(straight.read("genotype.json"))
     ends = loose_ends(genotype.recurrent)
-    assert genotype.concat == ends and len(ends) < len(genotype.recurrent)
+    assert genotype.concat == ends and len(ends) < len(genotype.recurrent) == 5
     others = [from_json(each["genotype"]) for each in straight.read("architectures.json")["best"]]
     assert all(each.concat == loose_ends(each.recurrent) for each in [genotype, *others])
     retrain = load(straight.path / "retrain.yaml")
@@ -40,13 +44,21 @@ def test_a_stop_changes_nothing_and_the_winner_is_the_mean_of_its_loose_ends(cor
     assert RecurrentTrial.check(retrain["hyperparameters"], retrain["data"], 1).genotype == genotype
 
 
-@pytest.mark.parametrize("changed", [{"sharing": "node"}, {"output": "all"}])
-def test_a_checkpoint_of_another_supernet_is_refused(changed: dict[str, str], corpus: Path) -> None:
+def test_the_learning_rate_falls_by_a_factor_an_epoch_after_so_many() -> None:
+    values = {each.name: 1 for each in dataclasses.fields(StreamConfig)}
+    paper = TextSearchConfig(**{**values, "learning_rate": 20.0}, learning_rate_decay=0.96, decay_after_epochs=15)
+    assert [paper.rate(epoch) for epoch in (0, 14, 15, 16, 149)] == [20, 20, 19.2, 20 * 0.96**2, 20 * 0.96**135]
+    assert {TextSearchConfig(**{**values, "learning_rate": 20.0}).rate(epoch) for epoch in range(3)} == {20}
+
+
+@pytest.mark.parametrize("changed", [{"sharing": "node"}, {"output": "all"}, {"nodes": 11}])
+def test_a_checkpoint_of_another_supernet_is_refused(changed: dict[str, str | int], corpus: Path) -> None:
     config = search_config("text", "random", corpus, **OWN)
     then, now = (
         Identity(SearchTrial.architecture(SearchTrial.check(hparams, config["data"], 1)), {}, 3)
         for hparams in (config["hyperparameters"], config["hyperparameters"] | changed)
     )
     ((name, value),) = changed.items()
-    with pytest.raises(MismatchError, match=f"{name}: {OWN[name]} then, {value} now"):
+    says = f"{name}: {OWN.get(name, 'nothing')} then, {value} now"
+    with pytest.raises(MismatchError, match=says):
         check_resume(then, now, "the checkpoint")

@@ -419,7 +419,7 @@ def test_stretches() -> None:
 
 
 def test_everything_is_one_block_a_node() -> None:
-    nodes = blocks_of(None)
+    nodes = blocks_of(None, NODES)
     assert [[(block.first, block.last) for block in blocks] for blocks in nodes] == [[(0, i)] for i in range(1, 9)]
     assert all(name != "none" for blocks in nodes for block in blocks for name, _, _ in block.runs)
 
@@ -429,7 +429,7 @@ def test_blocks_hold_what_runs_once(seed: int) -> None:
     path = sparse_path(seed, 0.3)
     found: list[tuple[int, str]] = []
     rows: list[int] = []
-    for blocks in blocks_of(path):
+    for blocks in blocks_of(path, NODES):
         for block in blocks:
             assert RELAXATION[CELL].edges[block.edge] == (block.node, block.first)
             rows += range(block.row, block.row + len(block))

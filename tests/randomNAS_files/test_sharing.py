@@ -12,12 +12,13 @@ from nas.core.errors import ConfigError
 from nas.core.optimizers import SGD, fused_sgd, with_momenta
 from randomNAS_files.architecture import NODES, Genotype, sample
 from randomNAS_files.fast.supernet import FastSupernet
-from randomNAS_files.loose_ends import LOOSE_ENDS
 from randomNAS_files.memory import estimate_supernet
 from randomNAS_files.model import LanguageModel, ModelConfig, Output
-from randomNAS_files.relaxation import loose_ends, paths_of
+from randomNAS_files.outputs import loose_ends
+from randomNAS_files.relaxation import paths_of
 from randomNAS_files.scoring import score_cells, score_paths, score_stream
 from randomNAS_files.slices import Columns
+from randomNAS_files.space import RecurrentSpace
 from randomNAS_files.supernet import Supernet, SupernetConfig
 
 WORDS, COLUMNS, LENGTH, HIDDEN = 11, 3, 4, 5
@@ -34,10 +35,11 @@ WITH_NONE = Genotype(
 CELLS = {"none": WITH_NONE, "chain": Genotype(tuple(("tanh", i) for i in range(NODES)))} | {
     f"random {seed}": sample(seed) for seed in range(2)
 }
+OTHER_SIZES = {f"{nodes} nodes": sample(1, nodes=nodes) for nodes in (1, 3, 11)}
 
 
-def supernet(form: str, sharing: str, output: str) -> Supernet:
-    config = SupernetConfig(False, sharing, output)
+def supernet(form: str, sharing: str, output: str, nodes: int = NODES) -> Supernet:
+    config = SupernetConfig(False, sharing, output, nodes)
     net = FORMS[form](CONFIG, WORDS, torch.Generator().manual_seed(1), config).double()
     with torch.no_grad():
         for weight in net.parameters():
@@ -56,8 +58,9 @@ def in_place(cell: Genotype, sharing: str) -> list[int]:
 
 
 def with_output(cell: Genotype, output: str) -> Genotype:
-    read = [predecessor for _, predecessor in cell.recurrent]
-    return Genotype(cell.recurrent, tuple(i for i in range(1, NODES + 1) if output == "all" or i not in read))
+    read = [predecessor for name, predecessor in cell.recurrent if name != "none"]
+    everything = range(1, len(cell.recurrent) + 1)
+    return Genotype(cell.recurrent, tuple(i for i in everything if output == "all" or i not in read))
 
 
 def discrete(net: Supernet, cell: Genotype) -> tuple[LanguageModel, dict[str, str]]:
@@ -77,7 +80,7 @@ def run(net: LanguageModel, cell: Genotype | None = None) -> Output:
     generator = torch.Generator().manual_seed(2)
     tokens, targets = (torch.randint(WORDS, (LENGTH, COLUMNS), generator=generator) for _ in range(2))
     masks = net.draw_masks(torch.Generator().manual_seed(5), COLUMNS, slice(0, COLUMNS))
-    more = () if cell is None else (one_path(paths_of(cell)),)
+    more = () if cell is None else (one_path(paths_of(cell, nodes=len(cell.recurrent))),)
     output: Output = net(tokens, net.initial_state(COLUMNS), *more, masks=masks, targets=targets)
     assert output.loss is not None
     output.loss.backward()
@@ -87,9 +90,11 @@ def run(net: LanguageModel, cell: Genotype | None = None) -> Output:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize("sharing", COUNTS)
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", [*CELLS, *OTHER_SIZES])
 def test_one_cell_is_the_network_of_its_genotype(cell: str, sharing: str, output: str, form: str) -> None:
-    net, genotype = supernet(form, sharing, output), CELLS[cell]
+    genotype = (CELLS | OTHER_SIZES)[cell]
+    nodes = len(genotype.recurrent)
+    net = supernet(form, sharing, output, nodes)
     plain, names = discrete(net, genotype)
     found, expected = run(net, genotype), run(plain)
     close = {"rtol": 1e-10, "atol": 1e-10}
@@ -102,7 +107,8 @@ def test_one_cell_is_the_network_of_its_genotype(cell: str, sharing: str, output
         if grad is not None:
             torch.testing.assert_close(grad, weight.grad, **close)
     assert all(weight.grad is None for weight in own.values())  # outside the cell
-    assert len(own) == CONFIG.depth * (COUNTS[sharing] - NODES)
+    pairs = nodes * (nodes + 1) // 2
+    assert len(own) == CONFIG.depth * ({"node": nodes, "edge": pairs, "edge_activation": 4 * pairs}[sharing] - nodes)
 
 
 @pytest.mark.parametrize(("form", "kind"), [("plain", SGD), ("fast", fused_sgd)], ids=["plain", "fast"])
@@ -189,10 +195,42 @@ def test_loose_ends_are_the_nodes_on_no_edge_out() -> None:
             expected = [i for i in range(1, count + 1) if not any((i, j) in edges for j in range(count + 1))]
             assert list(loose_ends([("tanh", each) for each in predecessors])) == expected
     for seed in range(30):
-        genotype = with_output(sample(seed), "loose_ends")
-        assert LOOSE_ENDS.genotype_of(LOOSE_ENDS.paths_of(genotype)) == genotype
+        for nodes in (1, 5, 8):
+            space, genotype = RecurrentSpace(nodes, "loose_ends"), with_output(sample(seed, nodes=nodes), "loose_ends")
+            assert space.genotype_of(space.paths_of(genotype)) == genotype == space.sample(seed)
     with pytest.raises(ConfigError, match=r"average those that no other reads \(loose ends\)"):
-        LOOSE_ENDS.paths_of(sample(0))
+        RecurrentSpace(output="loose_ends").paths_of(sample(0))
+    with pytest.raises(ConfigError, match=r"must have 3 nodes and average all of them .* got 8"):
+        RecurrentSpace(3).paths_of(sample(0))
+
+
+def test_what_comes_before_a_none_changes_no_cell() -> None:
+    """The supernet's output and its genotype's, whatever predecessor is written there."""
+    for output in OUTPUTS:
+        space, net = RecurrentSpace(4, output), supernet("plain", "node", output, 4)
+        losses = set()
+        for predecessor in range(3):
+            nodes = (("tanh", 0), ("relu", 1), ("none", predecessor), ("sigmoid", 2))
+            paths = space.paths_of(with_output(Genotype(nodes), output))
+            assert space.genotype_of(paths).concat == ((1, 2, 3, 4) if output == "all" else (3, 4))
+            losses.add(run(net, Genotype(nodes)).loss.item())  # type: ignore[union-attr]
+        assert len(losses) == 1
+
+
+@pytest.mark.parametrize("nodes", [1, 3, 11])
+@pytest.mark.parametrize("state_norm", [False, True])
+def test_a_mixture_of_so_many_nodes_is_the_same_in_both_forms(nodes: int, state_norm: bool) -> None:
+    config, found = SupernetConfig(state_norm, nodes=nodes), []
+    for kind in (Supernet, FastSupernet):
+        net = kind(CONFIG, WORDS, torch.Generator().manual_seed(1), config).double()
+        generator = torch.Generator().manual_seed(2)
+        tokens, targets = (torch.randint(WORDS, (LENGTH, COLUMNS), generator=generator) for _ in range(2))
+        weights = torch.rand(nodes * (nodes + 1) // 2, 5, generator=generator).double().requires_grad_()
+        mixture = ArchWeights({"recurrent": weights})
+        loss = net(tokens, net.initial_state(COLUMNS), mixture, None, targets).loss
+        found.append([loss, *torch.autograd.grad(loss, [weights, *net.parameters()])])
+    for plain, fast in zip(*found, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("fast", [True, False])
