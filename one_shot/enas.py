@@ -20,7 +20,17 @@ from nas.core.fields import field
 from nas.core.relaxation import CellShape, Path, Paths, Relaxation, complete_cell
 from one_shot.controller import CONTROLLERS
 from one_shot.random_search import RandomConfig, RandomSearch
-from one_shot.reinforce import BASELINES, ENTROPIES, REWARDS, leave_one_out, objective, rewards_of, with_entropy
+from one_shot.reinforce import (
+    BASELINES,
+    ENTROPIES,
+    OF_UPDATES,
+    REWARDS,
+    leave_one_out,
+    numbers_of,
+    objective,
+    rewards_of,
+    with_entropy,
+)
 from one_shot.strategy import Choice, Objective, Problem, Progress, Score
 
 logger = logging.getLogger(__name__)
@@ -79,6 +89,7 @@ class Enas(RandomSearch):
     learns = True
     scores_cells = True
     drawn = "sampled"
+    of_updates = ("arch_loss", *OF_UPDATES)
     average: torch.Tensor
 
     def __init__(self, relaxation: Relaxation, config: EnasConfig, generator: torch.Generator) -> None:
@@ -156,7 +167,7 @@ class Enas(RandomSearch):
         problem.average([gradient for gradient in gradients if gradient is not None])
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
-        return {"arch_loss": mean[mean.isfinite()].mean()}
+        return {"arch_loss": mean[mean.isfinite()].mean(), **numbers_of(loss, rewards, advantages, mean)}
 
     def _baseline(self, rewards: torch.Tensor) -> torch.Tensor:
         """What rewards are compared with; a moving average starts at the mean of the first ones."""
@@ -176,6 +187,13 @@ class Enas(RandomSearch):
         self._check_finite([scores["loss"] for _, scores in choice.others], "that were scored at the end")
         return choice
 
+    def followed(self) -> list[Paths]:
+        """The cells that `report` reports the policy by."""
+        return [self.paths_of(cell) for cell in self._followed().tolist()]
+
+    def _followed(self) -> torch.Tensor:
+        return self.controller.draw(FOLLOWED, torch.Generator().manual_seed(0))
+
     @torch.no_grad()
     def report(self) -> dict[str, float]:
         """The policy, by 100 cells that are drawn with the same numbers every time.
@@ -184,8 +202,7 @@ class Enas(RandomSearch):
             `arch_entropy`: of whole cells, in nats: the mean over those cells of the sum of their decisions' entropies.
             `largest_probability`: of the likeliest of them.
         """
-        cells = self.controller.draw(FOLLOWED, torch.Generator().manual_seed(0))
-        log_probs, entropies = self.controller(cells)
+        log_probs, entropies = self.controller(self._followed())
         largest = float(log_probs.sum(1).max().exp())
         return {
             **super().report(),

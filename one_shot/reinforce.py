@@ -13,6 +13,8 @@ SCALE = 80.0
 REWARDS = ("inverse_ppl", "inverse_ppl_squared", "negative_loss")
 ENTROPIES = ("gradient", "reward")
 BASELINES = ("leave_one_out", "moving_average")
+OF_UPDATES = ("controller_loss", "reward", "baseline", "advantage_spread", "exploded_share")
+"""What is reported of an update, see `numbers_of`."""
 
 
 def rewards_of(losses: torch.Tensor, kind: str) -> torch.Tensor:
@@ -61,3 +63,19 @@ def objective(
 def with_entropy(rewards: torch.Tensor, log_probs: torch.Tensor, weight: float, entropy: str) -> torch.Tensor:
     """The rewards, and for entropy "reward" weight * (-log pi) of the whole cell, whose expectation is weight * H."""
     return rewards - weight * log_probs.detach().sum(1) if entropy == "reward" else rewards
+
+
+def numbers_of(
+    loss: torch.Tensor, rewards: torch.Tensor, advantages: torch.Tensor, losses: torch.Tensor
+) -> dict[str, torch.Tensor]:
+    """The numbers to follow an update by, OF_UPDATES.
+
+    Args:
+        loss: minus the estimate of J less the baseline, whose gradient is descended.
+        rewards: `(K,)`, with what the entropy adds to them.
+        advantages: rewards less the baseline.
+        losses: of the cells, some of which may be no numbers.
+    """
+    spread = advantages.std(unbiased=False)
+    numbers = (loss, rewards.mean(), (rewards - advantages).mean(), spread, 1 - losses.isfinite().to(rewards).mean())
+    return dict(zip(OF_UPDATES, (each.detach() for each in numbers), strict=True))

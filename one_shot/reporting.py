@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import torch
+
+from nas.core.space import Space
 from one_shot.random_search import ranked
 from one_shot.settings import Settings
+from one_shot.strategy import Strategy
 from one_shot.task import Task
 
 DERIVED = "derived_"
@@ -39,3 +43,24 @@ def mean_of_sane(scores: Sequence[dict[str, float]]) -> tuple[dict[str, float], 
     counted = sane or scores
     means = {name: sum(score[name] for score in counted) / len(counted) for name in scores[0]}
     return means, {"exploded": float(len(scores) - len(sane))}
+
+
+def of_policy(strategy: Strategy, space: Space[Any], weights: Sequence[torch.Tensor]) -> dict[str, float]:
+    """What is reported of a strategy that has a policy; nothing of others.
+
+    Returns:
+        `distinct_cells`: how many different cells there are among those that it draws, as a share; cells with one canonical
+            form are the same.
+        `controller_norm`, `weights_norm`: Euclidean, of all its parameters and of the shared weights.
+    """
+    drawn = strategy.followed()
+    if not drawn:
+        return {}
+    distinct = len({space.canonical(space.genotype_of(paths)) for paths in drawn}) / len(drawn)
+    norms = {"controller_norm": _norm(list(strategy.parameters())), "weights_norm": _norm(weights)}
+    return {"distinct_cells": distinct, **norms}
+
+
+@torch.no_grad()
+def _norm(tensors: Sequence[torch.Tensor]) -> float:
+    return float(torch.stack([torch.linalg.vector_norm(each) for each in tensors]).norm())

@@ -147,6 +147,9 @@ class Strategy(nn.Module, ABC):
     drawn = "random"
     """What the architectures are called whose `Choice.summary` is reported."""
 
+    of_updates: tuple[str, ...] = ("arch_loss",)
+    """What `update` returns that is reported, as means over an epoch."""
+
     def __init__(self, relaxation: Relaxation) -> None:
         super().__init__()
         self.relaxation = relaxation
@@ -170,7 +173,7 @@ class Strategy(nn.Module, ABC):
         """Put the gradient of each parameter into its `.grad`, averaged over the processes; None where there is none.
 
         Returns:
-            What to report, as scalars on the device: `arch_loss` at least; nothing while the architecture is held as it is.
+            What to report, as scalars on the device: all of `of_updates`; nothing while the architecture is held as it is.
         """
         raise NotImplementedError
 
@@ -212,6 +215,10 @@ class Strategy(nn.Module, ABC):
     @abstractmethod
     def derive(self) -> Paths | None:
         """The architecture that it would choose now; None if that takes scoring, as for random search."""
+
+    def followed(self) -> list[Paths]:
+        """Architectures that a policy draws, by which it is reported; none if it has no policy."""
+        return []
 
     def report(self) -> dict[str, float]:
         """Numbers to follow it by, such as `arch_entropy`; computed once an epoch."""

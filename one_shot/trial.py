@@ -31,7 +31,7 @@ from one_shot.choosing import Chooser, eigenvalue
 from one_shot.collapse import grown_too_quickly, too_many_skips
 from one_shot.figure import weights_figure
 from one_shot.record import SearchRecord, on_cpu
-from one_shot.reporting import DERIVED, REPORTED, best_of, derived, directions, mean_of_sane
+from one_shot.reporting import DERIVED, REPORTED, best_of, derived, directions, mean_of_sane, of_policy
 from one_shot.retrain import retraining_config, retraining_template, spelt_out
 from one_shot.settings import TASKS, Settings, build_strategy, read_settings
 from one_shot.strategy import Problem, Progress, Scores, WeightStep
@@ -85,7 +85,8 @@ class SearchTrial(Trial):
             for_validation=False,
         )
         self.arch_means = self.context.wrap_reducer(
-            WeightedMeans(device, ("arch_loss",), lambda means: dict(means), over_epoch=True), for_validation=False
+            WeightedMeans(device, self.strategy.of_updates, lambda means: dict(means), over_epoch=True),
+            for_validation=False,
         )
         entrants = [f"{k} {name}" for k in range(self._entrant_count) for name in names]
         self.valid_means = self.context.wrap_reducer(
@@ -199,8 +200,8 @@ class SearchTrial(Trial):
             found = self.strategy.update(problem, generator, progress)
             self.arch_optimizer.step()
             self.arch_optimizer.zero_grad()
-            if "arch_loss" in found:
-                self.arch_means.update(1, arch_loss=found["arch_loss"])
+            if found:
+                self.arch_means.update(1, **found)
 
     def _scores_on(self, number: int) -> Scores | None:
         """What the update of that number scores cells by, if it does."""
@@ -245,7 +246,7 @@ class SearchTrial(Trial):
         discrete = self._scores[self._mixtures :]
         main, exploded = (self._scores[0], {}) if self._mixtures else mean_of_sane(discrete)
         told = {name: value for name, value in self.strategy.report().items() if name in REPORTED}
-        extra = {**exploded, **told}
+        extra = {**exploded, **told, **of_policy(self.strategy, self.search_space, self.parameters)}
         if self.record.eigenvalues:
             extra = {**extra, "eigenvalue": self.record.eigenvalues[-1]}
         return {**main, **self._shown(discrete[best_of(discrete)]), **extra}

@@ -113,6 +113,31 @@ def test_the_cells_of_an_update_are_scored_one_by_one_without_gradients() -> Non
     assert seen == [each["cell"] for each in strategy.candidates(seeded(3), 4)]
 
 
+def test_what_is_reported_of_an_update() -> None:
+    strategy, losses = (
+        enas(cells_per_update=4, entropy_weight=0.0),
+        [math.log(80), math.log(40), math.nan, math.log(20)],
+    )
+    scores = iter(losses)
+    before = {name: value.clone() for name, value in strategy.controller.state_dict().items()}
+    found = strategy.update(problem(lambda weights: torch.tensor(next(scores))), seeded(3), progress(0))
+    assert set(strategy.of_updates) == set(found) and not any(each.requires_grad for each in found.values())
+    rewards = [1.0, 2.0, 0.0, 4.0]
+    advantages = [reward - (7 - reward) / 3 for reward in rewards]
+    cells = [strategy.cell_of(paths) for paths in strategy.candidates(seeded(3), 4)]
+    log_probs = [math.log(probability(strategy, cell)) for cell in cells]
+    expected = {
+        "reward": 1.75,
+        "baseline": 1.75,
+        "advantage_spread": math.sqrt(sum(each**2 for each in advantages) / 4),
+        "exploded_share": 0.25,
+        "controller_loss": -sum(a * b for a, b in zip(advantages, log_probs, strict=True)) / 4,
+        "arch_loss": (losses[0] + losses[1] + losses[3]) / 3,
+    }
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, abs=1e-5)
+    same_state(strategy.controller.state_dict(), before)
+
+
 def test_bad_scores_are_the_worst_and_nothing_but_bad_ones_is_an_error() -> None:
     def exploding(weights: ArchWeights) -> torch.Tensor:
         return torch.tensor(math.nan) if weights.paths["cell"][0] == (1,) else torch.tensor(4.0)  # type: ignore[index]

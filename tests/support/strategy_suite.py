@@ -192,7 +192,8 @@ class StrategySuite:
         reported = strategy.update(net.problem(), seeded(1), progress(50))
         assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in strategy.parameters())
         assert all(p.grad is None for p in net.parameters())
-        assert reported["arch_loss"].shape == () and not reported["arch_loss"].requires_grad
+        assert set(strategy.of_updates) <= set(reported) and "arch_loss" in strategy.of_updates
+        assert all(value.shape == () and not value.requires_grad for value in reported.values())
 
     def test_the_report_is_finite_numbers(self, relaxation: Relaxation) -> None:
         report = self.make(relaxation).report()
