@@ -140,6 +140,17 @@ class Controller(nn.Module, ABC):
         log_probs: torch.Tensor = self(cells)[0]
         return log_probs.sum(-1)
 
+    @torch.no_grad()
+    def follow(self, cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The LSTM's hidden state when it has read all tokens of cells `(K, D)`, the last one too, `(K, H)`; and the
+        largest probability of each decision when it was taken, `(K, D)`.
+        """
+        memory, largest = self._begin(len(cells)), []
+        for number in range(len(self.decisions)):
+            largest.append(F.softmax(self._logits(memory, number), -1).amax(-1))
+            self._take(memory, number, cells[:, number])
+        return self.cell(memory.x, memory.state)[0], torch.stack(largest, 1)
+
     def _unroll(
         self, count: int, choose: Callable[[int, torch.Tensor], torch.Tensor]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

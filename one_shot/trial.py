@@ -18,6 +18,7 @@ import torch
 from determined import pytorch
 
 from nas.core.arch_weights import ArchWeights, one_path
+from nas.core.drawn_cells import ControllerCells
 from nas.core.identity import DataPart, code_digest
 from nas.core.memory import MemoryEstimate
 from nas.core.relaxation import Paths
@@ -26,6 +27,7 @@ from nas.core.space import Size
 from nas.trial import DataFacts, ShardedBatchLoader, Trial, WeightedMeans, main
 from nas.trial.fitting import check_fits
 from nas.trial.metrics import replace_nonfinite
+from one_shot import analysis
 from one_shot.averaging import average_over_processes, check_same_everywhere
 from one_shot.choosing import Chooser, eigenvalue
 from one_shot.collapse import grown_too_quickly, too_many_skips
@@ -325,6 +327,13 @@ class SearchTrial(Trial):
         """The architecture chosen so far; None before the first validation."""
         paths = self.record.paths
         return None if paths is None else self.search_space.genotype_of(paths)
+
+    @classmethod
+    def need_controller(cls, settings: Settings) -> None:
+        analysis.need_controller(settings)
+
+    def analyze(self, cells: int, batches: int | None) -> ControllerCells:
+        return analysis.analyze(self.settings, self.strategy, self.task.score_all, self.seed, cells, batches)
 
     def summary(self) -> dict[str, str | int | float]:
         genotype = self.genotype

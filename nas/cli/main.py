@@ -9,6 +9,7 @@ nas compare A B C                         whether one search is better than anot
 nas draw experiments/quickstart-1         the best architecture as a drawing
 nas export experiments/quickstart-1       the same as a constant for genotypes.py, or with its trained network
 nas evaluate experiments/quickstart-1     what its trained network scores
+nas analyze experiments/enas-1            what the controller of a search has learned of its cells
 
 `python3 -m nas ...` is the same.
 """
@@ -22,7 +23,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from nas import __version__
-from nas.cli import check, compare, draw, evaluate, export, listing, report, run, show
+from nas.cli import analyze, check, compare, draw, evaluate, export, listing, report, run, show
 from nas.cli.run import INTERRUPTED
 from nas.core.errors import ConfigError, DataError
 from nas.core.host import refuse_windows
@@ -71,6 +72,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nas", description="Neural architecture search experiments.")
     parser.add_argument("--version", action="version", version=f"nas {version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (run, check, listing, show, report, compare, draw, export, evaluate):
+    for command in (run, check, listing, show, report, compare, draw, export, evaluate, analyze):
         command.add_parser(commands)
     return parser

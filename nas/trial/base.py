@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from determined import pytorch
 
+from nas.core.drawn_cells import ControllerCells
 from nas.core.errors import ConfigError
 from nas.core.identity import DataPart, Identity, code_digest
 from nas.core.memory import MemoryEstimate
@@ -239,6 +240,15 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
     def portable(self) -> Portable:
         """The trained network for use elsewhere. Raises ConfigError for a trial whose network is of no use there."""
         raise ConfigError([f"{type(self).__name__} trains no network that can be exported"])
+
+    @classmethod
+    def need_controller(cls, settings: Any) -> None:
+        """Raises ConfigError for a trial without a controller that draws architectures, see `analyze`."""
+        raise ConfigError([f"{cls.__name__} is no search with a controller, so there is nothing to analyze"])
+
+    def analyze(self, cells: int, batches: int | None) -> ControllerCells:
+        """Draw so many architectures of the controller, and score them on validation data, or so many batches of it."""
+        raise NotImplementedError
 
     def rank_state(self) -> Any:
         """What only this process knows and a resumed run needs, as plain types and CPU tensors."""

@@ -86,6 +86,12 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("evaluate", "no_such"), "no_such"),
     (("evaluate", "ASHA"), "without weights"),
     (("evaluate", "{}", "--split", "train"), "--split"),
+    (("analyze", "no_such"), "no_such"),
+    (("analyze", "ASHA"), "without weights"),
+    (("analyze", "{}"), "is a folder, but not that of"),
+    (("analyze", "{}", "--cells", "1"), "--cells must be at least 5"),
+    (("analyze", "{}", "--cells", "x"), "--cells"),
+    (("analyze", "{}", "--batches", "0"), "--batches"),
 ]
 
 TRIAL: list[tuple[tuple[str, ...], str]] = [
