@@ -43,11 +43,11 @@ def _run(arguments: argparse.Namespace) -> int:
     path, folder = newest(arguments.source, arguments.rank, arguments.trial)
     trial, drawn = analyze(path, arguments.set, arguments.cells, arguments.batches, arguments.device, folder)
     result = findings(drawn)
-    print(f"{'checkpoint':<12} {path}, {trial.batches_trained} batches")
-    print_findings(console(), result)
     run = path.absolute().parent.parent
     out = arguments.out or ((run if (run / "run.json").is_file() else Path()) / FOLDER)
     names = write_analysis(result, out, f"The controller of {arguments.source} after {trial.batches_trained} batches")
+    print(f"{'checkpoint':<12} {path}, {trial.batches_trained} batches")
+    print_findings(console(), result)
     print(f"{'written':<12} {out}: {', '.join(names)}")
     return 0
 

@@ -13,7 +13,9 @@ from support.runs import stopped_after
 from support.search import search, search_config
 from support.strategy_suite import seeded
 
+from model_def import RecurrentTrial
 from nas.cli import main as nas
+from nas.core.errors import ConfigError
 from nas.core.fields import read
 from one_shot.analysis import cells_of
 from one_shot.controller import CONTROLLERS, Controller
@@ -106,5 +108,7 @@ def test_a_search_without_a_controller_is_told_so_before_data_is_read(
 ) -> None:
     run = search(tmp_path / "run", search_config("text", "random", corpus, train_epochs=1))
     assert nas(["analyze", str(run.path), "--config", "data.data_dir=/nowhere"]) == 2
+    with pytest.raises(ConfigError, match="RecurrentTrial is no search with a controller"):
+        RecurrentTrial.need_controller(None)
     says = "error: a search with strategy random in space recurrent has no controller, so there is"
     assert says in capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from nas.results.experiment import ExperimentResult
@@ -25,20 +26,33 @@ def weights_animation(experiment: ExperimentResult) -> Picture | None:
     entries = [round(i) for i, _ in thinned([(i, 0.0) for i in range(len(found.epochs))], _FRAMES)]
     with style.drawing("weights_animation"):
         frames = _frames(found, entries)
-    buffer = io.BytesIO()
-    durations = [_MILLISECONDS] * (len(frames) - 1) + [_LAST]
-    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:], duration=durations, loop=0, optimize=True)
     caption = (
         f"Weights of trial {found.trial.number} from epoch {found.epochs[0]:g} to {found.epochs[-1]:g}: rows are edges, "
         "columns operations; what would be chosen has a frame."
     )
-    return Picture("weights", "Architecture weights, epoch by epoch", caption, gif=buffer.getvalue())
+    return Picture("weights", "Architecture weights, epoch by epoch", caption, gif=gif_of(frames, _MILLISECONDS))
+
+
+def gif_of(frames: Sequence[Any], milliseconds: int) -> bytes:
+    """A GIF of Pillow images, as many as there are, that runs for ever and stays longer at the last."""
+    buffer = io.BytesIO()
+    durations = [milliseconds] * (len(frames) - 1) + [_LAST]
+    first, *others = frames
+    first.save(buffer, "GIF", save_all=True, append_images=others, duration=durations, loop=0, optimize=True)
+    return buffer.getvalue()
+
+
+def frame_of(canvas: Any) -> Any:
+    """What a canvas of matplotlib shows, as a Pillow image."""
+    from PIL import Image
+
+    canvas.draw()
+    return Image.frombytes("RGBA", canvas.get_width_height(), bytes(canvas.buffer_rgba())).convert("RGB").quantize(64)
 
 
 def _frames(found: Trace, entries: list[int]) -> list[Any]:
     """Pillow images; what does not change is drawn once."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
 
     figure, images = _tables(found)
     canvas = FigureCanvasAgg(figure)
@@ -46,10 +60,8 @@ def _frames(found: Trace, entries: list[int]) -> list[Any]:
     for entry in entries:
         boxes = [box for kind, image in images.items() for box in _show(found, kind, image, entry)]
         figure.suptitle(f"epoch {found.epochs[entry]:g}", fontsize=12, color=style.INK)
-        canvas.draw()
+        frames.append(frame_of(canvas))
         figure.set_layout_engine("none")  # every frame in the places of the first, and sooner
-        rgb = Image.frombytes("RGBA", canvas.get_width_height(), bytes(canvas.buffer_rgba())).convert("RGB")
-        frames.append(rgb.quantize(64))
         for box in boxes:
             box.remove()
     return frames

@@ -138,12 +138,17 @@ def draw_graph(graph: Graph) -> str:
     )
 
 
+def extent_of(label: str, small: bool = False) -> tuple[float, float]:
+    """Width and height that a node, or the label of an edge, needs, in pixels."""
+    return (_SMALL_LETTER * len(label) + 8, _SMALL_LINE) if small else (_LETTER * len(label) + 16, _LINE)
+
+
 def _cluster(graph: Graph, cluster: Cluster) -> tuple[Layout, str]:
     inside = set(cluster.nodes)
     edges = [edge for edge in graph.edges if edge.tail in inside and edge.head in inside]
-    extents = {name: (_LETTER * len(graph.label(name)) + 16, _LINE) for name in cluster.nodes}
+    extents = {name: extent_of(graph.label(name)) for name in cluster.nodes}
     labels = [edge.attributes.get("label", "") for edge in edges]
-    label_extents = [(_SMALL_LETTER * len(text) + 8, _SMALL_LINE) if text else None for text in labels]
+    label_extents = [extent_of(text, small=True) if text else None for text in labels]
     layout = place(extents, [(edge.tail, edge.head, extent) for edge, extent in zip(edges, label_extents, strict=True)])
     drawn = []
     for edge, route in zip(edges, layout.routes, strict=True):

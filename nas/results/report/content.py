@@ -15,6 +15,7 @@ from nas.core.wording import plural
 from nas.results.experiment import UNREADABLE, ExperimentResult, TrialResult, device_seconds
 from nas.results.figures.animation import weights_animation
 from nas.results.figures.cell import cell
+from nas.results.figures.chosen_cells import cells_animation
 from nas.results.figures.importance import importance
 from nas.results.figures.learning import learning_curves
 from nas.results.figures.pareto import pareto
@@ -231,9 +232,8 @@ def _cells(row: Row) -> list[str]:
 def _pictures(experiment: ExperimentResult) -> list[Picture]:
     figures = (learning_curves, progress, pareto, rung_diagram, importance)
     found = [figure(experiment) for figure in figures]
-    return [
-        each for each in (*found, *weights_evolution(experiment), weights_animation(experiment)) if each is not None
-    ]
+    animations = weights_animation(experiment), cells_animation(experiment)
+    return [each for each in (*found, *weights_evolution(experiment), *animations) if each is not None]
 
 
 def _architectures(experiment: ExperimentResult, board: list[Row]) -> Iterator[Architecture]:
