@@ -19,7 +19,7 @@ FEWEST = 4
 """Things: of three, all arrangements give few different correlations."""
 PERMUTATIONS = 4999
 
-_AT_ONCE = 100
+_AT_ONCE = 1_000_000  # pairs of some arrangements
 _CLOSE = 1e-9
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
@@ -97,6 +97,7 @@ def _orders(count: int, permutations: int, seed: int) -> Iterator[Numbers]:
         return
     yield np.arange(count)[None]
     generator = np.random.default_rng(seed)
-    for begin in range(0, permutations, _AT_ONCE):
-        some = min(_AT_ONCE, permutations - begin)
+    most = max(1, _AT_ONCE // count**2)
+    for begin in range(0, permutations, most):
+        some = min(most, permutations - begin)
         yield generator.permuted(np.tile(np.arange(count), (some, 1)), axis=1)

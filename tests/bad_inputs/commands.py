@@ -89,7 +89,7 @@ OPTIONS: list[tuple[tuple[str, ...], str]] = [
     (("analyze", "no_such"), "no_such"),
     (("analyze", "ASHA"), "without weights"),
     (("analyze", "{}"), "is a folder, but not that of"),
-    (("analyze", "{}", "--cells", "1"), "--cells must be at least 5"),
+    (("analyze", "{}", "--cells", "1"), "--cells must be 5..1000"),
     (("analyze", "{}", "--cells", "x"), "--cells"),
     (("analyze", "{}", "--batches", "0"), "--batches"),
 ]

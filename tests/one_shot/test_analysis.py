@@ -100,7 +100,7 @@ def test_the_command_on_a_search_that_was_stopped(
     losses = [cell["loss"] for half in ("trained", "untrained") for cell in told[half]["cells"]]
     assert all(0 < loss < 10 for loss in losses) and len(told["trained"]["cells"][0]["state"]) == 5
     assert nas(["analyze", str(run.path), "--cells", "1"]) == 2
-    assert capsys.readouterr().err.startswith("error: --cells must be at least 5")
+    assert capsys.readouterr().err.startswith("error: --cells must be 5..1000")
 
 
 def test_a_search_without_a_controller_is_told_so_before_data_is_read(

@@ -119,10 +119,13 @@ def test_the_files_say_the_same(tmp_path: Path) -> None:
         write_analysis(found, Path("/dev/null/x"), "")
 
 
-def test_too_few_cells() -> None:
+def test_too_few_cells_and_too_many() -> None:
     with pytest.raises(ConfigError) as caught:
         check_count(1)
-    assert caught.value.problems == ["--cells must be at least 5, as fewer have too few arrangements for a test, got 1"]
+    (says,) = caught.value.problems
+    assert says.startswith("--cells must be 5..1000, as fewer") and says.endswith(", got 1")
+    with pytest.raises(ConfigError, match="got 1001"):
+        check_count(1001)
     check_count(5)
 
 

@@ -64,7 +64,7 @@ def test_under_the_null_p_is_uniform_though_pairs_depend() -> None:
         (test,) = mantel(one, [other], permutations=99, seed=seed)
         assert test is not None
         below += test.p <= 0.1
-    assert 2 <= below <= 21, "ten expected; each bound is four deviations away at most"
+    assert 2 <= below <= 21, "ten are expected, with a standard deviation of 3"
 
 
 def test_what_is_not_defined() -> None:

@@ -17,7 +17,7 @@ AGAINST = ("common edges", "common edges with activation", "tree edit distance",
 COEFFICIENTS = ("Spearman", "Pearson")
 SHOWN = 5
 """Nearest pairs, and farthest ones."""
-FEWEST = 5
+FEWEST, MOST = 5, 1000
 """Cells to draw."""
 
 Test = tuple[str, str, str]
@@ -62,9 +62,11 @@ class Findings:
 
 
 def check_count(cells: int) -> None:
-    """Raises ConfigError for too few cells to draw."""
-    if cells < FEWEST:
-        rule = f"must be at least {FEWEST}, as fewer have too few arrangements for a test"
+    """Raises ConfigError for too few or too many cells to draw."""
+    if not FEWEST <= cells <= MOST:
+        rule = (
+            f"must be {FEWEST}..{MOST}, as fewer have too few arrangements for a test and pairs grow with their square"
+        )
         raise ConfigError([f"--cells {rule}, got {cells}"])
 
 
@@ -105,8 +107,7 @@ def group_of(cells: DrawnCells, permutations: int) -> Group:
 
 def l2(states: Floats) -> Floats:
     """Euclidean distances `(n, n)` of states `(n, H)`."""
-    distances: Floats = np.linalg.norm(states[:, None] - states[None], axis=-1)
-    return distances
+    return np.array([np.linalg.norm(states - each, axis=1) for each in states]).reshape(len(states), len(states))
 
 
 def cosine(states: Floats) -> Floats:
