@@ -69,6 +69,13 @@ def check_metrics(run: Run, space: str, method: str) -> None:
         assert trace[-1]["scores"]["derived_loss"] == scores[0]
         entropies = run.values("validation", "arch_entropy") if method == "ENAS" else [1, 0]
         assert entropies[0] > entropies[1], "the controller is trained"
+        if method == "ENAS":
+            told = {"controller_loss", "reward", "baseline", "advantage_spread", "exploded_share"}
+            assert all(told < set(record) for record in run.metrics("training"))
+            assert all(
+                0 < record["distinct_cells"] <= 1 and record["controller_norm"] > 0 and record["weights_norm"] > 0
+                for record in validations
+            )
     else:
         arch = run.values("training", "arch_loss") if method != "warm-up" else [0.0]
         assert all(math.isfinite(loss) for loss in arch)
