@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -55,43 +56,59 @@ def analyze(
     assert isinstance(strategy, Enas) and isinstance(fresh, Enas)
     fresh.to(next(strategy.parameters()).device)
 
-    def drawn(by: Enas) -> DrawnCells:
-        generator = torch_generator("cpu", seed, "analysis")
-        return cells_of(by, settings.space, lambda each: score(each, batches), cells, generator)
+    def drawn(by: Enas) -> tuple[torch.Tensor, list[int]]:
+        return different(by.controller.draw(cells, torch_generator("cpu", seed, "analysis")))
+
+    def found(by: Enas, tokens: torch.Tensor, counts: list[int]) -> DrawnCells:
+        return cells_of(by, settings.space, lambda each: score(each, batches), tokens, counts)
 
     decisions = strategy.controller.decisions
     names = [f"{'reads' if each.predecessor else 'activation'} {each.node + 1}" for each in decisions]
     options = [each.options for each in decisions]
-    return ControllerCells(settings.space.package, cells, batches, names, options, drawn(strategy), drawn(fresh))
+    tokens, counts = drawn(strategy)
+    trained = found(strategy, tokens, counts)
+    control = replace(trained, **seen_by(fresh, tokens))
+    return ControllerCells(
+        settings.space.package, cells, batches, names, options, trained, control, found(fresh, *drawn(fresh))
+    )
+
+
+def different(tokens: torch.Tensor) -> tuple[torch.Tensor, list[int]]:
+    """The different cells among those that were drawn `(K, D)`, in the order of their first, and how often each was."""
+    counted = Counter(map(tuple, tokens.tolist()))
+    return torch.tensor(list(counted), device=tokens.device), list(counted.values())
 
 
 def cells_of(
     strategy: Enas,
     space: Space[Any],
     score: Callable[[Sequence[ArchWeights]], list[dict[str, float]]],
-    count: int,
-    generator: torch.Generator,
+    tokens: torch.Tensor,
+    counts: list[int],
 ) -> DrawnCells:
-    """So many cells of a controller, each that is drawn several times once."""
-    counted = Counter(map(tuple, strategy.controller.draw(count, generator).tolist()))
-    tokens = torch.tensor(list(counted), device=next(strategy.parameters()).device)
+    """What there is to know of cells `(n, D)` of a controller."""
     paths = [strategy.paths_of(cell) for cell in tokens.tolist()]
     genotypes = [space.genotype_of(each) for each in paths]
-    exact = deepcopy(strategy.controller).cpu().double()  # near states differ by less than single precision tells
-    states, largest = exact.follow(tokens.cpu())
     trees = [postorder(trees_of(genotype)) for genotype in genotypes]
     cells = [each[strategy.kind] for each in paths]
     return DrawnCells(
         genotypes=[genotype.to_json() for genotype in genotypes],
-        counts=list(counted.values()),
-        log_probs=strategy.controller.log_prob(tokens).detach().tolist(),
+        counts=counts,
         losses=[each["loss"] for each in score([one_path(each) for each in paths])],
-        states=states.tolist(),
-        largest=largest.tolist(),
         common_edges=_table(cells, _common_edges),
         common_pairs=_table(cells, _common_pairs),
         tree_distances=_table(trees, tree_distance),
+        **seen_by(strategy, tokens),
     )
+
+
+@torch.no_grad()
+def seen_by(strategy: Enas, tokens: torch.Tensor) -> dict[str, Any]:
+    """What a controller makes of cells `(n, D)`, as fields of `DrawnCells`."""
+    exact = deepcopy(strategy.controller).cpu().double()  # near states differ by less than single precision tells
+    states, largest = exact.follow(tokens.cpu())
+    log_probs = exact.log_prob(tokens.cpu())
+    return {"log_probs": log_probs.tolist(), "states": states.tolist(), "largest": largest.tolist()}
 
 
 def _common_edges(one: Path, other: Path) -> int:

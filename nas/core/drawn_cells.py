@@ -37,7 +37,7 @@ class DrawnCells:
 
 @dataclass(frozen=True)
 class ControllerCells:
-    """Cells of a trained controller, and of the one that it started as.
+    """Cells of a trained controller, and of the one that it started as, which has learned nothing.
 
     Attributes:
         package: of the search space.
@@ -45,6 +45,7 @@ class ControllerCells:
         batches: of validation data by which they were scored; None: all.
         decisions: what each is about, in words.
         options: of each decision.
+        control: the cells of the trained one, with the states and probabilities that the untrained one has of them.
     """
 
     package: str
@@ -53,6 +54,7 @@ class ControllerCells:
     decisions: list[str]
     options: list[int]
     trained: DrawnCells
+    control: DrawnCells
     fresh: DrawnCells
 
     def to_json(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from model_def import RecurrentTrial
 from nas.cli import main as nas
 from nas.core.errors import ConfigError
 from nas.core.fields import read
-from one_shot.analysis import cells_of
+from one_shot.analysis import cells_of, different
 from one_shot.controller import CONTROLLERS, Controller
 from one_shot.enas import Enas, EnasConfig
 from randomNAS_files.relaxation import RELAXATION
@@ -71,7 +71,8 @@ def test_cells_are_there_once_with_what_they_have_in_common() -> None:
         asked.append(len(entrants))
         return [{"loss": float(k)} for k in range(len(entrants))]
 
-    found = cells_of(strategy, SPACE, score, 60, seeded(3))
+    drawn = strategy.controller.draw(60, seeded(3))
+    found = cells_of(strategy, SPACE, score, *different(drawn))
     count = len(found.genotypes)
     assert sum(found.counts) == 60 and max(found.counts) > 1 and asked == [count] and count < 60
     nodes = [SPACE.from_json(each).recurrent for each in found.genotypes]
@@ -97,7 +98,12 @@ def test_the_command_on_a_search_that_was_stopped(
     says = capsys.readouterr().out
     assert ", 3 batches" in says and "6 cells drawn" in says
     told = json.loads((run.path / "analysis" / "analysis.json").read_text())
-    losses = [cell["loss"] for half in ("trained", "untrained") for cell in told[half]["cells"]]
+    losses = [
+        cell["loss"] for half in ("trained", "same cells, untrained", "untrained") for cell in told[half]["cells"]
+    ]
+    same, other = told["trained"]["cells"], told["same cells, untrained"]["cells"]
+    for one, two in zip(same, other, strict=True):
+        assert one["genotype"] == two["genotype"] and one["loss"] == two["loss"] and one["state"] != two["state"]
     assert all(0 < loss < 10 for loss in losses) and len(told["trained"]["cells"][0]["state"]) == 5
     assert nas(["analyze", str(run.path), "--cells", "1"]) == 2
     assert capsys.readouterr().err.startswith("error: --cells must be 5..1000")

@@ -51,7 +51,9 @@ def drawn(seed: int, planted: bool = False) -> DrawnCells:
 
 def cells(**changes: Any) -> ControllerCells:
     names = [f"decision {k}" for k in range(15)]
-    made = ControllerCells("randomNAS_files", COUNT + 1, None, names, [4] * 15, drawn(0, planted=True), drawn(1))
+    trained, fresh = drawn(0, planted=True), drawn(1)
+    control = replace(trained, states=fresh.states)
+    made = ControllerCells("randomNAS_files", COUNT + 1, None, names, [4] * 15, trained, control, fresh)
     return replace(made, **changes)
 
 
@@ -61,8 +63,9 @@ def test_what_was_planted_is_found_and_nothing_else() -> None:
     assert planted is not None and planted.value < -0.9 and planted.p == 1 / 200
     others = [test.p for (_, against, _), test in found.trained.tests.items() if test and against != "common edges"]
     assert len(found.trained.tests) == len(DISTANCES) * len(AGAINST) * len(COEFFICIENTS) and np.median(others) > 0.05
-    untrained = found.fresh.tests["L2", "common edges", "Pearson"]
-    assert untrained is not None and abs(untrained.value) < 0.5
+    for group in (found.control, found.fresh):
+        untrained = group.tests["L2", "common edges", "Pearson"]
+        assert untrained is not None and abs(untrained.value) < 0.5
 
 
 def test_the_nearest_and_the_farthest_pairs() -> None:
@@ -83,7 +86,7 @@ def test_cells_without_a_loss_are_left_out_and_numbers_stay() -> None:
     assert group.against["difference of loss"][0, 1] == pytest.approx(abs(losses[1] - losses[2]))
     nothing = replace(whole, losses=[math.nan] * COUNT)
     with pytest.raises(ConfigError, match=f"the losses of all {COUNT} cells are not finite"):
-        findings(cells(trained=nothing))
+        findings(cells(trained=nothing, control=nothing))
     assert all(test is None for test in findings(cells(fresh=nothing), 9).fresh.tests.values())
 
 
@@ -93,7 +96,7 @@ def test_a_controller_that_draws_one_cell_only_has_no_correlations(tmp_path: Pat
         **{name: [value[0]] if name != "counts" else [COUNT + 1] for name, value in vars(whole).items()}
         | {name: [[8.0]] for name in ("common_edges", "common_pairs", "tree_distances")}
     )
-    found = findings(cells(trained=one))
+    found = findings(cells(trained=one, control=one))
     assert found.nearest == [] and all(test is None for test in found.trained.tests.values())
     assert "analysis.md" in write_analysis(found, tmp_path, "one")
 
@@ -106,7 +109,7 @@ def test_the_files_say_the_same(tmp_path: Path) -> None:
     assert set(re.findall(r"\]\(([^)]*)\)", page)) == {str(p.relative_to(folder)) for p in folder.rglob("*.svg")}
     assert page.startswith("# A \\| B\n") and {"distances.svg", "states.svg", "decisions.svg"} < set(names)
     rows = list(csv.DictReader(io.StringIO((folder / "analysis.csv").read_text())))
-    assert len(rows) == 2 * COUNT * (COUNT - 1) / 2
+    assert len(rows) == 3 * COUNT * (COUNT - 1) / 2
     states = np.array(told["trained"]["cells"][3]["state"]) - told["trained"]["cells"][7]["state"]
     (row,) = [r for r in rows if (r["controller"], r["cell"], r["other cell"]) == ("trained", "3", "7")]
     assert float(row["L2"]) == pytest.approx(np.linalg.norm(states), rel=1e-4)

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from nas.results.analysis.findings import AGAINST, DISTANCES, Findings, Group
+from nas.results.analysis.findings import AGAINST, CONTROL, DISTANCES, TRAINED, UNTRAINED, Findings, Group
 from nas.results.figures import style
 from nas.results.figures.style import Picture
 from nas.results.mantel import Floats, mean_ranks
 
 _BINS = 10  # of a quantity that takes many values
-_LOOKS = (("trained", style.ORANGE, "-"), ("untrained", style.BLUE, "--"))
+_LOOKS = {TRAINED: (style.ORANGE, "-"), CONTROL: (style.GREEN, ":"), UNTRAINED: (style.BLUE, "--")}
 _SEED = 0  # of what keeps points of equal whole numbers apart
 
 
@@ -34,13 +34,13 @@ def distances(found: Findings) -> Picture:
                 _relation(axes, found, distance, against)
             _density(row[-1], found, distance)
             row[0].set_ylabel(f"{distance}: share of pairs nearer")
-        style.legend(figure, [_line(look) for look in _LOOKS])
+        style.legend(figure, [_line(name) for name in _LOOKS])
         return Picture("distances", "States and cells", caption, style.svg_of(figure, caption))
 
 
 def _relation(axes: Any, found: Findings, distance: str, against: str) -> None:
-    for (_, colour, dash), group in zip(_LOOKS, (found.trained, found.fresh), strict=True):
-        x, y = pairs_of(group, distance, against)
+    for name, group in found.groups.items():
+        (colour, dash), (x, y) = _LOOKS[name], pairs_of(group, distance, against)
         if not len(x):
             continue
         if group is found.trained:
@@ -49,14 +49,16 @@ def _relation(axes: Any, found: Findings, distance: str, against: str) -> None:
             points = {"color": style.GREY, "markersize": 1.5, "alpha": 0.35, "markeredgewidth": 0, "rasterized": True}
             axes.plot(x + shift, y, "o", **points)
         centres, low, middle, high = binned(x, y)
-        axes.fill_between(centres, low, high, color=colour, alpha=0.13, linewidth=0)
+        if group is not found.control:
+            axes.fill_between(centres, low, high, color=colour, alpha=0.13, linewidth=0)
         axes.plot(centres, middle, color=colour, linestyle=dash, linewidth=1.8)
     axes.set_ylim(0, 1)
     axes.set_xlabel(against)
 
 
 def _density(axes: Any, found: Findings, distance: str) -> None:
-    for (_, colour, dash), group in zip(_LOOKS, (found.trained, found.fresh), strict=True):
+    for name, group in found.groups.items():
+        colour, dash = _LOOKS[name]
         values = group.distances[distance][np.triu_indices(len(group.kept), 1)]
         if (values > 0).any():
             shares, edges = np.histogram(np.log10(values[values > 0]), bins=30, density=True)
@@ -93,8 +95,8 @@ def states(found: Findings) -> Picture:
         "The final states of cells in their first two principal components, coloured by perplexity with shared weights."
     )
     with style.drawing("states"):
-        figure = style.new_figure(4.2, 9.0)
-        for axes, (label, _, _), group in zip(figure.subplots(1, 2), _LOOKS, (found.trained, found.fresh), strict=True):
+        figure = style.new_figure(4.2, 13.0)
+        for axes, (label, group) in zip(figure.subplots(1, len(found.groups)), found.groups.items(), strict=True):
             places, shares = components(np.array([group.cells.states[i] for i in group.kept]))
             axes.set_title(f"{label}, {len(places)} cells")
             axes.set_xlabel(f"first component, {shares[0]:.0%} of the variance")
@@ -130,7 +132,8 @@ def decisions(found: Findings) -> Picture:
         figure = style.new_figure(3.8)
         axes = figure.subplots()
         places = np.arange(len(names))
-        for (_, colour, dash), group in zip(_LOOKS, (found.trained, found.fresh), strict=True):
+        for name, group in ((TRAINED, found.trained), (UNTRAINED, found.fresh)):
+            colour, dash = _LOOKS[name]
             weights = np.array(group.cells.counts, dtype=np.float64)
             largest = np.repeat(np.array(group.cells.largest), weights.astype(int), axis=0)  # (drawn, D)
             low, high = np.quantile(largest, (0.1, 0.9), axis=0)
@@ -141,10 +144,10 @@ def decisions(found: Findings) -> Picture:
         axes.set_ylim(0, 1.02)
         axes.set_ylabel("largest probability")
         alike = {"color": style.GREY, "linestyle": ":", "label": "all options alike"}
-        style.legend(figure, [*(_line(look) for look in _LOOKS), alike])
+        style.legend(figure, [_line(TRAINED), _line(UNTRAINED), alike])
         return Picture("decisions", "Decisions", caption, style.svg_of(figure, caption))
 
 
-def _line(look: tuple[str, str, str]) -> dict[str, Any]:
-    label, colour, dash = look
-    return {"label": f"{label} controller", "color": colour, "linestyle": dash}
+def _line(name: str) -> dict[str, Any]:
+    colour, dash = _LOOKS[name]
+    return {"label": f"{name} controller", "color": colour, "linestyle": dash}

@@ -15,6 +15,7 @@ from nas.results.mantel import PERMUTATIONS, Floats, Mantel, mantel
 DISTANCES = ("L2", "cosine")
 AGAINST = ("common edges", "common edges with activation", "tree edit distance", "difference of loss")
 COEFFICIENTS = ("Spearman", "Pearson")
+TRAINED, CONTROL, UNTRAINED = "trained", "same cells, untrained", "untrained"
 SHOWN = 5
 """Nearest pairs, and farthest ones."""
 FEWEST, MOST = 5, 1000
@@ -51,14 +52,21 @@ class Findings:
     """What was found of a trained controller, and the same of the one it started as: what any controller shows.
 
     Attributes:
+        control: the cells of the trained one, with the states that the untrained one has of them.
         nearest, farthest: pairs of cells of the trained one, by L2 between their states; places among its different cells.
     """
 
     source: ControllerCells
     trained: Group
+    control: Group
     fresh: Group
     nearest: list[tuple[int, int]]
     farthest: list[tuple[int, int]]
+
+    @property
+    def groups(self) -> dict[str, Group]:
+        """All of them by what they are called."""
+        return {TRAINED: self.trained, CONTROL: self.control, UNTRAINED: self.fresh}
 
 
 def check_count(cells: int) -> None:
@@ -76,7 +84,8 @@ def findings(source: ControllerCells, permutations: int = PERMUTATIONS) -> Findi
     Raises:
         ConfigError: no cell of the trained controller has a loss that is a number.
     """
-    trained, fresh = (group_of(cells, permutations) for cells in (source.trained, source.fresh))
+    all_cells = source.trained, source.control, source.fresh
+    trained, control, fresh = (group_of(cells, permutations) for cells in all_cells)
     if not trained.kept:
         what = f"the losses of all {len(source.trained.losses)} cells are not finite (NaN or infinity)"
         raise ConfigError([f"{what}, as the shared weights have diverged; name an earlier checkpoint, by its folder"])
@@ -84,7 +93,7 @@ def findings(source: ControllerCells, permutations: int = PERMUTATIONS) -> Findi
     order = np.argsort(trained.distances["L2"][first, second], kind="stable")
     pairs = [(trained.kept[first[k]], trained.kept[second[k]]) for k in order]
     shown = min(SHOWN, len(pairs) // 2)
-    return Findings(source, trained, fresh, pairs[:shown], pairs[len(pairs) - shown :][::-1])
+    return Findings(source, trained, control, fresh, pairs[:shown], pairs[len(pairs) - shown :][::-1])
 
 
 def group_of(cells: DrawnCells, permutations: int) -> Group:

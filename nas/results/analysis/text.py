@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.core.wording import plural
-from nas.results.analysis.findings import AGAINST, COEFFICIENTS, DISTANCES, Findings, Group
+from nas.results.analysis.findings import AGAINST, COEFFICIENTS, DISTANCES, TRAINED, UNTRAINED, Findings, Group
 from nas.results.mantel import Mantel
 
 Rows = list[list[str]]
@@ -23,7 +23,8 @@ Rows = list[list[str]]
 NOTES = (
     "The last token is drawn from the last state, which has not seen it; it was read once more: states know whole cells.",
     "A state is computed from the cell's decisions, so that a controller that learned nothing also puts like cells side by "
-    "side: what training did is the difference between the two halves of the table.",
+    "side: what was learned shows in the difference to the untrained controller's states of the same cells. The last two "
+    "columns are of cells that it drew itself.",
     "p is two-sided, of Mantel's test: cells, not pairs, are permuted, as pairs are not independent. Of {count} tests one in "
     "20 falls below 0.05 by chance.",
     "The tree edit distance is of ordered trees, with branches in sorted order. Losses are with shared weights, on validation "
@@ -38,7 +39,7 @@ def print_findings(console: Console, found: Findings) -> None:
     header, *rows = correlation_rows(found)
     table = Table(box=None, pad_edge=False)
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i < 2 else "right", no_wrap=i == 1)
+        table.add_column(name, justify="left" if i < 3 else "right")
     for row in rows:
         table.add_row(*row)
     console.print(table)
@@ -48,7 +49,7 @@ def print_findings(console: Console, found: Findings) -> None:
 
 def facts(found: Findings) -> Iterator[tuple[str, str]]:
     """What was drawn, in pairs of a name and words."""
-    for name, group in (("trained", found.trained), ("untrained", found.fresh)):
+    for name, group in ((TRAINED, found.trained), (UNTRAINED, found.fresh)):
         cells = group.cells
         words = [f"{found.source.drawn} cells drawn, {len(cells.counts)} different"]
         if left := len(cells.losses) - len(group.kept):
@@ -62,25 +63,18 @@ def facts(found: Findings) -> Iterator[tuple[str, str]]:
 
 def notes(found: Findings) -> list[str]:
     """What to know."""
-    count = len(found.trained.tests) + len(found.fresh.tests)
+    count = sum(len(group.tests) for group in found.groups.values())
     return [note.format(count=count) for note in NOTES]
 
 
 def correlation_rows(found: Findings) -> Rows:
-    """A row for each distance and what it is compared with; the untrained controller beside the trained one."""
-    halves = ["trained", "untrained"]
-    header = ["distance of states", "against"]
-    header += [title for half in halves for name in COEFFICIENTS for title in (f"{half} {name}", "p")]
-    rows = []
-    for distance in DISTANCES:
-        for against in AGAINST:
-            cells = [
-                text
-                for group in (found.trained, found.fresh)
-                for name in COEFFICIENTS
-                for text in _texts(group.tests[distance, against, name])
-            ]
-            rows.append([distance, against, *cells])
+    """A row for each distance, what it is compared with and coefficient; untrained controllers beside the trained one."""
+    header = ["distance", "against", "", *(title for name in found.groups for title in (name, "p"))]
+    tests = [(d, a, c) for d in DISTANCES for c in COEFFICIENTS for a in AGAINST]
+    rows = [
+        [test[0], test[1], test[2], *(text for group in found.groups.values() for text in _texts(group.tests[test]))]
+        for test in tests
+    ]
     return [header, *rows]
 
 
@@ -128,7 +122,7 @@ def csv_text(found: Findings) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     names = [*DISTANCES, *AGAINST]
     writer.writerow(["controller", "cell", "other cell", *names])
-    for controller, group in (("trained", found.trained), ("untrained", found.fresh)):
+    for controller, group in found.groups.items():
         tables = [*group.distances.values(), *group.against.values()]
         for one, other in combinations(range(len(group.kept)), 2):
             values = [f"{table[one, other]:.6g}" for table in tables]
@@ -145,8 +139,7 @@ def json_text(found: Findings) -> str:
         "decisions": [{"about": name, "options": k} for name, k in zip(source.decisions, source.options, strict=True)],
         "nearest": found.nearest,
         "farthest": found.farthest,
-        "trained": _group_json(found.trained),
-        "untrained": _group_json(found.fresh),
+        **{name: _group_json(group) for name, group in found.groups.items()},
     }
     return json.dumps(whole) + "\n"
 
