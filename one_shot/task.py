@@ -12,9 +12,11 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from nas.core.arch_weights import ArchWeights
+from nas.core.errors import ConfigError
 from nas.core.identity import DataPart
 from nas.core.memory import MemoryEstimate
 from nas.core.space import Size, Space, load_space
+from nas.core.variants import SharedScores
 from one_shot.gradient import Costs
 from one_shot.strategy import Objective, Progress, Scores
 
@@ -206,6 +208,10 @@ class Task(ABC):
     @abstractmethod
     def score_all(self, entrants: Sequence[ArchWeights], batches: int | None = None) -> list[dict[str, float]]:
         """The metrics of each entrant on the first validation batches, or all, computed by this process alone."""
+
+    def score_others(self, genotypes: Sequence[Any]) -> SharedScores:
+        """See `nas.trial.Trial.score_others`; the architectures may be smaller than those of the supernet."""
+        raise ConfigError(["architectures that are not of the supernet are scored in the recurrent space only"])
 
     @abstractmethod
     def report(self, means: dict[str, float], training: bool = False) -> dict[str, float]:

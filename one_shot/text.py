@@ -24,6 +24,8 @@ from nas.core.metrics import perplexity
 from nas.core.optimizers import fused_sgd
 from nas.core.seeds import torch_generator
 from nas.core.space import Size, Space
+from nas.core.variants import SharedScores
+from one_shot.ablation import score_others
 from one_shot.pairs import PairedColumns
 from one_shot.strategy import Objective, Progress, Scores
 from one_shot.task import Place, Step, Sums, Task, Trained
@@ -195,6 +197,10 @@ class TextTask(Task):
         rows = None if batches is None else batches * self.config.bptt
         losses = score_paths(self.net, columns, self.config.bptt, entrants, rows)
         return [self.report({"loss": loss}) for loss in losses]
+
+    def score_others(self, genotypes: Sequence[Any]) -> SharedScores:
+        columns = Columns(self.corpus.valid, self.config.eval_batch_size, slice(None), pad=True)
+        return score_others(self.net, columns, self.config.bptt, genotypes)
 
     def begin(self, batch: Any, progress: Progress) -> Step:
         (inputs, targets), other = batch

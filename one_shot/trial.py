@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from nas.core.memory import MemoryEstimate
 from nas.core.relaxation import Paths
 from nas.core.seeds import torch_generator
 from nas.core.space import Size
+from nas.core.variants import SharedScores
 from nas.trial import DataFacts, ShardedBatchLoader, Trial, WeightedMeans, main
 from nas.trial.fitting import check_fits
 from nas.trial.metrics import replace_nonfinite
@@ -344,6 +345,9 @@ class SearchTrial(Trial):
         """Of the architecture chosen so far, not of the supernet."""
         last = self.record.trace[-1] if self.record.trace else {}
         return {name: last[name] for name in ("parameters", "macs") if name in last}
+
+    def score_others(self, genotypes: Sequence[Any]) -> SharedScores:
+        return self.task.score_others(genotypes)
 
     def files(self) -> dict[str, Any]:
         """The chosen architecture, all that were chosen after each epoch, and how to retrain it."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nas.core.relaxation import Paths, Relaxation
 from nas.core.seeds import torch_generator
 from nas.core.space import Size, Space, named_genotypes
+from nas.core.variants import Variant
 from randomNAS_files import architecture, drawing, official, relaxation
 from randomNAS_files import canonical as forms
+from randomNAS_files import variants as changes
 from randomNAS_files.architecture import NODES, Genotype
 from randomNAS_files.outputs import with_output
 
@@ -78,6 +80,10 @@ class RecurrentSpace(Space[Genotype]):
 
     def genotype_of(self, paths: Paths) -> Genotype:
         return relaxation.genotype_of(paths, self.output)
+
+    def variants(self, genotype: Genotype) -> Sequence[Variant]:
+        """See `variants.variants`."""
+        return changes.variants(genotype)
 
     def size(self, genotype: Genotype, **settings: Any) -> Size:
         """All parameters, those of unused nodes too; of the multiply-accumulates, those of the matrix products for a word."""

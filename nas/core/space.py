@@ -18,6 +18,7 @@ from nas.core.genotype_text import is_written, read_written
 from nas.core.named_files import NotThereError, exists, expanded, read_text
 from nas.core.program import ROOT
 from nas.core.relaxation import Paths, Relaxation
+from nas.core.variants import Variant
 
 
 class Genotype(Protocol):
@@ -126,6 +127,12 @@ class Space(ABC, Generic[G]):
     def genotype_of(self, paths: Paths) -> G:
         """The inverse of `paths_of`, up to the order of a node's edges. Raises ConfigError if it is no genotype's path."""
         raise NotImplementedError
+
+    def variants(self, genotype: G) -> Sequence[Variant]:
+        """All architectures with one thing changed, kind after kind. Raises ConfigError if the space names no such changes."""
+        raise ConfigError(
+            [f"changes one at a time are there for recurrent cells, not for {self.title} ({self.package})"]
+        )
 
     def by_name(self, name: str) -> G:
         """A named architecture. Raises ConfigError, with the nearest names, if there is none."""

@@ -26,6 +26,7 @@ from nas.core.portable import Portable
 from nas.core.run_config import RunConfig
 from nas.core.space import Size
 from nas.core.survey import SpaceSurvey
+from nas.core.variants import SharedScores
 from nas.runs.ranking import NONFINITE_PLACEHOLDER
 from nas.runs.run_folder import SIZES
 from nas.trial import determined_private as private
@@ -249,6 +250,14 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
     def analyze(self, cells: int, batches: int | None) -> ControllerCells:
         """Draw so many architectures of the controller, and score them on validation data, or so many batches of it."""
         raise NotImplementedError
+
+    def score_others(self, genotypes: Sequence[Any]) -> SharedScores:
+        """What other architectures score with this trial's weights on all of the validation data; no test split is read.
+
+        Raises:
+            ConfigError: the weights are not made for others, or the first of the architectures does not fit them.
+        """
+        raise ConfigError(["the trial trained one architecture, and its weights are of use for no other"])
 
     def rank_state(self) -> Any:
         """What only this process knows and a resumed run needs, as plain types and CPU tensors."""
