@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nas.core.fields import field
+from nas.core.seeds import derive
 
 if TYPE_CHECKING:
     import torch
+
+SEEDS = 2**31
+"""Seeds of trials are below this."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +23,22 @@ class RunConfig:
     train_epochs: int | None = field(None, ge=1, most=10**9)  # length of training where the searcher does not say it
     evaluate_test: bool = False  # score the test split, once, at the end
     repeat: int | None = field(None, ge=0)  # tells trainings of the same setting apart; only their seeds differ
+    paired_repeats: bool = False  # trainings of the same repeat have the same seed, whatever else they differ in
     fast: bool | None = None  # the fast form of the same computation; null: true but on MPS, where it was never tried
+
+    def problems(self) -> list[str]:
+        """Rules over several fields."""
+        if self.paired_repeats and self.repeat is None:
+            return ["paired_repeats true needs repeat, by which the seed is chosen"]
+        return []
 
     def fast_on(self, device: torch.device) -> bool:
         """Whether to compute in the fast form on a device."""
         return device.type != "mps" if self.fast is None else self.fast
+
+
+def seed_of(hparams: Mapping[str, Any], experiment_seed: int, trial_seed: int) -> int:
+    """The seed of a training: its trial's own, or with `paired_repeats` that of its repeat in the experiment."""
+    if not hparams.get("paired_repeats") or hparams.get("repeat") is None:
+        return trial_seed
+    return derive(experiment_seed, "repeat", hparams["repeat"]) % SEEDS

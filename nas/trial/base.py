@@ -18,12 +18,13 @@ import numpy as np
 import torch
 from determined import pytorch
 
+from nas.config.load import experiment_seed
 from nas.core.drawn_cells import ControllerCells
 from nas.core.errors import ConfigError
 from nas.core.identity import DataPart, Identity, code_digest
 from nas.core.memory import MemoryEstimate
 from nas.core.portable import Portable
-from nas.core.run_config import RunConfig
+from nas.core.run_config import RunConfig, seed_of
 from nas.core.space import Size
 from nas.core.survey import SpaceSurvey
 from nas.core.variants import SharedScores
@@ -86,7 +87,8 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
 
     def __init__(self, context: pytorch.PyTorchTrialContext) -> None:
         self.context = context
-        self.seed = private.trial_seed(context)
+        config = private.experiment_config(context)
+        self.seed = seed_of(context.get_hparams(), experiment_seed(config), private.trial_seed(context))
         self.rank, self.processes = context.distributed.rank, context.distributed.size
         self.batches_trained = 0
         prepare(context.device)

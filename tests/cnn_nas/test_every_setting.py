@@ -52,7 +52,9 @@ WHERE_DATA_LIES = ("dataset", "data_dir", "download_dir")
 
 
 def test_no_setting_is_forgotten() -> None:
-    hparams = settings_of(RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig, without=["repeat"])
+    hparams = settings_of(
+        RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig, without=["repeat", "paired_repeats"]
+    )
     data = {f"data.{name}" for name in settings_of(DataConfig, without=WHERE_DATA_LIES)}
     assert set(ROWS) == hparams | data
 

@@ -24,4 +24,4 @@ def test_it_names_every_field() -> None:
     groups = (RunConfig, SearchConfig, GradientConfig, RandomConfig, EnasConfig, ImageSearchConfig, SupernetConfig)
     fields = {each.name for group in groups for each in dataclasses.fields(group)}
     fields |= {each.name for each in set(dataclasses.fields(TextSearchConfig)) - set(dataclasses.fields(StreamConfig))}
-    assert fields - named == {"evaluate_test", "repeat"}  # which are refused, and nothing to set
+    assert fields - named == {"evaluate_test", "repeat", "paired_repeats"}  # which are refused, and nothing to set

@@ -52,7 +52,9 @@ WHERE_DATA_LIES = ("corpus", "data_dir", "download_dir")
 
 
 def test_no_setting_is_forgotten() -> None:
-    hparams = settings_of(RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig, without=["repeat"])
+    hparams = settings_of(
+        RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig, without=["repeat", "paired_repeats"]
+    )
     data = {f"data.{name}" for name in settings_of(DataConfig, without=WHERE_DATA_LIES)}
     assert set(ROWS) == hparams | data
 
@@ -73,3 +75,10 @@ def test_a_repeat_changes_nothing_but_what_the_searcher_draws(laptop: Laptop) ->
     assert observed(laptop, [], BASE | {"train_epochs": 1, "repeat": 0}, []) == observed(
         laptop, [], BASE | {"train_epochs": 1, "repeat": 7}, []
     )
+
+
+def test_paired_repeats_take_their_seed_from_the_repeat(laptop: Laptop) -> None:
+    settings = BASE | {"train_epochs": 1, "paired_repeats": True}
+    losses = [observed(laptop, [], settings | {"repeat": each}, [])["losses"] for each in (0, 1)]
+    losses.append(observed(laptop, [], BASE | {"train_epochs": 1, "repeat": 0}, [])["losses"])
+    assert losses[0] != losses[1] and losses[2] not in losses[:2]
