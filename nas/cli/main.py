@@ -10,6 +10,7 @@ nas draw experiments/quickstart-1         the best architecture as a drawing
 nas export experiments/quickstart-1       the same as a constant for genotypes.py, or with its trained network
 nas evaluate experiments/quickstart-1     what its trained network scores
 nas analyze experiments/enas-1            what the controller of a search has learned of its cells
+nas ablate experiments/SEARCH-1           what each part of a cell that it found is worth
 
 `python3 -m nas ...` is the same.
 """
@@ -23,7 +24,7 @@ from collections.abc import Sequence
 from importlib import metadata
 
 from nas import __version__
-from nas.cli import analyze, check, compare, draw, evaluate, export, listing, report, run, show
+from nas.cli import ablate, analyze, check, compare, draw, evaluate, export, listing, report, run, show
 from nas.cli.run import INTERRUPTED
 from nas.core.errors import ConfigError, DataError
 from nas.core.host import refuse_windows
@@ -72,6 +73,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nas", description="Neural architecture search experiments.")
     parser.add_argument("--version", action="version", version=f"nas {version()}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (run, check, listing, show, report, compare, draw, export, evaluate, analyze):
+    for command in (run, check, listing, show, report, compare, draw, export, evaluate, analyze, ablate):
         command.add_parser(commands)
     return parser

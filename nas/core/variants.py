@@ -53,3 +53,13 @@ class SharedScores:
 
     scores: list[SharedScore]
     about: list[str]
+
+
+KINDS = {
+    "remove": "a node removed",
+    "predecessor": "another predecessor",
+    "activation": "another activation",
+    "unify": "one activation for all",
+    "add": "a node added",
+}
+"""The kinds of change, in words."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -131,7 +132,7 @@ def _choosing(
         )
     with importing_from(experiment.program_folder):
         genotypes = [load_space(str(trial.space)).from_json(trial.genotype or {}) for trial in trials]
-    spelt = set().union(*map(_spelling, genotypes)) | set(_SPELLS)
+    spelt = spelling(*genotypes)
     differing = [name for name in searched if name not in spelt and name not in settled]
     differing = [name for name in differing if len({repr(trial.chosen[name]) for trial in trials}) > 1]
     if differing:
@@ -149,11 +150,13 @@ def _replaced(hparams: Mapping[str, Any], name: str, value: Any) -> dict[str, An
     return {**hparams, section: _replaced(hparams[section], rest, value) if rest else value}
 
 
-def _spelling(genotype: Any) -> set[str]:
-    try:
-        return set(genotype.to_hparams())
-    except ConfigError:  # its concat cannot be spelt
-        return set()
+def spelling(*genotypes: Any) -> set[str]:
+    """The hyperparameters that say which architecture, for these and others like them."""
+    found = set(_SPELLS)
+    for genotype in genotypes:
+        with suppress(ConfigError):  # its concat cannot be spelt
+            found |= set(genotype.to_hparams())
+    return found
 
 
 def _epochs(experiment: ExperimentResult, trial: TrialResult) -> int:

@@ -1,6 +1,6 @@
 """Statistics of few replicates: intervals, a rank test with effect size and correction, bootstrap bands, rank correlations.
 
-Needs SciPy, which only comparing does; `require_scipy` says so. The same input gives the same numbers.
+Needs SciPy, which only comparing and ablating do; `require_scipy` says so. The same input gives the same numbers.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _scipy_stats() -> Any:
     try:
         return importlib.import_module("scipy.stats")
     except ImportError as error:
-        raise ConfigError(["nas compare needs SciPy, which is not installed; pip install -e .[compare]"]) from error
+        raise ConfigError(["this needs SciPy, which is not installed; pip install -e .[compare]"]) from error
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float] | None:
