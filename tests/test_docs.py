@@ -22,6 +22,7 @@ YAMLS = {
     for path in place.glob("*.yaml")
 }
 MADE_BY_USERS = {
+    "ablation.yaml",
     "my_experiment.yaml",
     "my_trial.py",
     "best.yaml",

@@ -159,6 +159,7 @@ def _retrain(arguments: argparse.Namespace) -> int:
     import shlex
 
     from nas.config import load
+    from nas.config.entrypoint import resolve
     from nas.config.yaml_text import dump
     from nas.core.files import write_atomically
     from nas.core.program import importing_from
@@ -171,16 +172,15 @@ def _retrain(arguments: argparse.Namespace) -> int:
     template, origin = template_of(found, arguments.template)
     seeds = arguments.seeds or SEEDS
     config = load.override(ablation_config(found, genotype, variants, template, seeds), arguments.set)
-    from nas.trial.inspection import inspect  # imports torch
+    from nas.trial.inspection import inspect, load_trial  # imports torch
 
-    program = found.experiment.program_folder if found.experiment else None
-    with importing_from(program):
-        seen = inspect(
-            config, config["name"], 0, config_path=arguments.template, folder=Path(program) if program else None
-        )
-    if seen.trial.space != found.package:
-        what = f"must train one architecture of {found.package}, {origin} trains {seen.trial.__name__}"
-        raise ConfigError([f"--template {what}"])
+    program = Path(folder) if found.experiment and (folder := found.experiment.program_folder) else None
+    with importing_from(None if program is None else str(program)):
+        where = resolve(config.get("entrypoint"), arguments.template, program)
+        space = load_trial(where).space if where.trial else ""
+        if space != found.package:
+            raise ConfigError([f"--template must train one architecture of {found.package}, {origin} does not"])
+        seen = inspect(config, config["name"], 1, config_path=arguments.template, folder=program)
     path: Path = arguments.out / "ablation.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, dump(config).encode())

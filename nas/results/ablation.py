@@ -232,7 +232,7 @@ def _notes(experiment: ExperimentResult, rows: Sequence[Row], base: Mapping[int,
         )
     if not base:
         notes.append("the cell itself has not been trained yet, so nothing can be compared")
-    if not experiment.config["hyperparameters"].get("paired_repeats"):
+    if not all(trial.hyperparameters.get("paired_repeats") for trial in experiment.trials):
         notes.append("paired_repeats is off, so trainings of one number share no seed, and pairing them gains nothing")
     ended, count = sum(map(_ended, experiment.trials)), _expected(experiment)
     if ended < count:
@@ -242,6 +242,5 @@ def _notes(experiment: ExperimentResult, rows: Sequence[Row], base: Mapping[int,
 
 
 def _expected(experiment: ExperimentResult) -> int:
-    hparams = experiment.config["hyperparameters"]
-    seeds = hparams.get("repeat")
-    return len(hparams["arch_to_use"]["vals"]) * (seeds["count"] if isinstance(seeds, dict) else 1)
+    cells, seeds = (experiment.config["hyperparameters"].get(name) for name in ("arch_to_use", "repeat"))
+    return len(cells["vals"]) * (seeds.get("count", 1) if isinstance(seeds, Mapping) else 1)

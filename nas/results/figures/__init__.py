@@ -7,8 +7,9 @@
 - `cell.py`: an architecture as a graph (`dot_text.py` reads it, `layout.py` places it).
 - `weights.py`, `animation.py`: a one-shot search's weights over its epochs; `chosen_cells.py`: the cells that one without
   weights would have chosen.
+- `ablation.py`: what each change of a cell does; of an `Ablation`, as PNG and SVG.
 
-Each figure is a function of an `ExperimentResult`, and returns a `Picture`, or None where it has no meaning.
+Each other figure is a function of an `ExperimentResult`, and returns a `Picture`, or None where it has no meaning.
 """
 
 from nas.results.figures.style import Picture
