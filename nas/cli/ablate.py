@@ -81,7 +81,8 @@ def _found(arguments: argparse.Namespace) -> tuple[Found, Any]:
 
 
 def _by_shared_weights(arguments: argparse.Namespace) -> Ablation:
-    from nas.results.ablation import by_shared_weights, select
+    from nas.results.ablation import select
+    from nas.results.ablation_shared import by_shared_weights
 
     found, genotype = _found(arguments)
     variants = select(found.space, genotype, arguments.changes, arguments.nodes)
@@ -124,8 +125,9 @@ def _checkpoint(found: Found, source: str) -> Path:
 def _retrained(arguments: argparse.Namespace, experiment: ExperimentResult) -> Ablation:
     from dataclasses import replace
 
-    from nas.results.ablation import of_experiment, select
+    from nas.results.ablation import select
     from nas.results.ablation_config import cells_of
+    from nas.results.ablation_retrained import of_experiment
 
     if arguments.genotype is not None:
         raise ConfigError([f"{arguments.source} trained the variants of its own cell; leave out --genotype"])

@@ -9,8 +9,8 @@
   every search leaves.
 - `compare/`: one search against another; `statistics.py`: tests and intervals.
 - `architecture.py`: what a user may call an architecture; `constant.py`, `card.py`, `export.py`: what is written of it.
-- `ablation.py`: what single changes of a cell do; `ablation_config.py`: the experiment that trains them;
-  `ablation_text.py`: what is written of it.
+- `ablation.py`: what single changes of a cell do, by `ablation_shared.py` or `ablation_retrained.py`;
+  `ablation_config.py`: the experiment that trains them; `ablation_text.py`: what is written of it.
 - `retraining.py`: experiments that train what was found.
 - `quantities.py`: numbers as people read them.
 """

@@ -97,11 +97,11 @@ def csv_text(found: Ablation) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     names = ["value", "difference", "low", "high", "seeds", "pairs", "not_finite"]
-    writer.writerow(["kind", "node", "change", "metric", *names, "unused", "same_as", "missing", "genotype"])
+    writer.writerow(["kind", "node", "change", "metric", *names, "unused", "same_as", "alike", "missing", "genotype"])
     base = asdict(found.base)
-    writer.writerow(["", "", "", found.metric, *(base[name] for name in names), "", "", "", found.genotype])
+    writer.writerow(["", "", "", found.metric, *(base[name] for name in names), "", "", "", "", found.genotype])
     for row in found.rows:
-        score, rest = asdict(row.score), [row.unused, row.same_as, row.missing, row.genotype]
+        score, rest = asdict(row.score), [row.unused, row.same_as, row.alike, row.missing, row.genotype]
         writer.writerow([row.kind, row.node, row.change, found.metric, *(score[name] for name in names), *rest])
     return buffer.getvalue()
 
@@ -135,6 +135,7 @@ def _counted(row: Row) -> str:
 
 def _network(row: Row) -> str:
     said = [f"same as {row.same_as}"] if row.same_as else []
+    said += [f"as {row.alike}, other matrices"] if row.alike else []
     said += ["unused node"] if row.unused else []
     said += ["not scored"] if row.missing else []
     return ", ".join(said)

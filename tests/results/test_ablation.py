@@ -24,8 +24,10 @@ from nas.core.errors import ConfigError
 from nas.core.program import ROOT
 from nas.core.space import load_space
 from nas.core.variants import KINDS, SharedScore, SharedScores
-from nas.results.ablation import ITSELF, Ablation, by_shared_weights, of_experiment, select
+from nas.results.ablation import ITSELF, Ablation, select
 from nas.results.ablation_config import ablates, ablation_config, template_of
+from nas.results.ablation_retrained import of_experiment
+from nas.results.ablation_shared import by_shared_weights
 from nas.results.ablation_text import csv_text, json_text, markdown, print_ablation
 from nas.results.architecture import Found, find
 from nas.results.experiment import ExperimentResult, TrialResult
@@ -232,6 +234,16 @@ def test_shared_scores_are_sorted_by_harm_and_have_no_interval() -> None:
     assert [row.score.not_finite for row in found.rows[:2]] == [1, 0] and found.rows[1].score.difference == 5.0
     assert all(row.score.low is None for row in found.rows) and found.rows[-1].missing == "no matrix"
     assert "16 of 35 changes are not scored: no matrix" in shown(found) and "same as the cell itself" in shown(found)
+
+
+def test_one_network_with_other_matrices_says_how_far_scores_can_be_trusted() -> None:
+    star = Genotype((("tanh", 0),) * 3)
+    variants = select(SPACE, star, ["remove"], None)  # three ways to the same two nodes
+    scores = [SharedScore({"loss": each}) for each in (4.0, 4.5, 4.2, 4.1)]
+    found = by_shared_weights(made(star), variants, SharedScores(scores, []))
+    rows = {row.node: row for row in found.rows}
+    assert (rows[1].alike, rows[2].alike, rows[3].alike) == ("", rows[1].change, rows[1].change)
+    assert "differ by 0.4 (median) and up to 0.4" in found.notes[-1] and "other matrices" in shown(found)
 
 
 @pytest.mark.parametrize("retrained", [False, True], ids=["shared", "retrained"])
