@@ -19,7 +19,7 @@ from nas.results.statistics import LEVEL
 WORST, BEST = 20, 10
 """Rows in the terminal, from both ends; the files have all."""
 INTERVAL = f"{LEVEL:.0%} interval"
-_LAST = ("kind", "network", "seeds", INTERVAL)
+_LAST = ("network", "seeds", INTERVAL)
 
 
 def print_ablation(console: Console, found: Ablation) -> None:
@@ -53,7 +53,6 @@ def columns(found: Ablation, rows: Sequence[Row]) -> dict[str, list[str]]:
         INTERVAL: [_interval(row) for row in rows],
         "seeds": [_counted(row) for row in rows] if found.retrained else [],
         "network": [_network(row) for row in rows],
-        "kind": [row.kind for row in rows],
     }
     return {name: each for name, each in cells.items() if any(each)}
 
@@ -85,7 +84,7 @@ def markdown(found: Ablation, picture: str) -> str:
     for kind, title in KINDS.items():
         rows = [row for row in found.rows if row.kind == kind]
         if rows:
-            cells = {name: each for name, each in columns(found, rows).items() if name != "kind"}
+            cells = columns(found, rows)
             lines = [" | ".join(map(_md, line)) for line in (list(cells), *zip(*cells.values(), strict=True))]
             table = [f"| {lines[0]} |", f"|{'---|' * len(cells)}", *(f"| {line} |" for line in lines[1:])]
             parts.append(f"## {title[0].upper()}{title[1:]}\n\n" + "\n".join(table))

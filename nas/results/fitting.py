@@ -26,8 +26,11 @@ def fitted(columns: Mapping[str, Sequence[str]], width: int, last: Sequence[str]
         if _width(shown, folded) > width:
             shown.pop(name, None)
     table = Table(title_justify="left")
+    spare = max(0, width - _width(shown, folded))
     for name, cells in shown.items():
-        table.add_column(Text(name), overflow="fold", min_width=_least(name, cells, folded))
+        least = _least(name, cells, folded)
+        most = least + spare if name == folded else None  # or rich would shrink others first, and then be too wide
+        table.add_column(Text(name), overflow="fold", min_width=least, max_width=most)
     for row in zip(*shown.values(), strict=True):
         table.add_row(*map(Text, row))
     return table

@@ -44,3 +44,17 @@ def test_what_is_least_missed_goes_first() -> None:
         22: ["rank", "best perplexity"],
         15: ["best perplexity"],
     }
+
+
+@pytest.mark.parametrize("width", [56, 60, 70, 80])
+def test_a_folded_column_beside_one_as_wide_makes_room(width: int) -> None:
+    columns = {
+        "change": ["without node 7, identity(5)"],
+        "value": ["+0.2882"],
+        "network": ["same as without node 4, tanh(0)"],
+    }
+    console = Console(file=io.StringIO(), width=width)
+    console.print(fitted(columns, width, (), "network"))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    text = "\n".join(lines)
+    assert lines[0].endswith("┓") and "without node 7, identity(5)" in text and "+0.2882" in text
