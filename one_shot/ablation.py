@@ -23,7 +23,7 @@ from randomNAS_files.canonical import canonical, numbering
 from randomNAS_files.fast.model import FastLanguageModel
 from randomNAS_files.fast.supernet import FastSupernet
 from randomNAS_files.model import LanguageModel, RecurrentCell, gated
-from randomNAS_files.outputs import loose_ends, output_of
+from randomNAS_files.outputs import with_output
 from randomNAS_files.scoring import ManyCells, score_stream, scored_at_once
 from randomNAS_files.slices import Columns
 from randomNAS_files.supernet import NORM_EPS, Supernet, matrices_of
@@ -113,7 +113,7 @@ def score_others(net: Supernet, columns: Columns, bptt: int, genotypes: Sequence
     complete = [
         each if each.same_as is None else SharedScore(scored[each.same_as].metrics, each.same_as) for each in scored
     ]
-    return SharedScores(complete, [_ABOUT[net.supernet.sharing], *_output_note(net, genotypes[0])])
+    return SharedScores(complete, [_ABOUT[net.supernet.sharing], *_cell_notes(net, genotypes[0])])
 
 
 def _key(net: Supernet, genotype: Genotype) -> object:
@@ -133,12 +133,12 @@ def _score(loss: float) -> SharedScore:
     return SharedScore({"loss": loss, "perplexity": perplexity(loss)} if math.isfinite(loss) else {"loss": math.nan})
 
 
-def _output_note(net: Supernet, genotype: Genotype) -> list[str]:
-    wanted = net.supernet.output
-    if wanted == output_of(genotype) or (wanted, set(genotype.concat)) == (
-        "loose_ends",
-        {*loose_ends(genotype.recurrent)},
-    ):
-        return []
-    averaged = ", ".join(map(str, genotype.concat))
-    return [f"the cell averages nodes {averaged}, while the supernet was trained with output {wanted}"]
+def _cell_notes(net: Supernet, genotype: Genotype) -> list[str]:
+    """In what the cell is not one of those that the supernet was trained with."""
+    wanted, nodes, found = net.supernet.output, len(genotype.recurrent), []
+    if sorted(genotype.concat) != sorted(with_output(genotype, wanted).concat):
+        averaged = ", ".join(map(str, genotype.concat))
+        found.append(f"the cell averages nodes {averaged}, while the supernet was trained with output {wanted}")
+    if nodes < net.supernet.nodes:
+        found.append(f"the cell has {nodes} nodes, while the supernet was trained with {net.supernet.nodes}")
+    return found

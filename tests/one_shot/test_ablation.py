@@ -13,6 +13,7 @@ from one_shot.ablation import cut_out, score_others
 from randomNAS_files.architecture import SEARCHED_ACTIVATIONS, Genotype
 from randomNAS_files.edits import with_predecessor, without_node
 from randomNAS_files.fast.supernet import FastSupernet
+from randomNAS_files.genotypes import ENAS
 from randomNAS_files.model import LanguageModel, ModelConfig, RecurrentCell
 from randomNAS_files.outputs import with_output
 from randomNAS_files.relaxation import paths_of
@@ -123,6 +124,30 @@ def test_the_same_network_with_other_matrices_is_scored_again() -> None:
     ]  # one tree, the matrices of nodes 1 and 2 swapped
     first, second = score_others(supernet(), columns(), BPTT, [star, *same]).scores[1:]
     assert second.same_as is None and first.metrics != second.metrics
+
+
+def test_a_supernet_of_more_nodes_has_a_matrix_for_one_more() -> None:
+    smaller, net = without_node(CELL, 8), supernet("edge")
+    found = variants(smaller)
+    shared = score_others(net, columns(), BPTT, [smaller, *(each.in_place for each in found)])
+    assert "has 7 nodes, while the supernet was trained with 8" in shared.about[-1]
+    for variant, score in zip(found, shared.scores[1:], strict=True):
+        if variant.kind == "add":
+            nodes = enumerate(variant.genotype.recurrent, start=1)
+            matrices = [number("edge", i, pred, name) for i, (name, pred) in nodes]
+            assert score.metrics["loss"] == pytest.approx(by_hand(net, variant.genotype, matrices), abs=1e-10)
+
+
+def test_supernets_of_eleven_nodes() -> None:
+    config = SupernetConfig(False, "edge", "loose_ends", 11)
+    net = FastSupernet(CONFIG, WORDS, torch.Generator().manual_seed(1), config).double()
+    found = variants(ENAS)
+    shared = score_others(net, columns(), BPTT, [ENAS, *(each.in_place for each in found)])
+    assert len(shared.about) == 1
+    missing = {
+        variant.kind: score.missing for variant, score in zip(found, shared.scores[1:], strict=True) if score.missing
+    }
+    assert missing == {"add": "node 12 has no trained matrix: the supernet has 11 nodes"}
 
 
 def test_what_cannot_be_scored() -> None:
