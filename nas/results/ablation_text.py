@@ -68,7 +68,7 @@ def counts(found: Ablation) -> list[str]:
     if unused := sorted({row.node for row in found.rows if row.unused and row.node is not None}):
         nodes = ", ".join(map(str, unused))
         told.append(
-            f"the output of the cell does not depend on node {nodes} (unused): removing it changes nothing, exactly"
+            f"unused nodes: {nodes}; the output does not depend on them, and removing one changes nothing, exactly"
         )
     return told
 

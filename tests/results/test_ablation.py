@@ -124,7 +124,7 @@ def test_ablating_an_unused_node_changes_nothing_exactly() -> None:
     assert {row.kind for row in rows} == {"remove", "activation"} and all(row.unused for row in rows)
     for row in rows:
         assert row.same_as == ITSELF and (row.score.difference, row.score.low, row.score.high) == (0.0, 0.0, 0.0)
-    assert "node 1 (unused)" in markdown(found, "x.svg")
+    assert "unused nodes: 1;" in markdown(found, "x.svg")
 
 
 def test_what_is_not_there_yet_is_told() -> None:
