@@ -77,6 +77,7 @@ class RecurrentTrial(Trial):
         super().__init__(context)
         data = context.get_experiment_config().get("data") or {}
         self.settings = self.check(context.get_hparams(), data, self.processes)
+        self.seed = self.settings.architecture.training_seed(self.seed)
         self.corpus = load_corpus(self.settings.data)
         self.genotype = self.settings.genotype
         optimizer = self.settings.optimizer

@@ -39,6 +39,9 @@ class SearchConfig:
     )  # what trains the architecture: as in DARTS, or a part of train
     arch_fraction: float = field(0.5, gt=0, lt=1)  # of the training data, where arch_data is `part`
     retrain: str | None = None  # a YAML of this repository whose settings the winner is to be retrained with
+    against_random: int = field(
+        0, ge=0, most=5000
+    )  # cells of the final controller, and as many uniform ones, that against_random.yaml retrains alike; 0: none
     select: str = field("argmax", choices=("argmax", "perturbation"))  # how the last architecture is chosen (DARTS-PT)
     select_batches: int | None = field(
         None, ge=1
@@ -227,7 +230,14 @@ def _problems(settings: Settings) -> list[str]:
         problems = ErrorCollector()
         problems.catch(retraining_template, search.retrain, settings.task)
         found += problems.found
+    if search.against_random and search.retrain is None:
+        rule = "must be 0 without retrain, which says how cells are retrained"
+        found.append(f"hyperparameters.against_random {rule}, got {search.against_random}")
+    if search.against_random and search.space != "recurrent":
+        rule = f"must be 0 in the {search.space} space, as only the recurrent trial reads such cells"
+        found.append(f"hyperparameters.against_random {rule}, got {search.against_random}")
     for names, users, has in (
+        (("against_random",), "strategies that draw whole cells, enas and random", search.strategy != "gradient"),
         (("arch_data",), "strategies that learn", settings.learns),
         (OF_MIXTURES, "strategy gradient", search.strategy == "gradient"),
     ):

@@ -200,6 +200,10 @@ class Strategy(nn.Module, ABC):
         derived = self.derive()
         return [] if derived is None else [derived]
 
+    def candidates(self, generator: torch.Generator, count: int) -> list[Paths]:
+        """So many architectures as it draws them now; of strategies that draw whole ones."""
+        raise NotImplementedError
+
     def scored(self, entrants: Sequence[Paths], losses: Sequence[float]) -> None:
         """Told the losses of architectures with the shared weights, which do not compare with any it was told before."""
         return None

@@ -29,6 +29,7 @@ from nas.trial import DataFacts, ShardedBatchLoader, Trial, WeightedMeans, main
 from nas.trial.fitting import check_fits
 from nas.trial.metrics import replace_nonfinite
 from one_shot import analysis
+from one_shot.against_random import against_random_config, contenders
 from one_shot.averaging import average_over_processes, check_same_everywhere
 from one_shot.choosing import Chooser, eigenvalue
 from one_shot.collapse import grown_too_quickly, too_many_skips
@@ -357,6 +358,10 @@ class SearchTrial(Trial):
             search = str(config.get("name", "search"))
             data, genotype = config.get("data") or {}, spelt_out(self.genotype)
             found["retrain.yaml"] = retraining_config(self._template, genotype, data, search)
+            if self.settings.search.against_random and self.complete:
+                hparams = self.context.get_hparams()
+                cells = contenders(self.settings, self.strategy, {**config, "hyperparameters": hparams}, self.seed)
+                found["against_random.yaml"] = against_random_config(self._template, cells, data)
         return found
 
     def rank_state(self) -> dict[str, Any]:

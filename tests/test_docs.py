@@ -27,6 +27,7 @@ MADE_BY_USERS = {
     "my_trial.py",
     "best.yaml",
     "retrain.yaml",
+    "against_random.yaml",
     "config.yaml",
     "X.yaml",
     "CONFIG.yaml",

@@ -2,6 +2,7 @@
 
 - `errors.py`: errors that name every problem, and the nearest known names; `fields.py`: typed, checked hyperparameters.
 - `run_config.py`: the hyperparameters of every trial.
+- `contenders.py`: cells of a controller and uniform ones, to be trained alike.
 - `space.py`: the contract of a search space; `survey.py`: what samples of one came to.
 - `seeds.py`: random generators that depend on a seed and a purpose only.
 - `files.py`: files written whole or not at all; `downloads.py`: files fetched once, whole and verified.

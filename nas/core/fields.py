@@ -162,6 +162,11 @@ def _convert(value: Any, kind: Any) -> tuple[Any, str | None]:
         return value, "text without a NUL byte"
     if kind in (int, str, bool) and type(value) is kind:
         return value, None
+    if typing.get_origin(kind) is Mapping:
+        return value, None if isinstance(value, Mapping) else "a section of names and values"
+    if kind == list[str]:
+        texts = isinstance(value, list) and value and all(type(each) is str for each in value)
+        return value, None if texts else "a list of texts, at least one"
     return value, {float: "a number", int: "a whole number", str: "text", bool: "true or false"}.get(kind, f"a {kind}")
 
 

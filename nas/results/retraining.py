@@ -11,6 +11,7 @@ from nas.config.load import file_name
 from nas.config.retraining import about_retraining
 from nas.config.search_space import search_space
 from nas.config.yaml_text import parse
+from nas.core.contenders import CELLS, DRAWN_BY, PAIR
 from nas.core.errors import ConfigError
 from nas.core.program import importing_from
 from nas.core.space import load_space
@@ -25,7 +26,7 @@ REPEAT = "repeat"
 """The hyperparameter that numbers trainings of the same setting."""
 MOST = 10_000
 """Trainings that one experiment may ask for."""
-_SPELLS = ("arch_to_use", "arch_seed", "distinct_predecessors")
+_SPELLS = ("arch_to_use", "arch_seed", "distinct_predecessors", CELLS, DRAWN_BY, PAIR)
 """Hyperparameters that say which architecture, beside those that spell it out."""
 
 

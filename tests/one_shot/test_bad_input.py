@@ -134,6 +134,22 @@ def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, 
             "hyperparameters.select is for strategy gradient, got 'perturbation' with enas",
         ),
         (ENAS, {"eigenvalue_epochs": 1}, "hyperparameters.eigenvalue_epochs is for strategy gradient, got 1 with enas"),
+        (
+            ENAS,
+            {"against_random": 5, "retrain": None},
+            "hyperparameters.against_random must be 0 without retrain, which says how cells are retrained, got 5",
+        ),
+        (ENAS, {"against_random": -1}, "hyperparameters.against_random must be at least 0, got -1"),
+        (
+            TEXT,
+            {"against_random": 5},
+            "hyperparameters.against_random is for strategies that draw whole cells, enas and",
+        ),
+        (
+            "one_shot/digits_random.yaml",
+            {"against_random": 5},
+            "hyperparameters.against_random must be 0 in the convolutional space, as only the recurrent trial reads",
+        ),
         (ENAS, {"sampler": "softmax"}, "hyperparameters.sampler is read by nothing"),
         (
             "one_shot/digits_random.yaml",
