@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from nas.core.errors import ConfigError
+
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command and its arguments."""
@@ -42,6 +44,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="runs that trained found architectures again: do search-time scores rank them right?",
     )
     parser.add_argument(
+        "--groups",
+        action="store_true",
+        help="experiments are runs of against_random.yaml, one a controller: are its cells better than uniform ones?",
+    )
+    parser.add_argument(
+        "--searches",
+        metavar="FOLDER",
+        nargs="+",
+        default=[],
+        help="with --groups, the searches that trained the controllers: counts what they cost",
+    )
+    parser.add_argument(
         "--out",
         metavar="FOLDER",
         type=Path,
@@ -62,6 +76,10 @@ def _budget(text: str) -> float:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    if arguments.groups:
+        return _run_groups(arguments)
+    if arguments.searches:
+        raise ConfigError(["--searches goes with --groups, which counts what they cost; leave it out"])
     import json
     import shlex
 
@@ -93,5 +111,31 @@ def _run(arguments: argparse.Namespace) -> int:
         write_atomically(out / "random.yaml", dump(comparison.baseline).encode())
         seed = "--new --config reproducibility.experiment_seed=1"
         print(f"baseline     nas run {shlex.quote(str(out / 'random.yaml'))} {seed}, and so on for other seeds")
+    print(f"written      {out}: compare.md, compare.csv, compare.json, compare.png, compare.svg")
+    return 0
+
+
+def _run_groups(arguments: argparse.Namespace) -> int:
+    import json
+
+    from nas.cli.arguments import console
+    from nas.core.files import write_atomically
+    from nas.results.compare.contest import judge
+    from nas.results.compare.contest_figure import draw_outcome
+    from nas.results.compare.contest_text import csv_page, markdown_page, print_outcome
+    from nas.results.compare.controllers import gather_controllers
+
+    for option in ("metric", "smaller_is_better", "budget", "retrained"):
+        if getattr(arguments, option):
+            why = "what is compared was said in the experiments, before anything was trained"
+            raise ConfigError([f"--{option.replace('_', '-')} does not go with --groups: {why}; leave it out"])
+    outcome = judge(gather_controllers(arguments.experiments, arguments.searches))
+    print_outcome(console(), outcome)
+    out: Path = arguments.out
+    out.mkdir(parents=True, exist_ok=True)
+    draw_outcome(outcome, [out / "compare.png", out / "compare.svg"])
+    write_atomically(out / "compare.md", markdown_page(outcome, "compare.svg").encode())
+    write_atomically(out / "compare.csv", csv_page(outcome).encode())
+    write_atomically(out / "compare.json", (json.dumps(outcome.to_json(), indent=1) + "\n").encode())
     print(f"written      {out}: compare.md, compare.csv, compare.json, compare.png, compare.svg")
     return 0

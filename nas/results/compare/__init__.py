@@ -6,5 +6,7 @@
 - `comparison.py`: all of it at a matched budget, as plain data.
 - `baseline.py`: the random search that is missing.
 - `correlation.py`: do search-time scores rank architectures as training does?
+- `controllers.py`, `contest.py`: cells of trained controllers against uniform ones; `superiority.py`, `permutation.py`: the
+  statistics of it; `contest_text.py`, `contest_figure.py`: what is written.
 - `text.py`: terminal, Markdown and CSV. `figure.py`: the picture.
 """

@@ -15,12 +15,12 @@ from nas.results.compare.comparison import Comparison, in_seconds
 from nas.results.compare.tables import Table
 from nas.results.statistics import LEVEL, Floats, bootstrap_band
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # Okabe and Ito's
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")  # Okabe and Ito's
 _DASHES = ("-", "--", "-.", ":")
 _MARKERS = "osD^vP*"
-_RANDOM = "#777777"
-_INK, _PALE = "#444444", "#E5E5E5"
-_NORMAL, _SMALL = 13, 11  # points
+RANDOM = "#777777"
+INK, _PALE = "#444444", "#E5E5E5"
+NORMAL, SMALL = 13, 11  # points
 _POINTS = 400  # of a curve
 _LONGEST_TICK = 14
 _CROWDED = 4  # groups, beyond which replicates have no lines of their own
@@ -37,7 +37,6 @@ class _Look(NamedTuple):
 
 def draw(comparison: Comparison, paths: Sequence[Path]) -> None:
     """Write the picture, in the format that each path's ending names."""
-    from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -57,9 +56,16 @@ def draw(comparison: Comparison, paths: Sequence[Path]) -> None:
         _agreement(more[-1], comparison)
     handles, labels = first.get_legend_handles_labels()
     columns = max(1, min(4, len(labels), 130 // max(map(len, labels))))
-    place: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "frameon": False, "fontsize": _SMALL}
+    place: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "frameon": False, "fontsize": SMALL}
     for text in figure.legend(handles, labels, **place).get_texts():
         text.set_parse_math(False)
+    save(figure, paths)
+
+
+def save(figure: Any, paths: Sequence[Path]) -> None:
+    """Write a figure in the format that each path's ending names, the same bytes each time."""
+    from matplotlib import rc_context
+
     for path in paths:
         buffer = io.BytesIO()
         with rc_context({"svg.hashsalt": "nas", "svg.fonttype": "path"}):
@@ -83,14 +89,14 @@ def _looks(comparison: Comparison) -> dict[str, _Look]:
     for place, (name, replicates) in enumerate(comparison.groups.items(), start=1):
         number, count = f"{place}: " if numbered else "", f" (n = {len(replicates)})"
         random = " (random search)" if name in comparison.random else ""
-        label = f"{number}{_cut(name, 90)}{random}{count}"
+        label = f"{number}{short(name, 90)}{random}{count}"
         tick = str(place) if numbered else name
         if name in comparison.random:
-            looks[name] = _Look(_RANDOM, (0, (5, 2)), "X", label, tick)
+            looks[name] = _Look(RANDOM, (0, (5, 2)), "X", label, tick)
             continue
         i = rivals.index(name)
-        dash = _DASHES[i // len(_COLOURS) % len(_DASHES)]
-        looks[name] = _Look(_COLOURS[i % len(_COLOURS)], dash, _MARKERS[i % len(_MARKERS)], label, tick)
+        dash = _DASHES[i // len(COLOURS) % len(_DASHES)]
+        looks[name] = _Look(COLOURS[i % len(COLOURS)], dash, _MARKERS[i % len(_MARKERS)], label, tick)
     return looks
 
 
@@ -104,19 +110,19 @@ def _curves(axes: Any, comparison: Comparison, looks: Mapping[str, _Look]) -> No
             bests = [*(step.value for step in path.steps), path.steps[-1].value]
             axes.step(costs, bests, where="post", color=look.colour, linewidth=0.8, alpha=0.35, zorder=2)
         grid, values = mean_curve(paths)
-        style: dict[str, Any] = {"color": look.colour, "linestyle": look.dash, "label": _cut(look.label, 130)}
+        style: dict[str, Any] = {"color": look.colour, "linestyle": look.dash, "label": short(look.label, 130)}
         axes.step(grid * scale, values.mean(axis=0), where="post", linewidth=2.4, zorder=4, **style)
         alpha = 0.07 if crowded else 0.15
         if (band := bootstrap_band(values, _SEED)) is not None:
             axes.fill_between(grid * scale, *band, step="post", color=look.colour, alpha=alpha, linewidth=0, zorder=1)
-    axes.axvline(comparison.budget * scale, color=_INK, linestyle=":", linewidth=1.4, zorder=3)
+    axes.axvline(comparison.budget * scale, color=INK, linestyle=":", linewidth=1.4, zorder=3)
     unit = "device seconds" if scale > 1 else comparison.unit
-    axes.set_xlabel(f"{unit} of all trials together (dotted: the matched budget)", fontsize=_NORMAL)
-    axes.set_ylabel(_cut(f"best validation {comparison.metric} so far"), fontsize=_NORMAL, parse_math=False)
+    axes.set_xlabel(f"{unit} of all trials together (dotted: the matched budget)", fontsize=NORMAL)
+    axes.set_ylabel(short(f"best validation {comparison.metric} so far"), fontsize=NORMAL, parse_math=False)
     _scales(axes, comparison, scale)
     title = f"mean over replicates, {LEVEL:.0%} bootstrap band from n = 3 on"
-    axes.set_title(title, loc="left", fontsize=_SMALL, color=_INK)
-    _frame(axes)
+    axes.set_title(title, loc="left", fontsize=SMALL, color=INK)
+    frame(axes)
 
 
 def _scales(axes: Any, comparison: Comparison, scale: float) -> None:
@@ -148,18 +154,18 @@ def _strip(axes: Any, comparison: Comparison, table: Table, looks: Mapping[str, 
         offsets = np.linspace(-0.18, 0.02, count) if count > 1 else [-0.08]
         dots = {"color": look.colour, "marker": look.marker, "markersize": 6, "linestyle": "", "alpha": 0.8}
         axes.plot([place + offset for offset in offsets], scores.values, markeredgewidth=0, **dots)
-        axes.plot(place + 0.2, scores.mean, marker="_", markersize=13, color=_INK, markeredgewidth=2.2)
+        axes.plot(place + 0.2, scores.mean, marker="_", markersize=13, color=INK, markeredgewidth=2.2)
         if scores.interval is not None:
-            axes.plot([place + 0.2] * 2, scores.interval, color=_INK, linewidth=1.6)
+            axes.plot([place + 0.2] * 2, scores.interval, color=INK, linewidth=1.6)
     names = [looks[name].tick for name in table.scores]
     turned: dict[str, Any] = (
         {} if max(map(len, names)) < 4 else {"rotation": 30, "ha": "right", "rotation_mode": "anchor"}
     )
     axes.set_xticks(range(len(names)), names, parse_math=False, **turned)
     axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.set_ylabel(_cut(f"{table.kind} {table.metric}"), fontsize=_NORMAL, parse_math=False)
-    axes.set_title(f"{table.kind}, mean, {LEVEL:.0%} t interval", loc="left", fontsize=_SMALL, color=_INK)
-    _frame(axes)
+    axes.set_ylabel(short(f"{table.kind} {table.metric}"), fontsize=NORMAL, parse_math=False)
+    axes.set_title(f"{table.kind}, mean, {LEVEL:.0%} t interval", loc="left", fontsize=SMALL, color=INK)
+    frame(axes)
 
 
 def _agreement(axes: Any, comparison: Comparison) -> None:
@@ -168,24 +174,25 @@ def _agreement(axes: Any, comparison: Comparison) -> None:
     axes.plot(
         [one for _, one, _ in found.pairs],
         [other for _, _, other in found.pairs],
-        **{"color": _COLOURS[0], "marker": "o", "markersize": 6, "linestyle": "", "alpha": 0.8},
+        **{"color": COLOURS[0], "marker": "o", "markersize": 6, "linestyle": "", "alpha": 0.8},
     )
-    axes.set_xlabel(_cut(f"search-time {found.searched_by}", 40), fontsize=_NORMAL, parse_math=False)
-    axes.set_ylabel(_cut(f"{found.retrained_by}, retrained", 40), fontsize=_NORMAL, parse_math=False)
+    axes.set_xlabel(short(f"search-time {found.searched_by}", 40), fontsize=NORMAL, parse_math=False)
+    axes.set_ylabel(short(f"{found.retrained_by}, retrained", 40), fontsize=NORMAL, parse_math=False)
     rho = "" if found.spearman is None else f"Spearman {found.spearman.value:.2f}, "
-    axes.set_title(f"{rho}n = {len(found.pairs)}", loc="left", fontsize=_SMALL, color=_INK)
-    _frame(axes)
+    axes.set_title(f"{rho}n = {len(found.pairs)}", loc="left", fontsize=SMALL, color=INK)
+    frame(axes)
 
 
-def _frame(axes: Any) -> None:
-    axes.tick_params(labelsize=_SMALL, color=_RANDOM)
+def frame(axes: Any) -> None:
+    """What all axes have alike."""
+    axes.tick_params(labelsize=SMALL, color=RANDOM)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(_RANDOM)
+    axes.spines[["left", "bottom"]].set_color(RANDOM)
     axes.grid(axis="y", color=_PALE, linewidth=0.8)
     axes.set_axisbelow(True)
 
 
-def _cut(text: str, most: int = 60) -> str:
+def short(text: str, most: int = 60) -> str:
     """Not too long: a name may hold anything."""
     text = text if len(text) <= most else f"{text[: most - 3]}..."
     return f" {text}" if text.startswith("_") else text  # a legend leaves out labels that begin so

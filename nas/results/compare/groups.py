@@ -90,11 +90,11 @@ def check_comparable(groups: Sequence[Group], metric: str | None) -> None:
     members = [each for group in groups for each in group.experiments]
     problems = []
     if metric is None:
-        problems += _differ(
+        problems += differ(
             members, "look at different metrics", lambda each: each.metric, "; name one that all have: --metric"
         )
         says = {True: "smaller is better", False: "larger is better"}
-        problems += _differ(members, "differ in direction", lambda each: says[each.smaller_is_better])
+        problems += differ(members, "differ in direction", lambda each: says[each.smaller_is_better])
     known = [(each, data) for each in members if (data := _data_of(each)).data]
     for other, data in known[1:]:
         if changed := known[0][1].data_changes(data, ("in the first", "in the second")):
@@ -123,7 +123,7 @@ def notes_on(groups: Sequence[Group]) -> list[str]:
     return notes
 
 
-def _differ(
+def differ(
     members: Sequence[ExperimentResult], what: str, value: Callable[[ExperimentResult], str], do: str = ""
 ) -> list[str]:
     """The problem with experiments that should have the same value, naming one experiment for each; none if they have."""
@@ -167,24 +167,25 @@ def _plain_name(experiment: ExperimentResult) -> str:
 def _names(members: Sequence[Sequence[ExperimentResult]]) -> list[str]:
     """The configs' names; where several have the same one, with the settings that tell them apart."""
     plain = [_plain_name(each[0]) for each in members]
-    flat = [dict(_flat({name: each[0].config.get(name) for name in _SECTIONS[1:]})) for each in members]
+    told = [dict(flat({name: each[0].config.get(name) for name in _SECTIONS[1:]})) for each in members]
     found = []
     for i, name in enumerate(plain):
         rivals = [j for j, other in enumerate(plain) if other == name]
         if len(rivals) == 1:
             found.append(name)
             continue
-        keys = dict.fromkeys(key for j in rivals for key in flat[j])
-        telling = [key for key in keys if len({repr(flat[j].get(key)) for j in rivals}) > 1]
-        says = ", ".join(f"{key.rpartition('.')[2]} {flat[i].get(key, 'none')}" for key in telling[:2])
+        keys = dict.fromkeys(key for j in rivals for key in told[j])
+        telling = [key for key in keys if len({repr(told[j].get(key)) for j in rivals}) > 1]
+        says = ", ".join(f"{key.rpartition('.')[2]} {told[i].get(key, 'none')}" for key in telling[:2])
         found.append(f"{name} ({says})" if says else name)
     return [name if found.count(name) == 1 else f"{name} #{i}" for i, name in enumerate(found, start=1)]
 
 
-def _flat(values: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, Any], section: str = "") -> Iterator[tuple[str, Any]]:
+    """Full names such as `head.width`, with their values."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{section}{name}.")
+            yield from flat(value, f"{section}{name}.")
         else:
             yield f"{section}{name}", value
 

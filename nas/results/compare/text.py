@@ -26,32 +26,36 @@ BAND = f"Bands: {LEVEL:.0%} percentile bootstrap of the mean over replicates ({R
 def print_comparison(console: Console, comparison: Comparison) -> None:
     """Print tables of scores and of pairs, what may be said, and what to know."""
     for table in comparison.tables:
-        _say(console, heading(comparison, table))
-        _print(console, score_rows(comparison, table))
+        say(console, heading(comparison, table))
+        print_rows(console, score_rows(comparison, table))
         if table.pairs:
-            _print(console, pair_rows(table.pairs))
-            _say(console, *(f"{pair.first} and {pair.second}: {pair.verdict}" for pair in table.pairs))
-        _say(console, "")
+            print_rows(console, pair_rows(table.pairs))
+            say(console, *(f"{pair.first} and {pair.second}: {pair.verdict}" for pair in table.pairs))
+        say(console, "")
     if comparison.agreement is not None:
-        _say(console, *agreement_lines(comparison.agreement), "")
-    _say(console, *(f"note: {note}" for note in comparison.notes))
+        say(console, *agreement_lines(comparison.agreement), "")
+    say(console, *(f"note: {note}" for note in comparison.notes))
 
 
 def markdown(comparison: Comparison, picture: str) -> str:
     """The same as a page with its picture beside it."""
-    parts = [f"# Comparison by {_md(comparison.metric)}", f"![best value so far, and scores]({picture})", f"*{BAND}.*"]
+    parts = [
+        f"# Comparison by {escaped(comparison.metric)}",
+        f"![best value so far, and scores]({picture})",
+        f"*{BAND}.*",
+    ]
     for table in comparison.tables:
-        parts += [f"## {_md(heading(comparison, table))}", _md_table(score_rows(comparison, table))]
+        parts += [f"## {escaped(heading(comparison, table))}", md_table(score_rows(comparison, table))]
         if table.pairs:
-            parts.append(_md_table(pair_rows(table.pairs)))
-            parts.append(_bullets(f"{pair.first} and {pair.second}: {pair.verdict}" for pair in table.pairs))
+            parts.append(md_table(pair_rows(table.pairs)))
+            parts.append(bullets(f"{pair.first} and {pair.second}: {pair.verdict}" for pair in table.pairs))
     if comparison.agreement is not None:
         parts.append("## Search-time scores against training")
-        parts.append(_bullets(agreement_lines(comparison.agreement)))
+        parts.append(bullets(agreement_lines(comparison.agreement)))
         pairs = [[words, f"{one:.6g}", f"{other:.6g}"] for words, one, other in comparison.agreement.pairs]
         header = ["architecture", comparison.agreement.searched_by, f"{comparison.agreement.retrained_by}, retrained"]
-        parts.append(_md_table([header, *pairs]))
-    parts += ["## To know", _bullets(comparison.notes), "## Replicates", _md_table(replicate_rows(comparison))]
+        parts.append(md_table([header, *pairs]))
+    parts += ["## To know", bullets(comparison.notes), "## Replicates", md_table(replicate_rows(comparison))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -139,7 +143,8 @@ def _correlation(name: str, found: Correlation | None) -> str:
     return f"{name} {found.value:.2f}{interval}"
 
 
-def _print(console: Console, rows: Rows) -> None:
+def print_rows(console: Console, rows: Rows) -> None:
+    """Print a table whose first row is the header."""
     shown = RichTable()
     for name in rows[0]:
         shown.add_column(Text(name), overflow="fold")
@@ -148,20 +153,23 @@ def _print(console: Console, rows: Rows) -> None:
     console.print(shown)
 
 
-def _say(console: Console, *lines: str) -> None:
+def say(console: Console, *lines: str) -> None:
+    """Print lines as they are."""
     for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _md_table(rows: Rows) -> str:
-    lines = [f"| {' | '.join(map(_md, row))} |" for row in rows]
+def md_table(rows: Rows) -> str:
+    """A table in Markdown whose first row is the header."""
+    lines = [f"| {' | '.join(map(escaped, row))} |" for row in rows]
     return "\n".join([lines[0], f"|{'---|' * len(rows[0])}", *lines[1:]])
 
 
-def _bullets(lines: Sequence[str] | Iterator[str]) -> str:
-    return "\n".join(f"- {_md(line)}" for line in lines)
+def bullets(lines: Sequence[str] | Iterator[str]) -> str:
+    """A list in Markdown."""
+    return "\n".join(f"- {escaped(line)}" for line in lines)
 
 
-def _md(text: str) -> str:
+def escaped(text: str) -> str:
     """Text that Markdown shows as it is: names may hold anything."""
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", " ".join(text.split()))
