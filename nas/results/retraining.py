@@ -11,7 +11,7 @@ from nas.config.load import file_name
 from nas.config.retraining import about_retraining
 from nas.config.search_space import search_space
 from nas.config.yaml_text import parse
-from nas.core.contenders import CELLS, DRAWN_BY, PAIR
+from nas.core.contenders import CELLS, DRAWN_BY, PAIR, read_contenders
 from nas.core.errors import ConfigError
 from nas.core.program import importing_from
 from nas.core.space import load_space
@@ -48,11 +48,20 @@ def once_more(experiment: ExperimentResult, trial: TrialResult) -> dict[str, Any
     """
     section = experiment.config["searcher"]
     searcher = {name: value for name, value in section.items() if name in ("metric", "smaller_is_better")}
-    hparams = {**trial.hyperparameters, "train_epochs": _epochs(experiment, trial)}
+    hparams = {**_of_its_own(trial.hyperparameters), "train_epochs": _epochs(experiment, trial)}
     if experiment.trial is not None:
         hparams["evaluate_test"] = True
     about = about_retraining(experiment.config, file_name(experiment.config, "search"))
     return {**experiment.config, **about, "searcher": {"name": "single", **searcher}, "hyperparameters": hparams}
+
+
+def _of_its_own(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the cells that one was compared with, whose pair has the seed of every training; see `nas.core.contenders`."""
+    if hparams.get(CELLS) is None:
+        return dict(hparams)
+    text = read_contenders(hparams[CELLS]).cell(hparams[DRAWN_BY], hparams[PAIR])
+    kept = {name: value for name, value in hparams.items() if name not in (CELLS, DRAWN_BY, PAIR)}
+    return {**kept, "arch_to_use": text}
 
 
 def best_again(experiment: ExperimentResult, count: int, seeds: int, settled: Collection[str] = ()) -> dict[str, Any]:
@@ -123,7 +132,7 @@ def _choosing(
 ) -> dict[str, Any]:
     """Hyperparameters of which the grid chooses the architecture."""
     searched, where = list(trials[0].chosen), experiment.reference
-    if len(searched) == 1 and _left(trials[0]) is None:
+    if len(searched) == 1 and searched != [DRAWN_BY] and _left(trials[0]) is None:
         values = [trial.chosen[searched[0]] for trial in trials]
         return _replaced(hparams, searched[0], {"type": "categorical", "vals": values})
     if any(trial.genotype is None or trial.space is None for trial in trials):

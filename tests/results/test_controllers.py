@@ -17,11 +17,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 from scipy import stats
-from support.results import cell, experiment, trial
+from support.results import experiment, trial
 
 from nas.cli import main
 from nas.core.contenders import TRAINED, UNIFORM, Contenders
 from nas.core.errors import ConfigError
+from nas.core.space import load_space
 from nas.results.compare import controllers as reading
 from nas.results.compare import permutation, superiority
 from nas.results.compare.contest import Outcome, judge
@@ -29,8 +30,10 @@ from nas.results.compare.contest_figure import draw_outcome
 from nas.results.compare.contest_text import csv_page, markdown_page, print_outcome
 from nas.results.compare.controllers import gather_controllers
 from nas.results.experiment import ExperimentResult, TrialResult
+from nas.results.retraining import best_again
 from nas.results.statistics import Floats
 
+SPACE = load_space("randomNAS_files")
 random = np.random.default_rng
 
 # Statistics
@@ -159,9 +162,10 @@ def test_a_planted_shift_is_found() -> None:
 
 
 def about(seed: int = 0, count: int = 2, **changes: Any) -> Contenders:
-    texts = [f"Genotype {k}" for k in range(count)]
+    texts = [SPACE.sample(k).to_text() for k in range(count)]
+    uniform = [SPACE.sample(100 * seed + k).to_text() for k in range(count)]
     known: dict[str, Any] = {"search": "small", "settings": "0123", "strategy": "enas", "search_seed": 100 + seed}
-    return Contenders(**{**known, "trained": texts, "uniform": texts, **changes})
+    return Contenders(**{**known, "trained": texts, "uniform": uniform, **changes})
 
 
 def retrained(
@@ -177,7 +181,7 @@ def retrained(
             points, outcome = ([9.0, 9.0, 9.0, value], "completed") if value is not None else ([1e10], "diverged")
             which = {"drawn_by": group, "pair": pair}
             known: dict[str, Any] = {"hyperparameters": which, "chosen": which, "space": "randomNAS_files"}
-            known |= {"genotype": cell(pair if group == TRAINED else 100 * seed + pair), "seconds": seconds}
+            known["seconds"] = seconds
             trials.append(trial(number, points, outcome, test={"test_loss": 7.0}, **known))
     space = {**hparams, "cells": asdict(cells), "drawn_by": {"type": "categorical", "vals": [TRAINED, UNIFORM]}}
     return experiment(*trials, name="again", seed=seed, searcher="grid", hyperparameters=space, **more)
@@ -296,6 +300,10 @@ def test_the_cost_of_searches_is_counted(shelf: Shelf) -> None:
         ),
         ({"hyperparameters": {"depth": 2}}, r"with another depth: 1 \(again-0\), 2 \(again-1\); retrain them"),
         ({"length": 8}, r"with another length: 4 \(again-0\), 8 \(again-1\)"),
+        (
+            {"hyperparameters": {"repeat": {"type": "int", "minval": 0, "maxval": 1}}},
+            "again-1 searches repeat as well, so",
+        ),
         ({"processes": 2}, "with another processes: 1"),
         (
             {"cells": about(1, strategy="random", settings="4567")},
@@ -312,7 +320,7 @@ def test_groups_that_were_not_made_alike_are_refused(other: dict[str, Any], says
     names = shelf(retrained(0, [2.0, 3.0], [4.0, 5.0]), retrained(1, [2.0, 3.0], [4.0, 5.0], **other))
     with pytest.raises(ConfigError, match=says) as caught:
         gather_controllers(names)
-    assert len(caught.value.problems) == 1
+    assert len(caught.value.problems) == (2 if "searches repeat" in says else 1)
 
 
 def test_what_is_no_comparison_is_refused(shelf: Shelf) -> None:
@@ -385,3 +393,21 @@ def test_the_command(
     assert "--metric does not go with --groups: what is compared was said in the experiments" in capsys.readouterr().err
     assert main(["compare", *names, "--searches", "x"]) == 2
     assert "--searches goes with --groups" in capsys.readouterr().err
+
+
+def test_the_best_cell_is_retrained_on_its_own_with_seeds_of_its_own() -> None:
+    """Not with the seed of its pair, which would make all its trainings the same."""
+    found = retrained(0, [2.0, 3.0], [4.0, 1.0], hyperparameters={"train_epochs": 4})
+    for each in found.trials:
+        each.hyperparameters.update(cells=asdict(about(0)))
+    config = best_again(found, 1, 3)
+    assert config["hyperparameters"]["arch_to_use"] == about(0).uniform[1]
+    assert not {"cells", "drawn_by", "pair"} & set(config["hyperparameters"])
+
+
+def test_a_config_that_a_master_filled_in_reads_the_same(shelf: Shelf) -> None:
+    made = [retrained(k, [2.0], [4.0]) for k in range(2)]
+    hparams = made[1].config["hyperparameters"]
+    hparams["depth"] = {"type": "const", "val": 1}
+    hparams["cells"] = {name: {"type": "const", "val": value} for name, value in hparams["cells"].items()}
+    assert len(gather_controllers(shelf(*made)).controllers) == 2

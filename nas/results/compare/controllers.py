@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from nas.config.search_space import search_space, substitute
 from nas.core.contenders import CELLS, DRAWN_BY, GROUPS, PAIR, TRAINED, Contenders, read_contenders
 from nas.core.errors import ConfigError, ErrorCollector
+from nas.core.program import importing_from
+from nas.core.space import load_space
 from nas.results.compare.groups import Group, check_comparable, differ, flat
-from nas.results.experiment import ExperimentResult, TrialResult, device_seconds
-from nas.results.same import canonical_forms
+from nas.results.experiment import UNREADABLE, ExperimentResult, TrialResult, device_seconds
 from nas.results.source import read
 from nas.runs.ranking import is_measurement
 
@@ -103,7 +105,7 @@ def gather_controllers(references: Sequence[str], searches: Sequence[str] = ()) 
 def _contenders(experiments: Sequence[ExperimentResult]) -> list[Contenders]:
     problems, found = [], list[Contenders]()
     for each in experiments:
-        cells = (each.config.get("hyperparameters") or {}).get(CELLS)
+        cells = _values(each).get(CELLS)
         if cells is None:
             what = "trained no cells of a controller and of chance: its config has no hyperparameters.cells"
             problems.append(f"{each.reference} {what}; name runs of the against_random.yaml that a search leaves")
@@ -133,6 +135,12 @@ def check_alike(experiments: Sequence[ExperimentResult], about: Sequence[Contend
         f"{each.reference} looks at {each.metric}: cells that are chosen by a test score are not compared; "
         "set searcher.metric to a validation metric and train them again"
         for each in tested
+    ]
+    problems += [
+        f"{each.reference} searches {name} as well, so its cells were not trained alike; give it one value"
+        for each in experiments
+        for name in search_space(each.config.get("hyperparameters") or {})
+        if name not in (DRAWN_BY, PAIR)
     ]
     settings = [_training(each) for each in experiments]
     for name in dict.fromkeys(name for each in settings for name in each):
@@ -190,18 +198,22 @@ def _searches(experiments: Sequence[ExperimentResult], about: Sequence[Contender
 def _training(experiment: ExperimentResult) -> dict[str, Any]:
     """How its cells were trained: every setting by name, but where data lies."""
     config = experiment.config
-    hparams = {
-        name: value for name, value in (config.get("hyperparameters") or {}).items() if name not in _NOT_TRAINING
-    }
+    hparams = {name: value for name, value in _values(experiment).items() if name not in _NOT_TRAINING}
     data = {name: value for name, value in (config.get("data") or {}).items() if not name.endswith("_dir")}
     told = {"entrypoint": config.get("entrypoint"), "processes": experiment.processes, "length": experiment.length}
     return {**dict(flat({**hparams, "data": data})), **told}
 
 
+def _values(experiment: ExperimentResult) -> dict[str, Any]:
+    """The hyperparameters; "searched" in place of those that the searcher chooses."""
+    hparams = experiment.config.get("hyperparameters") or {}
+    return substitute(hparams, dict.fromkeys(search_space(hparams), "searched"))
+
+
 def _pairs(experiment: ExperimentResult, about: Contenders) -> tuple[dict[str, list[Cell]], list[str]]:
     """The cells of each group whose pair is whole, and a sentence for every pair that is not."""
     trials = {(each.hyperparameters.get(DRAWN_BY), each.hyperparameters.get(PAIR)): each for each in experiment.trials}
-    forms = canonical_forms(experiment)
+    genotypes = _genotypes(experiment, about)
     cells: dict[str, list[Cell]] = {group: [] for group in GROUPS}
     missing = []
     for pair in range(len(about.trained)):
@@ -212,7 +224,7 @@ def _pairs(experiment: ExperimentResult, about: Contenders) -> tuple[dict[str, l
             continue
         for group, trial in both.items():
             assert trial is not None
-            cells[group].append(_cell(experiment, trial, group, pair, forms.get(trial.number)))
+            cells[group].append(_cell(experiment, trial, group, pair, genotypes.get((group, pair))))
     return cells, missing
 
 
@@ -230,13 +242,32 @@ def _unfit(experiment: ExperimentResult, trial: TrialResult | None) -> str:
     return ""
 
 
-def _cell(experiment: ExperimentResult, trial: TrialResult, group: str, pair: int, form: Hashable) -> Cell:
+def _genotypes(experiment: ExperimentResult, about: Contenders) -> dict[tuple[str, int], tuple[str, Hashable]]:
+    """In words, and in canonical form; from the config, as a master tells the architecture of few trials."""
+    package = next((trial.space for trial in experiment.trials if trial.space), None)
+    if package is None:
+        return {}
+    found: dict[tuple[str, int], tuple[str, Hashable]] = {}
+    with importing_from(experiment.program_folder):
+        try:
+            space = load_space(package)
+            for group in GROUPS:
+                for pair in range(len(about.trained)):
+                    genotype = space.read(about.cell(group, pair))
+                    found[group, pair] = str(genotype), space.canonical(genotype)
+        except UNREADABLE:  # of a space that is not here, or that reads no such cells any more
+            return {}
+    return found
+
+
+def _cell(
+    experiment: ExperimentResult, trial: TrialResult, group: str, pair: int, known: tuple[str, Hashable] | None
+) -> Cell:
+    words, form = known or (trial.architecture, None)
     last = trial.validations[-1][1] if trial.validations else None
     value = last if trial.outcome == "completed" and is_measurement(last) else None
     seconds = device_seconds(experiment, trial)
-    return Cell(
-        group, pair, trial.number, value, dict(trial.test), seconds, trial.architecture, experiment.reference, form
-    )
+    return Cell(group, pair, trial.number, value, dict(trial.test), seconds, words, experiment.reference, form)
 
 
 def _costs(
