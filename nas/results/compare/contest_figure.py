@@ -74,7 +74,7 @@ def _densities(axes: Any, outcome: Outcome) -> None:
     """Gaussian kernels with Scott's bandwidth, of all cells of a group together; the line at its mean."""
     stats = importlib.import_module("scipy.stats")
     everything = [value for group in GROUPS for values in _values(outcome, group) for value in values]
-    room = 0.35 * (max(everything) - min(everything)) if everything else 0.0
+    room = 0.25 * (max(everything) - min(everything)) if everything else 0.0
     for group in GROUPS:
         values = [value for each in _values(outcome, group) for value in each]
         if len(set(values)) < _FEWEST:
