@@ -18,9 +18,10 @@ from nas.results.statistics import LEVEL
 _COLOUR = {TRAINED: COLOURS[0], UNIFORM: RANDOM}
 _MARKER = {TRAINED: "o", UNIFORM: "X"}
 _PLACE = {TRAINED: -0.17, UNIFORM: 0.17}
-_NAMES_UP_TO = 12  # controllers
+_NAMES_UP_TO = 20  # controllers
 _FEWEST = 3  # values for a density
 _POINTS = 300
+_LOG_FROM = 10  # trainings
 
 
 def draw_outcome(outcome: Outcome, paths: Sequence[Path]) -> None:
@@ -62,9 +63,9 @@ def _cells(axes: Any, outcome: Outcome) -> None:
                 axes.plot(ends, [np.mean(values)] * 2, color=INK, linewidth=2)
     count = len(outcome.controllers)
     if count <= _NAMES_UP_TO:
-        axes.set_xticks(range(count), [f"seed\n{each.about.search_seed}" for each in outcome.controllers])
+        axes.set_xticks(range(count), range(1, count + 1))
     axes.set_xlim(-0.6, count - 0.4)
-    axes.set_xlabel("controller, by the seed of its search", fontsize=NORMAL)
+    axes.set_xlabel("controller, in the order of the table", fontsize=NORMAL)
     axes.set_ylabel(short(f"validation {outcome.metric}"), fontsize=NORMAL, parse_math=False)
     axes.set_title("all cells; bars: means", loc="left", fontsize=SMALL, color=INK)
     frame(axes)
@@ -120,7 +121,7 @@ def _best_of(axes: Any, outcome: Outcome) -> None:
             linewidth=2,
             label="uniform cells, all together",
         )
-        if paid[-1] > 20:
+        if len(pooled) >= _LOG_FROM:
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
             axes.xaxis.set_minor_locator(NullLocator())

@@ -145,14 +145,21 @@ def cost_lines(outcome: Outcome) -> list[str]:
 
 def controller_rows(outcome: Outcome) -> Rows:
     """A header, and a row a controller."""
-    rows = [["experiment", "search", "seed", "strategy", "pairs", *(f"mean, {group}" for group in GROUPS)]]
-    for each in outcome.controllers:
+    rows = [["", "experiment", "search", "seed", "strategy", "pairs", *(f"mean, {group}" for group in GROUPS)]]
+    for number, each in enumerate(outcome.controllers, start=1):
         means = []
         for group in (TRAINED, UNIFORM):
             values = [cell.value for cell in each.cells[group] if cell.value is not None]
             means.append(_number(sum(values) / len(values) if values else None))
         about = each.about
-        told = [each.reference, about.search, str(about.search_seed), about.strategy, str(len(each.cells[TRAINED]))]
+        told = [
+            str(number),
+            each.reference,
+            about.search,
+            str(about.search_seed),
+            about.strategy,
+            str(len(each.cells[TRAINED])),
+        ]
         rows.append([*told, *means])
     return rows
 
