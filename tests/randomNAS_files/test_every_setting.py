@@ -91,6 +91,8 @@ def test_paired_repeats_take_their_seed_from_the_repeat(laptop: Laptop) -> None:
     losses = [observed(laptop, [], settings | {"repeat": each}, [])["losses"] for each in (0, 1)]
     losses.append(observed(laptop, [], BASE | {"train_epochs": 1, "repeat": 0}, [])["losses"])
     assert losses[0] != losses[1] and losses[2] not in losses[:2]
+
+
 def test_a_pair_is_trained_alike_and_pairs_are_not(laptop: Laptop) -> None:
     """The same cell has the same losses in both groups, from whichever seed its trial has, and others in another pair."""
     same = CELLS | {name: [genotypes.ASHA.to_text()] * 2 for name in ("trained", "uniform")}
