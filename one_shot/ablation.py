@@ -92,7 +92,7 @@ def score_others(net: Supernet, columns: Columns, bptt: int, genotypes: Sequence
     Raises:
         ConfigError: the first has more nodes than the supernet.
     """
-    most = net.supernet.nodes
+    most = net.supernet.most_nodes
     if len(genotypes[0].recurrent) > most:
         raise ConfigError(
             [
@@ -139,6 +139,8 @@ def _cell_notes(net: Supernet, genotype: Genotype) -> list[str]:
     if sorted(genotype.concat) != sorted(with_output(genotype, wanted).concat):
         averaged = ", ".join(map(str, genotype.concat))
         found.append(f"the cell averages nodes {averaged}, while the supernet was trained with output {wanted}")
-    if nodes < net.supernet.nodes:
-        found.append(f"the cell has {nodes} nodes, while the supernet was trained with {net.supernet.nodes}")
+    most, least = net.supernet.most_nodes, net.supernet.least_nodes
+    if nodes < (least or most):
+        trained = f"{least} to {most}" if least else most
+        found.append(f"the cell has {nodes} nodes, while the supernet was trained with {trained}")
     return found

@@ -1,40 +1,25 @@
 """A network that draws recurrent cells, one decision after another, and knows the probability of each.
 
-The controller of ENAS (Pham et al. 2018, arXiv 1802.03268, section 2.1 and figure 1), an LSTM, as two codes have it. A cell of
-N nodes takes 2N - 1 decisions: the activation of node 1, then of each node its predecessor and its activation. K is the
-number of cells, D of decisions.
+The controller of ENAS (Pham et al. 2018, arXiv 1802.03268, section 2.1 and figure 1), an LSTM, as two codes have it. Which
+decisions there are, `cell_tokens.decisions_of` says. K is the number of cells, D of decisions.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from nas.core.errors import ConfigError
+from one_shot.cell_tokens import ACTIVATION, NODES, PREDECESSOR, Decision
 
 INITIAL = 0.1
 """Weights start uniform in +- 0.1, so that every decision is nearly uniform; biases of heads start at 0."""
-MOST_NODES = 100
-
-
-class Decision(NamedTuple):
-    """One choice among the first `options` of the states, or of the activations.
-
-    Attributes:
-        node: counted from 0.
-        predecessor: whether it says which state the node reads, or else the activation.
-        first_row: of its tokens in the embedding.
-    """
-
-    node: int
-    predecessor: bool
-    options: int
-    first_row: int
+_NEVER = -1e9
+"""The logit of what is not an option: a probability of 0 with an entropy that is a number."""
 
 
 class Memory:
@@ -44,23 +29,25 @@ class Memory:
         x: `(K, H)`, what the LSTM reads next.
         state: of the LSTM, two `(K, H)`.
         anchors: `(K, H)` for each state of the cell so far; of attention only.
+        beyond: how many nodes each cell has beyond the fewest, `(K,)`; None where all have as many.
     """
 
     def __init__(self, x: torch.Tensor) -> None:
         zeros = torch.zeros_like(x)
         self.x, self.state = x, (zeros, zeros)
         self.anchors: list[torch.Tensor] = []
+        self.beyond: torch.Tensor | None = None
 
 
 class Controller(nn.Module, ABC):
     """A policy over cells: pi(cell) is the product of the probabilities of its decisions.
 
     Logits l become `tanh_constant * tanh(l / temperature)`, so that no option of k has a probability above
-    1 / (1 + (k - 1) exp(-2 tanh_constant)). Cells are tokens `(K, D)`: numbers of options, in the order of `decisions`.
+    1 / (1 + (k - 1) exp(-2 tanh_constant)). Cells are tokens `(K, D)`: numbers of options, in the order of `decisions`. What is
+    not decided, as the cell has no such node, is token 0 with probability 1: log pi and entropy are 0.
 
     Args:
-        nodes: N; node i, counted from 0, reads one of i + 1 states.
-        activations: how many a node may have.
+        decisions: one or more.
         hidden: H, the size of the LSTM and of the embedding.
         generator: draws the initial weights, on the CPU.
         temperature: divides the logits.
@@ -72,20 +59,20 @@ class Controller(nn.Module, ABC):
 
     def __init__(
         self,
-        nodes: int,
-        activations: int,
+        decisions: Sequence[Decision],
         hidden: int,
         generator: torch.Generator,
         temperature: float = 5.0,
         tanh_constant: float = 2.5,
     ) -> None:
         super().__init__()
-        _check(nodes, activations, hidden, temperature, tanh_constant)
-        self.nodes, self.activations, self.hidden = nodes, activations, hidden
+        _check(hidden, temperature, tanh_constant)
+        self.decisions, self.hidden = list(decisions), hidden
         self.temperature, self.tanh_constant = temperature, tanh_constant
-        self.decisions = [Decision(0, False, activations, 0)]
-        for node in range(1, nodes):
-            self.decisions += [Decision(node, True, node + 1, activations), Decision(node, False, activations, 0)]
+        self._most = {
+            kind: max((each.options for each in decisions if each.kind == kind), default=0)
+            for kind in (ACTIVATION, PREDECESSOR, NODES)
+        }
         with torch.random.fork_rng(devices=[]):  # the layers' own initial weights come from the global generator
             self.cell = nn.LSTMCell(hidden, hidden)
             self._add_layers()
@@ -103,12 +90,27 @@ class Controller(nn.Module, ABC):
         """Before the first decision."""
 
     @abstractmethod
-    def _logits(self, memory: Memory, number: int) -> torch.Tensor:
-        """Of the decision of that number, bounded, `(K, options)`."""
+    def _open_logits(self, memory: Memory, number: int) -> torch.Tensor:
+        """Of the decision of that number, if it is to be taken, bounded, `(K, options)`."""
 
     @abstractmethod
+    def _read(self, memory: Memory, number: int, tokens: torch.Tensor) -> None:
+        """Go on from a decision."""
+
+    def _logits(self, memory: Memory, number: int) -> torch.Tensor:
+        """Of the decision of that number, `(K, options)`; where it is not to be taken, option 0 is the only one."""
+        logits, needs = self._open_logits(memory, number), self.decisions[number].needs
+        if not needs or memory.beyond is None:
+            return logits
+        only = torch.full_like(logits[0], _NEVER)
+        only[0] = 0
+        return torch.where(memory.beyond[:, None] >= needs, logits, only)
+
     def _take(self, memory: Memory, number: int, tokens: torch.Tensor) -> None:
         """Go on from a decision."""
+        if self.decisions[number].kind == NODES:
+            memory.beyond = tokens
+        self._read(memory, number, tokens)
 
     def bounded(self, logits: torch.Tensor) -> torch.Tensor:
         """See the class."""
@@ -174,18 +176,21 @@ class Heads(Controller):
     """The input is the embedding of the decision before, zero at first; every decision has a linear head (carpedm20)."""
 
     def _add_layers(self) -> None:
-        self.embedding = nn.Embedding(self.activations + self.nodes, self.hidden)
+        self.first_row, rows = {}, 0  # of the tokens of each kind of decision
+        for kind, options in self._most.items():
+            self.first_row[kind], rows = rows, rows + options
+        self.embedding = nn.Embedding(rows, self.hidden)
         self.heads = nn.ModuleList(nn.Linear(self.hidden, decision.options) for decision in self.decisions)
 
     def _begin(self, count: int) -> Memory:
         return Memory(self.embedding.weight.new_zeros(count, self.hidden))
 
-    def _logits(self, memory: Memory, number: int) -> torch.Tensor:
+    def _open_logits(self, memory: Memory, number: int) -> torch.Tensor:
         memory.state = self.cell(memory.x, memory.state)
         return self.bounded(self.heads[number](memory.state[0]))
 
-    def _take(self, memory: Memory, number: int, tokens: torch.Tensor) -> None:
-        memory.x = self.embedding(tokens + self.decisions[number].first_row)
+    def _read(self, memory: Memory, number: int, tokens: torch.Tensor) -> None:
+        memory.x = self.embedding(tokens + self.first_row[self.decisions[number].kind])
 
 
 class Attention(Controller):
@@ -194,42 +199,55 @@ class Attention(Controller):
     Each state j of the cell has an anchor a_j, the LSTM's output when its node was begun. A predecessor's logit is
     v tanh(W1 a_j + W2 a_i), bounded, less distance^2 / 6, which favours near states: this policy does not start uniform, and
     the bound of the class is one before that prior. What is read next is a_j / (0.1 + distance). Logits of activations are
-    products with their embedding, which is read next.
+    products with their embedding, which is read next; so are those of the number of nodes, where that is a decision, before
+    any state has begun.
     """
 
     def _add_layers(self) -> None:
         self.start = nn.Parameter(torch.empty(self.hidden))
-        self.embedding = nn.Embedding(self.activations, self.hidden)
+        self.embedding = nn.Embedding(self._most[ACTIVATION], self.hidden)
         self.of_state = nn.Linear(self.hidden, self.hidden, bias=False)
         self.of_node = nn.Linear(self.hidden, self.hidden, bias=False)
         self.score = nn.Linear(self.hidden, 1, bias=False)
+        if self._most[NODES]:
+            self.of_nodes = nn.Embedding(self._most[NODES], self.hidden)
 
     def _begin(self, count: int) -> Memory:
         memory = Memory(self.start.expand(count, -1))
+        if not self._most[NODES]:
+            self._begin_cell(memory)
+        return memory
+
+    def _begin_cell(self, memory: Memory) -> None:
         self._begin_state(memory)
-        memory.x = self.start.expand(count, -1)
+        memory.x = self.start.expand(len(memory.x), -1)
         self._begin_state(memory)
         memory.x = memory.anchors[0] / 1.1  # node 0 has no choice: it reads state 0, at distance 1
-        return memory
 
     def _begin_state(self, memory: Memory) -> None:
         memory.state = self.cell(memory.x, memory.state)
         memory.anchors.append(memory.state[0])
 
-    def _logits(self, memory: Memory, number: int) -> torch.Tensor:
+    def _open_logits(self, memory: Memory, number: int) -> torch.Tensor:
         decision = self.decisions[number]
         if not decision.predecessor:
             memory.state = self.cell(memory.x, memory.state)
-            return self.bounded(F.linear(memory.state[0], self.embedding.weight))
+            return self.bounded(F.linear(memory.state[0], self._table(decision).weight))
         self._begin_state(memory)
         *states, own = memory.anchors
         hidden = torch.tanh(self.of_state(torch.stack(states, 1)) + self.of_node(own)[:, None])  # (K, states, H)
         distance = torch.arange(len(states), 0, -1, device=own.device)
         return self.bounded(self.score(hidden).squeeze(-1)) - distance.square() / 6
 
-    def _take(self, memory: Memory, number: int, tokens: torch.Tensor) -> None:
-        if not self.decisions[number].predecessor:
-            memory.x = self.embedding(tokens)
+    def _table(self, decision: Decision) -> nn.Embedding:
+        return self.of_nodes if decision.kind == NODES else self.embedding
+
+    def _read(self, memory: Memory, number: int, tokens: torch.Tensor) -> None:
+        decision = self.decisions[number]
+        if not decision.predecessor:
+            memory.x = self._table(decision)(tokens)
+            if decision.kind == NODES:
+                self._begin_cell(memory)
             return
         states = torch.stack(memory.anchors[:-1], 1)
         chosen = states[torch.arange(len(tokens), device=tokens.device), tokens]
@@ -239,15 +257,8 @@ class Attention(Controller):
 CONTROLLERS: dict[str, type[Controller]] = {"heads": Heads, "attention": Attention}
 
 
-def _check(nodes: int, activations: int, hidden: int, temperature: float, tanh_constant: float) -> None:
-    wrong = []
-    if not 1 <= nodes <= MOST_NODES:
-        wrong.append(f"nodes of a cell must be 1..{MOST_NODES}, got {nodes}")
-    wrong += [
-        f"{name} must be at least 1, got {value}"
-        for name, value in (("activations", activations), ("controller_hidden", hidden))
-        if value < 1
-    ]
+def _check(hidden: int, temperature: float, tanh_constant: float) -> None:
+    wrong = [] if hidden >= 1 else [f"controller_hidden must be at least 1, got {hidden}"]
     wrong += [
         f"{name} must be above 0, got {value:g}"
         for name, value in (("temperature", temperature), ("tanh_constant", tanh_constant))

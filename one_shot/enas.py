@@ -17,7 +17,8 @@ from torch.optim import Adam
 from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.errors import ConfigError
 from nas.core.fields import field
-from nas.core.relaxation import CellShape, Path, Paths, Relaxation, complete_cell
+from nas.core.relaxation import Paths, Relaxation
+from one_shot.cell_tokens import CellTokens
 from one_shot.controller import CONTROLLERS
 from one_shot.random_search import RandomConfig, RandomSearch
 from one_shot.reinforce import (
@@ -95,11 +96,11 @@ class Enas(RandomSearch):
     def __init__(self, relaxation: Relaxation, config: EnasConfig, generator: torch.Generator) -> None:
         scored = RandomConfig(config.score_archs, config.score_batches, config.rescore, config.epoch_archs)
         super().__init__(relaxation, scored)
-        self.kind, self.shape = _recurrent(relaxation)
+        self.tokens = CellTokens(relaxation)
+        self.kind = self.tokens.kind
         self.method = config
         self.controller = CONTROLLERS[config.controller](
-            self.shape.nodes,
-            len(self.shape.choices),
+            self.tokens.decisions,
             config.controller_hidden,
             generator,
             config.temperature,
@@ -118,21 +119,12 @@ class Enas(RandomSearch):
         return [self.paths_of(cell) for cell in self.controller.draw(count, generator).tolist()]
 
     def paths_of(self, cell: Sequence[int]) -> Paths:
-        """The path of a cell of the controller, see `Controller.decisions`."""
-        read, applied = [0] * self.shape.nodes, [0] * self.shape.nodes
-        for decision, token in zip(self.controller.decisions, cell, strict=True):
-            (read if decision.predecessor else applied)[decision.node] = token
-        path: list[tuple[int, ...]] = [()] * len(self.shape.edges)
-        for node in range(self.shape.nodes):
-            path[self.shape.edge(node, read[node])] = (self.shape.choices[applied[node]],)
-        return {self.kind: tuple(path)}
+        """The path of a cell of the controller."""
+        return self.tokens.paths_of(cell)
 
     def cell_of(self, paths: Paths) -> list[int]:
         """The inverse of `paths_of`."""
-        path: Path = paths[self.kind]
-        chosen = {self.shape.edges[edge]: running[0] for edge, running in enumerate(path) if running}
-        nodes = {node: (state, self.shape.choices.index(k)) for (node, state), k in chosen.items()}
-        return [nodes[each.node][0 if each.predecessor else 1] for each in self.controller.decisions]
+        return self.tokens.cell_of(paths)
 
     def updates(self, progress: Progress) -> range:
         """Those of a phase, before the last of its steps."""
@@ -219,11 +211,3 @@ class Enas(RandomSearch):
                     "hyperparameters.clip_gradients_l2_norm"
                 ]
             )
-
-
-def _recurrent(relaxation: Relaxation) -> tuple[str, CellShape]:
-    """The only kind of cell, each of whose nodes reads one of all earlier states."""
-    (kind, shape), *others = relaxation.items()
-    if others or shape.kept != 1 or shape.edges != complete_cell(shape.nodes, 1, shape.operations, 1).edges:
-        raise ConfigError(["hyperparameters.strategy enas is built for recurrent cells only: space must be recurrent"])
-    return kind, shape

@@ -124,6 +124,8 @@ class RandomSearch(Strategy):
 def draw(relaxation: Relaxation, generator: torch.Generator, with_excluded: bool = False) -> dict[str, Path]:
     """A random architecture: each node keeps edges, all sets of them equally likely, each with an equally likely operation.
 
+    Where a shape leaves the number of nodes open, all numbers are equally likely.
+
     Args:
         generator: on the CPU; as many numbers are drawn every time.
         with_excluded: also operations that no derived genotype has.
@@ -142,13 +144,13 @@ def _rank(score: float) -> float:
 
 def _draw_cell(shape: CellShape, generator: torch.Generator, with_excluded: bool) -> Path:
     choices = list(range(len(shape.operations))) if with_excluded else shape.choices
-    count = len(shape.edges)
-    drawn = torch.rand(2 * count, generator=generator, dtype=torch.float64).tolist()
+    count, sizes = len(shape.edges), shape.sizes
+    drawn = torch.rand(2 * count + (len(sizes) > 1), generator=generator, dtype=torch.float64).tolist()
     order, operation = drawn[:count], drawn[count:]
     path: list[tuple[int, ...]] = [()] * count
-    for node in range(shape.nodes):
-        for edge in sorted(shape.entering(node), key=order.__getitem__)[: shape.kept]:
-            path[edge] = (choices[int(operation[edge] * len(choices))],)
+    for node in range(sizes[int(drawn[-1] * len(sizes))]):
+        for edge in sorted(shape.open(node), key=order.__getitem__)[: shape.kept]:
+            path[edge] = (choices[int(operation[0 if shape.same_operation else edge] * len(choices))],)
     return tuple(path)
 
 

@@ -153,10 +153,8 @@ class Settings:
     @property
     def genotype(self) -> Everything:
         """What is trained."""
-        kinds = self.space.relaxation.items()
-        offers = [f"{name} {len(kind.edges)} edges x {len(kind.operations)} operations" for name, kind in kinds]
         supernet = tuple(sorted(self.task.supernet_json(self).items()))
-        return Everything(self.task.package, supernet, "; ".join(offers))
+        return Everything(self.task.package, supernet, self.space.scope)
 
 
 def build_strategy(settings: Settings, generator: torch.Generator) -> Strategy:

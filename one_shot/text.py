@@ -8,7 +8,6 @@ side by side, and each carries its own hidden state.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any, cast
 
 import torch
@@ -109,10 +108,11 @@ class TextTask(Task):
         model = settings.groups[ModelConfig]
         words, _ = known_vocabulary(settings.data)
         own = {"nhid": model.nhid, "depth": model.depth, "init_op": model.init_op, "words": words}
-        beside = asdict(settings.groups[SupernetConfig])
-        if beside["nodes"] == NODES:  # as of checkpoints from before it could be another number
-            del beside["nodes"]
-        return own | beside
+        supernet = settings.groups[SupernetConfig]
+        own.update({name: getattr(supernet, name) for name in ("state_norm", "sharing", "output")})
+        if supernet.nodes != NODES:  # else as in checkpoints from before it could be another number
+            own["nodes"] = supernet.nodes
+        return {**own, **supernet.restrictions()}
 
     @classmethod
     def supernet_size(cls, settings: Any) -> Size:

@@ -49,8 +49,9 @@ def _supernet_problems(settings: Any, processes: int) -> list[str]:
     if not supernet.one_cell_only:
         return found
     if settings.search.strategy == "gradient":
-        rule = "sharing must be node and output all with strategy gradient, which mixes cells"
-        return [*found, f"hyperparameters: {rule}, got {supernet.one_cell_only}"]
+        rule = "sharing, output, one_activation and fixed_topology must be left out, and nodes be one number,"
+        why = "with strategy gradient, which mixes cells"
+        return [*found, f"hyperparameters: {rule} {why}, got {supernet.one_cell_only}"]
     if supernet.state_norm:
         rule = f"must be false with {supernet.one_cell_only}, where each step trains a cell without batch norm"
         return [*found, f"hyperparameters.state_norm {rule}, got true"]

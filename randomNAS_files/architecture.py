@@ -8,7 +8,7 @@ searched at random by Li & Talwalkar 2019, arXiv 1902.07638.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,8 @@ ACTIVATIONS = ("none", "tanh", "relu", "sigmoid", "identity")
 SEARCHED_ACTIVATIONS = ACTIVATIONS[1:]
 NODES = 8
 """Nodes of a sampled cell, as in DARTS."""
+TOPOLOGIES: dict[str, Callable[[int], int]] = {"chain": lambda node: node - 1, "tree": lambda node: (node - 1) // 2}
+"""Which state node i, counted from 1, reads in cells that differ in their activations only."""
 
 FIELDS = ("recurrent", "concat")
 _HPARAM = re.compile(r"node(\d+)_(op|edge)")
@@ -144,15 +146,29 @@ def from_hparams(hparams: Mapping[str, Any]) -> Genotype:
     return Genotype(tuple((nodes[f"node{i}_op"], integral(nodes[f"node{i}_edge"])) for i in range(1, count + 1)))
 
 
-def sample(seed: int, *labels: str | int, nodes: int = NODES) -> Genotype:
+def sample(
+    seed: int,
+    *labels: str | int,
+    nodes: int = NODES,
+    least: int | None = None,
+    one_activation: bool = False,
+    topology: str | None = None,
+) -> Genotype:
     """Draw a cell uniformly: each node an activation (never `none`) and a predecessor among all earlier states.
 
     The same seed and labels give the same cell with every version of every library (Li & Talwalkar 2019, section 4).
+
+    Args:
+        least: draw the number of nodes too, from this to `nodes`, all equally likely.
+        one_activation: all nodes have the first one's activation.
+        topology: of TOPOLOGIES, by which nodes read what they read.
     """
     generator = numpy_generator(seed, "architecture", *labels)
-    return Genotype(
-        tuple(
-            (SEARCHED_ACTIVATIONS[generator.randint(len(SEARCHED_ACTIVATIONS))], int(generator.randint(i)))
-            for i in range(1, nodes + 1)
-        )
-    )
+    count = nodes if least is None else least + int(generator.randint(nodes - least + 1))
+    drawn = [
+        (SEARCHED_ACTIVATIONS[generator.randint(len(SEARCHED_ACTIVATIONS))], int(generator.randint(i)))
+        for i in range(1, count + 1)
+    ]
+    names = [drawn[0][0] if one_activation else name for name, _ in drawn]
+    reads = [pred if topology is None else TOPOLOGIES[topology](i) for i, (_, pred) in enumerate(drawn, start=1)]
+    return Genotype(tuple(zip(names, reads, strict=True)))

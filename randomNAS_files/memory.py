@@ -111,7 +111,7 @@ def estimate_supernet(
 
 def _with_sharing(found: MemoryEstimate, net: Supernet) -> MemoryEstimate:
     """Gradients are of one cell's matrices at a time; and what those beside one a node cost, in words."""
-    supernet, node = net.supernet, net.supernet.nodes
+    supernet, node = net.supernet, net.supernet.most_nodes
     more = len(net.cells) * (supernet.matrices - node) * 2 * net.config.nhid**2 * net.embedding.element_size()
     if not more:
         return found
@@ -152,7 +152,7 @@ class _SearchSteps:
 
     def _chain(self) -> Paths:
         """Of all cells the one that takes most, as no node shares."""
-        nodes = self.net.supernet.nodes
+        nodes = self.net.supernet.most_nodes
         return paths_of(Genotype(tuple(("tanh", i) for i in range(nodes))), nodes=nodes)
 
     def _of_architecture(self, length: int) -> list[torch.Tensor]:
@@ -179,7 +179,7 @@ class _SearchSteps:
         return ArchWeights({name: p.requires_grad_() for name, p in self._probabilities().items()})
 
     def _probabilities(self) -> dict[str, torch.Tensor]:
-        shape = shape_of(self.net.supernet.nodes)
+        shape = shape_of(self.net.supernet.most_nodes)
         return {CELL: torch.full((len(shape.edges), len(shape.operations)), 1 / len(shape.operations))}
 
 

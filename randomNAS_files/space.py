@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nas.core.relaxation import Paths, Relaxation
@@ -16,6 +17,7 @@ from randomNAS_files.architecture import NODES, Genotype
 from randomNAS_files.outputs import with_output
 
 
+@dataclass(frozen=True)
 class RecurrentSpace(Space[Genotype]):
     """Recurrent cells for language models.
 
@@ -26,16 +28,20 @@ class RecurrentSpace(Space[Genotype]):
         depth: stacked cells; 1 if left out.
         init_op: activation of the initial state; tanh if left out.
 
-    Args:
+    Attributes:
         nodes: that a sampled cell has, and a supernet.
         output: of `outputs.RULES`: of which of them they take the mean.
+        least, one_activation, topology: restrict what is sampled, see `architecture.sample`.
     """
 
     package = "randomNAS_files"
     title = "recurrent cells"
 
-    def __init__(self, nodes: int = NODES, output: str = "all") -> None:
-        self.nodes, self.output = nodes, output
+    nodes: int = NODES
+    output: str = "all"
+    least: int | None = None
+    one_activation: bool = False
+    topology: str | None = None
 
     @property
     def genotypes(self) -> Mapping[str, Genotype]:
@@ -43,7 +49,9 @@ class RecurrentSpace(Space[Genotype]):
 
     def sample(self, seed: int, *labels: str | int) -> Genotype:
         """Uniform over all activations but `none` and all earlier states of each node; see `architecture.sample`."""
-        return with_output(architecture.sample(seed, *labels, nodes=self.nodes), self.output)
+        restrictions = {"least": self.least, "one_activation": self.one_activation, "topology": self.topology}
+        cell = architecture.sample(seed, *labels, nodes=self.nodes, **restrictions)  # type: ignore[arg-type]
+        return with_output(cell, self.output)
 
     def from_json(self, data: Mapping[str, Any]) -> Genotype:
         return architecture.from_json(data)
@@ -73,13 +81,27 @@ class RecurrentSpace(Space[Genotype]):
 
     @property
     def relaxation(self) -> Relaxation:
-        return {relaxation.CELL: relaxation.shape_of(self.nodes)}
+        return {
+            relaxation.CELL: relaxation.restricted_shape(self.nodes, self.least, self.one_activation, self.topology)
+        }
+
+    @property
+    def scope(self) -> str:
+        given = [
+            "" if self.least is None else f"{self.least} to {self.nodes} nodes",
+            "one activation a cell" if self.one_activation else "",
+            "" if self.topology is None else f"a {self.topology}",
+        ]
+        if not (said := ", ".join(filter(None, given))):
+            return super().scope
+        return f"{super().scope}; drawn: {said}, {self.relaxation[relaxation.CELL].count():,} cells"
 
     def paths_of(self, genotype: Genotype) -> Paths:
-        return relaxation.paths_of(genotype, self.output, self.nodes)
+        """Of any cell that a supernet of so many nodes can run, also of one that is never sampled."""
+        return relaxation.paths_of(genotype, self.output, self.nodes, self.least)
 
     def genotype_of(self, paths: Paths) -> Genotype:
-        return relaxation.genotype_of(paths, self.output)
+        return relaxation.genotype_of(paths, self.output, self.least)
 
     def variants(self, genotype: Genotype) -> Sequence[Variant]:
         """See `variants.variants`."""

@@ -18,7 +18,7 @@ from torch import nn
 
 from nas.core.arch_weights import ArchWeights
 from nas.core.fields import field
-from randomNAS_files.architecture import ACTIVATIONS, NODES, SEARCHED_ACTIVATIONS, Genotype
+from randomNAS_files.architecture import ACTIVATIONS, NODES, SEARCHED_ACTIVATIONS, TOPOLOGIES, Genotype
 from randomNAS_files.dropout import DropoutMasks, apply
 from randomNAS_files.model import (
     FUNCTIONS,
@@ -31,7 +31,7 @@ from randomNAS_files.model import (
     summed_loss,
 )
 from randomNAS_files.outputs import RULES
-from randomNAS_files.relaxation import CELL, MOST_NODES, genotype_of, nodes_of, shape_of
+from randomNAS_files.relaxation import CELL, MOST_NODES, kept_nodes, shape_of
 from randomNAS_files.space import RecurrentSpace
 
 NORM_EPS = 1e-5
@@ -46,23 +46,50 @@ class SupernetConfig:
     state_norm: bool = field(True)  # batch norm of every state, as DARTS searches with; random search needs none
     sharing: str = field("node", choices=SHARING)  # what has a matrix of its own; `edge` in the paper of ENAS
     output: str = field("all", choices=RULES)  # the mean of all nodes, or of those that no other reads, as in ENAS
-    nodes: int = field(NODES, ge=1, most=MOST_NODES)  # of a cell; 8 in DARTS, 11 in ENAS
+    nodes: int | tuple[int, ...] = field(NODES, ge=1, most=MOST_NODES)  # of a cell; a list: the fewest and the most
+    one_activation: bool = False  # all nodes of a cell that is drawn have the same
+    fixed_topology: str | None = field(None, choices=TOPOLOGIES)  # only activations are drawn
+
+    def problems(self) -> list[str]:
+        """Rules over several fields."""
+        if isinstance(self.nodes, int) or (len(self.nodes) == 2 and self.nodes[0] < self.nodes[1]):
+            return []
+        return [f"nodes must be a number, or the fewest and the most, such as [3, 8], got {list(self.nodes)}"]
+
+    @property
+    def most_nodes(self) -> int:
+        """Of the largest cell."""
+        return self.nodes if isinstance(self.nodes, int) else self.nodes[1]
+
+    @property
+    def least_nodes(self) -> int | None:
+        """Of the smallest cell; None if all have as many."""
+        return None if isinstance(self.nodes, int) else self.nodes[0]
 
     @property
     def space(self) -> RecurrentSpace:
-        """The cells that the supernet holds."""
-        return RecurrentSpace(self.nodes, self.output)
+        """The cells that are drawn, and how the supernet runs them."""
+        return RecurrentSpace(self.most_nodes, self.output, self.least_nodes, self.one_activation, self.fixed_topology)
 
     @property
     def matrices(self) -> int:
         """How many matrices `(H, 2H)` a layer has beside that of the initial state."""
-        return _matrices(self.nodes, self.sharing)
+        return _matrices(self.most_nodes, self.sharing)
 
     @property
     def one_cell_only(self) -> str:
         """The settings with which the supernet runs one cell at a time and no mixture, in words; "" if there are none."""
-        given = {"sharing": self.sharing, "output": self.output}
+        given = {"sharing": self.sharing, "output": self.output, **self.restrictions()}
         return " and ".join(f"{name} {value}" for name, value in given.items() if value not in ("node", "all"))
+
+    def restrictions(self) -> dict[str, str]:
+        """The settings that say which cells are drawn, those that are not as in DARTS, in words."""
+        given = {
+            "nodes": "" if self.least_nodes is None else f"{self.least_nodes} to {self.most_nodes}",
+            "one_activation": "true" if self.one_activation else "",
+            "fixed_topology": self.fixed_topology or "",
+        }
+        return {name: value for name, value in given.items() if value}
 
 
 class SuperCell(RecurrentCell):
@@ -104,9 +131,9 @@ class SuperCell(RecurrentCell):
         weights: ArchWeights,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Run x `(T, B, H)` from the state h `(B, H)`; returns the outputs `(T, B, H)` and the last state `(B, H)`."""
-        if is_one_cell(weights) and not self.config.state_norm:
+        if is_one_cell(weights, self.config.least_nodes) and not self.config.state_norm:
             assert weights.paths is not None
-            return super().forward(x, h, x_mask, h_mask, genotype_of(weights.paths, self.config.output))
+            return super().forward(x, h, x_mask, h_mask, self.config.space.genotype_of(weights.paths))
         self.check_mixture()
         width = x.size(-1)
         from_inputs, from_state = self.w0[:width], self.w0[width:]
@@ -119,7 +146,7 @@ class SuperCell(RecurrentCell):
     def _mixed_step(
         self, gates: torch.Tensor, h: torch.Tensor, h_mask: torch.Tensor | None, weights: ArchWeights
     ) -> torch.Tensor:
-        shape = shape_of(self.config.nodes)
+        shape = shape_of(self.config.most_nodes)
         states = [self._normalised(gated(gates, h, self.init_op))]  # (B, H) each
         for node in range(shape.nodes):
             total = torch.zeros_like(h)
@@ -158,7 +185,7 @@ class Supernet(LanguageModel):
     def __init__(
         self, config: ModelConfig, vocabulary: int, generator: torch.Generator, supernet: SupernetConfig
     ) -> None:
-        any_cell = Genotype((("tanh", 0),) * supernet.nodes)  # of which its number of nodes counts
+        any_cell = Genotype((("tanh", 0),) * supernet.most_nodes)  # of which its number of nodes counts
         super().__init__(config, any_cell, vocabulary, generator)
         self.supernet = supernet
         for cell in self.cells:
@@ -207,10 +234,10 @@ def matrices_of(genotype: Genotype, sharing: str) -> tuple[int, ...]:
     return tuple(edge * count + SEARCHED_ACTIVATIONS.index(name) for edge, name in zip(edges, names, strict=True))
 
 
-def is_one_cell(weights: ArchWeights) -> bool:
-    """Whether the weights are one genotype, unscaled."""
+def is_one_cell(weights: ArchWeights, least: int | None = None) -> bool:
+    """Whether the weights are one genotype, unscaled; `least`: see `relaxation.kept_nodes`."""
     if weights.paths is None or weights.operations is not None or weights.edges is not None:
         return False
-    shape = shape_of(nodes_of(weights.paths[CELL]))
+    shape = shape_of(kept_nodes(weights.paths[CELL], least))
     counts = [sum(len(weights.paths[CELL][edge]) for edge in shape.entering(node)) for node in range(shape.nodes)]
     return all(count == 1 for count in counts)

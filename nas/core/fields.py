@@ -142,11 +142,16 @@ def _read_group(
 def _convert(value: Any, kind: Any) -> tuple[Any, str | None]:
     """The value as `kind`, and what it should have been if it is not that."""
     if typing.get_origin(kind) in (types.UnionType, typing.Union):
-        if value is None:
-            return None, None
-        inner = next(option for option in typing.get_args(kind) if option is not types.NoneType)
-        converted, problem = _convert(value, inner)
-        return converted, problem and f"{problem} or null"
+        kinds = [option for option in typing.get_args(kind) if option is not types.NoneType]
+        if types.NoneType in typing.get_args(kind):
+            if value is None:
+                return None, None
+            converted, problem = _convert(value, kinds[0])
+            return converted, problem and f"{problem} or null"
+        one, several = kinds
+        return _convert(value, several if isinstance(value, list | tuple) else one)
+    if typing.get_origin(kind) is tuple:
+        return _convert_list(value, typing.get_args(kind)[0])
     if kind in (int, float) and isinstance(value, str) and _is_number(value):
         return value, f"a {'whole ' * (kind is int)}number, not text; leave the quotes out"
     if kind is float and isinstance(value, float) and not math.isfinite(value):
@@ -170,10 +175,22 @@ def _convert(value: Any, kind: Any) -> tuple[Any, str | None]:
     return value, {float: "a number", int: "a whole number", str: "text", bool: "true or false"}.get(kind, f"a {kind}")
 
 
+def _convert_list(values: Any, kind: Any) -> tuple[Any, str | None]:
+    """A tuple of any length."""
+    if not isinstance(values, list | tuple) or not values:
+        return values, "a list, not empty"
+    converted, problems = zip(*(_convert(value, kind) for value in values), strict=True)
+    wrong = next((problem for problem in problems if problem), None)
+    return converted, wrong and f"a list of which each is {wrong}"
+
+
 def _broken_rule(value: Any, rule: Mapping[str, Any]) -> str | None:
     """The rule in words if the value breaks it. None always obeys: it means that the field was left out."""
     if value is None or not rule:
         return None
+    if isinstance(value, tuple):
+        broken = next((problem for each in value if (problem := _broken_rule(each, rule))), None)
+        return broken and f"a list of which each is {broken}"
     if "choices" in rule:
         return None if value in rule["choices"] else f"one of {', '.join(rule['choices'])}"
     if "most" in rule and value > rule["most"]:

@@ -7,6 +7,7 @@ keeps a fixed number of edges a node, with one operation each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -25,12 +26,18 @@ class CellShape:
         operations: what each edge offers.
         kept: edges a node that a genotype keeps.
         excluded: operations that no derived genotype has.
+        closed: edges that no genotype keeps, by number.
+        same_operation: whether all edges that a genotype keeps have the same.
+        least_nodes: a genotype has so many nodes or more, the first ones; None: it has all.
     """
 
     edges: tuple[tuple[int, int], ...]
     operations: tuple[str, ...]
     kept: int
     excluded: tuple[str, ...] = ("none",)
+    closed: tuple[int, ...] = ()
+    same_operation: bool = False
+    least_nodes: int | None = None
 
     @property
     def nodes(self) -> int:
@@ -40,6 +47,24 @@ class CellShape:
     def entering(self, node: int) -> list[int]:
         """The edges that enter a node, by number."""
         return [edge for edge, (target, _) in enumerate(self.edges) if target == node]
+
+    def open(self, node: int) -> list[int]:
+        """Those of them that a genotype may keep."""
+        return [edge for edge in self.entering(node) if edge not in self.closed]
+
+    @property
+    def sizes(self) -> range:
+        """How many nodes a genotype may have."""
+        return range(self.nodes if self.least_nodes is None else self.least_nodes, self.nodes + 1)
+
+    def count(self) -> int:
+        """How many genotypes there are."""
+        found, sets = 0, 1
+        for nodes in range(1, self.nodes + 1):
+            sets *= math.comb(len(self.open(nodes - 1)), self.kept)
+            if nodes in self.sizes:
+                found += sets * len(self.choices) ** (1 if self.same_operation else self.kept * nodes)
+        return found
 
     def edge(self, node: int, state: int) -> int:
         """The number of the edge from a state to a node."""
@@ -77,7 +102,7 @@ def derive(relaxation: Relaxation, scores: Mapping[str, Sequence[Sequence[float]
     for name, shape in relaxation.items():
         path: list[tuple[int, ...]] = [()] * len(shape.edges)
         for node in range(shape.nodes):
-            best = [_best(shape, scores[name][edge], edge) for edge in shape.entering(node)]
+            best = [_best(shape, scores[name][edge], edge) for edge in shape.open(node)]
             for _, edge, operation in sorted(best)[: shape.kept]:
                 path[edge] = (operation,)
         found[name] = tuple(path)

@@ -120,6 +120,12 @@ class Space(ABC, Generic[G]):
         """What can be chosen, edge by edge. Raises ConfigError if the space has no supernet, as some do not."""
         raise ConfigError([f"{self.package} has no supernet, so weights cannot be shared in it"])
 
+    @property
+    def scope(self) -> str:
+        """What can be chosen, in words."""
+        cells = self.relaxation.items()
+        return "; ".join(f"{name} {len(cell.edges)} edges x {len(cell.operations)} operations" for name, cell in cells)
+
     def paths_of(self, genotype: G) -> Paths:
         """The path of a genotype through the supernet. Raises ConfigError if it does not lie in it."""
         raise NotImplementedError

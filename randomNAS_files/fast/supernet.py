@@ -25,8 +25,9 @@ from randomNAS_files.fast.mixture import Mixture, Nodes, shapes_for_weights, wei
 from randomNAS_files.fast.model import FastRecurrentCell
 from randomNAS_files.fast.once import ONCE, once_only, wants_gradient
 from randomNAS_files.model import Output
-from randomNAS_files.relaxation import CELL, genotype_of, shape_of
+from randomNAS_files.relaxation import CELL, shape_of
 from randomNAS_files.slices import Columns
+from randomNAS_files.space import RecurrentSpace
 from randomNAS_files.supernet import SuperCell, Supernet, is_one_cell
 
 
@@ -101,17 +102,17 @@ class FastSuperCell(FastRecurrentCell, SuperCell):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `SuperCell.forward`."""
         path, norm = None if weights.paths is None else weights.paths[CELL], self.config.state_norm
-        nodes = blocks_of(path, self.config.nodes)
+        nodes = blocks_of(path, self.config.most_nodes)
         if not nodes:  # the output is zero and depends on nothing, so that no weight gets a gradient
             return h.new_zeros(len(x), *h.shape), torch.zeros_like(h)
-        if path is not None and not norm and is_one_cell(weights):
-            return FastRecurrentCell.forward(self, x, h, x_mask, h_mask, _genotype(path, self.config.output))
+        if path is not None and not norm and is_one_cell(weights, self.config.least_nodes):
+            return FastRecurrentCell.forward(self, x, h, x_mask, h_mask, _genotype(path, self.config.space))
         self.check_mixture()
         if norm and len(h) == 1:
             raise ValueError("a supernet with state_norm needs at least 2 columns a batch to normalise over, got 1")
         width = x.size(-1)
         from_inputs, from_state = self.w0[:width], self.w0[width:]
-        inputs, coefficients = masked_product(x, x_mask, from_inputs), _coefficients(weights, self.config.nodes, h)
+        inputs, coefficients = masked_product(x, x_mask, from_inputs), _coefficients(weights, self.config.most_nodes, h)
         tensors = [from_state, *self.nodes]
         keep = wants_gradient(inputs, h, coefficients, *tensors)
         mask = None if h_mask is None else h_mask.to(h.dtype)
@@ -147,8 +148,8 @@ def _running(path: Path | None, nodes: int) -> tuple[tuple[float, ...], ...]:
 
 
 @lru_cache(maxsize=256)
-def _genotype(path: Path, output: str) -> Genotype:
-    return genotype_of({CELL: path}, output)
+def _genotype(path: Path, space: RecurrentSpace) -> Genotype:
+    return space.genotype_of({CELL: path})
 
 
 class FastSupernet(Supernet):

@@ -255,3 +255,43 @@ def test_settings_are_ordinary_dataclass_fields(group: type) -> None:
     fields = [field.name for field in dataclasses.fields(group)]
     assert fields == list(group.__annotations__)
     assert hparams.field().default is dataclasses.MISSING
+
+
+@dataclass(frozen=True)
+class Lists:
+    some: tuple[int, ...] = field((1,), ge=1, most=100)
+    one_or_more: int | tuple[int, ...] = field(8, ge=1, most=100)
+    perhaps: tuple[float, ...] | None = None
+
+
+@pytest.mark.parametrize(
+    ("given", "means"),
+    [
+        ({}, Lists()),
+        ({"some": [2, 3.0]}, Lists(some=(2, 3))),
+        ({"one_or_more": 3}, Lists(one_or_more=3)),
+        ({"one_or_more": [3]}, Lists(one_or_more=(3,))),
+        ({"perhaps": None}, Lists()),
+        ({"perhaps": [1]}, Lists(perhaps=(1.0,))),
+        ({"some": 3}, "some must be a list, not empty, got 3"),
+        ({"some": []}, "some must be a list, not empty, got []"),
+        ({"some": [1, 0]}, "some must be a list of which each is at least 1, got [1, 0]"),
+        ({"some": [1, 200]}, "some must be a list of which each is at most 100, got [1, 200]"),
+        ({"some": [1, True]}, "some must be a list of which each is a whole number, got [1, True]"),
+        ({"one_or_more": None}, "one_or_more must be a whole number, got null"),
+        ({"one_or_more": 0}, "one_or_more must be at least 1, got 0"),
+        ({"one_or_more": ["3"]}, "one_or_more must be a list of which each is a whole number, not text; leave"),
+        ({"one_or_more": {"a": 1}}, "one_or_more must be a whole number, got {'a': 1}"),
+        ({"perhaps": 3}, "perhaps must be a list, not empty or null, got 3"),
+    ],
+    ids=str,
+)
+def test_lists(given: dict[str, Any], means: Lists | str) -> None:
+    if isinstance(means, Lists):
+        (found,) = read(given, Lists)
+        assert found == means and hash(found)
+        return
+    with pytest.raises(ConfigError) as caught:
+        read(given, Lists)
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"hyperparameters.{means}")

@@ -17,16 +17,22 @@ from model_def import RecurrentTrial
 from nas.cli import main as nas
 from nas.core.errors import ConfigError
 from nas.core.fields import read
+from nas.core.relaxation import complete_cell
 from one_shot.analysis import cells_of, different
+from one_shot.cell_tokens import Decision, decisions_of
 from one_shot.controller import CONTROLLERS, Controller
 from one_shot.enas import Enas, EnasConfig
 from randomNAS_files.relaxation import RELAXATION
 from randomNAS_files.space import SPACE
 
 
+def decisions(nodes: int, activations: int) -> list[Decision]:
+    return decisions_of(complete_cell(nodes, 1, [str(k) for k in range(activations)], kept=1))
+
+
 @pytest.mark.parametrize("kind", CONTROLLERS)
 def test_the_last_state_has_seen_the_last_token(kind: str) -> None:
-    controller = CONTROLLERS[kind](4, 3, 6, seeded(0)).double()
+    controller = CONTROLLERS[kind](decisions(4, 3), 6, seeded(0)).double()
     cells = controller.draw(8, seeded(1))
     states, largest = controller.follow(cells)
     assert states.shape == (8, 6) and largest.shape == (8, 7)
@@ -45,12 +51,12 @@ def _step_by_step(controller: Controller, cell: torch.Tensor) -> torch.Tensor:
     x, state = torch.zeros(1, 6).double(), None
     for decision, token in zip(controller.decisions, cell.tolist(), strict=True):
         state = controller.cell(x, state)
-        x = embedding(torch.tensor([token + decision.first_row]))
+        x = embedding(torch.tensor([token + 3 * decision.predecessor]))  # after the 3 activations
     return controller.cell(x, state)[0][0].detach()  # type: ignore[no-any-return]
 
 
 def test_largest_probabilities_are_those_of_the_decisions() -> None:
-    controller = CONTROLLERS["heads"](3, 2, 5, seeded(0)).double()
+    controller = CONTROLLERS["heads"](decisions(3, 2), 5, seeded(0)).double()
     cell = controller.draw(1, seeded(2))
     _, largest = controller.follow(cell)
     for number, decision in enumerate(controller.decisions):

@@ -91,7 +91,24 @@ def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, 
         (
             TEXT,
             {"sharing": "edge"},
-            "sharing must be node and output all with strategy gradient, which mixes cells, got",
+            "hyperparameters: sharing, output, one_activation and fixed_topology must be left out, and nodes be one number, "
+            "with strategy gradient, which mixes cells, got sharing edge",
+        ),
+        (TEXT, {"nodes": [3, 8]}, "with strategy gradient, which mixes cells, got nodes 3 to 8"),
+        (TEXT, {"one_activation": True}, "with strategy gradient, which mixes cells, got one_activation true"),
+        (ENAS, {"fixed_topology": "line"}, "hyperparameters.fixed_topology must be one of chain, tree, got 'line'"),
+        (
+            ENAS,
+            {"nodes": [8, 3]},
+            "hyperparameters.nodes must be a number, or the fewest and the most, such as [3, 8], got [8, 3]",
+        ),
+        (ENAS, {"nodes": [0, 3]}, "hyperparameters.nodes must be a list of which each is at least 1, got [0, 3]"),
+        (ENAS, {"nodes": 101}, "hyperparameters.nodes must be at most 100, got 101"),
+        (ENAS, {"nodes": [3, "8"]}, "hyperparameters.nodes must be a list of which each is a whole number, not text"),
+        (
+            "one_shot/pydoc_random.yaml",
+            {"fixed_topology": "tree", "state_norm": True},
+            "hyperparameters.state_norm must be false with fixed_topology tree, where each step trains a cell without",
         ),
         (TEXT, {"output": "loose_ends"}, "with strategy gradient, which mixes cells, got output loose_ends"),
         (

@@ -11,6 +11,8 @@ import torch
 from support.strategy_suite import seeded
 
 from nas.core.errors import ConfigError
+from nas.core.relaxation import complete_cell
+from one_shot.cell_tokens import Decision, decisions_of
 from one_shot.controller import Attention, Controller, Heads
 from one_shot.reinforce import leave_one_out, objective, rewards_of, with_entropy
 
@@ -26,9 +28,13 @@ def double() -> Iterator[None]:
     torch.set_default_dtype(before)
 
 
+def decisions(nodes: int, activations: int) -> list[Decision]:
+    return decisions_of(complete_cell(nodes, 1, [str(k) for k in range(activations)], kept=1))
+
+
 def controller(nodes: int, activations: int, spread: float = 30.0, kind: type[Controller] = Heads) -> Controller:
     """One that is far from uniform."""
-    made = kind(nodes, activations, 6, seeded(0))
+    made = kind(decisions(nodes, activations), 6, seeded(0))
     for parameter in made.parameters():
         parameter.data.mul_(spread)
     return made
@@ -148,14 +154,14 @@ def test_no_option_is_more_certain_than_temperature_and_tanh_allow() -> None:
         assert columns and 1 / (1 + (options - 1) * math.exp(-5)) == pytest.approx(value, abs=5e-4)
     sharp = [k for k, each in enumerate(policy.decisions) if each.options == 4]
     assert float(log_probs[:, sharp].detach().max().exp()) > 0.9, "weights that large come near the bound"
-    warm = Heads(2, 4, 6, seeded(0), temperature=1.0, tanh_constant=0.5)
+    warm = Heads(decisions(2, 4), 6, seeded(0), temperature=1.0, tanh_constant=0.5)
     for parameter in warm.parameters():
         parameter.data.mul_(1e4)
     assert float(warm(warm.draw(100, seeded(0)))[0][:, 2].detach().max().exp()) <= 1 / (1 + 3 * math.exp(-1)) + 1e-12
 
 
 def test_an_untrained_controller_is_nearly_uniform() -> None:
-    policy = Heads(11, 4, 100, seeded(3))
+    policy = Heads(decisions(11, 4), 100, seeded(3))
     entropy = float(policy(policy.draw(50, seeded(0)))[1].detach().sum(1).mean())
     most = 11 * math.log(4) + math.lgamma(12)
     assert most - 0.02 < entropy <= most
@@ -178,9 +184,9 @@ def test_draws_repeat_and_do_not_depend_on_how_many() -> None:
     assert torch.equal(policy.draw(8, seeded(5))[:3], first)
     assert not torch.equal(policy.draw(3, seeded(6)), first)
     state = torch.get_rng_state()
-    other = Heads(4, 4, 6, seeded(0))
+    other = Heads(decisions(4, 4), 6, seeded(0))
     assert torch.equal(torch.get_rng_state(), state), "nothing is drawn from the global generator"
-    same = Heads(4, 4, 6, seeded(0))
+    same = Heads(decisions(4, 4), 6, seeded(0))
     assert all(torch.equal(a, b) for a, b in zip(other.parameters(), same.parameters(), strict=True))
     assert all(float(head.bias.detach().abs().max()) == 0 for head in other.heads)
 
@@ -196,8 +202,6 @@ def test_rewards() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"nodes": 0}, "nodes of a cell must be 1..100, got 0"),
-        ({"nodes": 101}, "nodes of a cell must be 1..100, got 101"),
         ({"hidden": 0}, "controller_hidden must be at least 1, got 0"),
         ({"temperature": 0.0}, "temperature must be above 0, got 0"),
         ({"tanh_constant": -1.0}, "tanh_constant must be above 0, got -1"),
@@ -206,5 +210,5 @@ def test_rewards() -> None:
 )
 def test_bad_sizes_are_refused(changes: dict[str, float], says: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        Heads(**{"nodes": 2, "activations": 4, "hidden": 6, "generator": seeded(0), **changes})  # type: ignore[arg-type]
+        Heads(**{"decisions": decisions(2, 4), "hidden": 6, "generator": seeded(0), **changes})  # type: ignore[arg-type]
     assert caught.value.problems == [says]

@@ -38,7 +38,7 @@ CELLS = {"none": WITH_NONE, "chain": Genotype(tuple(("tanh", i) for i in range(N
 OTHER_SIZES = {f"{nodes} nodes": sample(1, nodes=nodes) for nodes in (1, 3, 11)}
 
 
-def supernet(form: str, sharing: str, output: str, nodes: int = NODES) -> Supernet:
+def supernet(form: str, sharing: str, output: str, nodes: int | tuple[int, int] = NODES) -> Supernet:
     config = SupernetConfig(False, sharing, output, nodes)
     net = FORMS[form](CONFIG, WORDS, torch.Generator().manual_seed(1), config).double()
     with torch.no_grad():
@@ -80,7 +80,10 @@ def run(net: LanguageModel, cell: Genotype | None = None) -> Output:
     generator = torch.Generator().manual_seed(2)
     tokens, targets = (torch.randint(WORDS, (LENGTH, COLUMNS), generator=generator) for _ in range(2))
     masks = net.draw_masks(torch.Generator().manual_seed(5), COLUMNS, slice(0, COLUMNS))
-    more = () if cell is None else (one_path(paths_of(cell, nodes=len(cell.recurrent))),)
+    more = ()
+    if cell is not None:
+        assert isinstance(net, Supernet)
+        more = (one_path(net.supernet.space.paths_of(with_output(cell, net.supernet.output))),)
     output: Output = net(tokens, net.initial_state(COLUMNS), *more, masks=masks, targets=targets)
     assert output.loss is not None
     output.loss.backward()
@@ -109,6 +112,34 @@ def test_one_cell_is_the_network_of_its_genotype(cell: str, sharing: str, output
     assert all(weight.grad is None for weight in own.values())  # outside the cell
     pairs = nodes * (nodes + 1) // 2
     assert len(own) == CONFIG.depth * ({"node": nodes, "edge": pairs, "edge_activation": 4 * pairs}[sharing] - nodes)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("sharing", COUNTS)
+def test_a_supernet_of_2_to_5_nodes_runs_each_as_its_own_network(sharing: str, output: str, form: str) -> None:
+    """The prefix of the nodes, with the matrices that it has in any larger cell."""
+    close = {"rtol": 1e-10, "atol": 1e-10}
+    stream = torch.randint(WORDS, (40,), generator=torch.Generator().manual_seed(3))
+    columns, cells, scores = Columns(stream, COLUMNS, slice(None), pad=True), [], []
+    net = supernet(form, sharing, output, (2, 5))
+    for nodes in (2, 4, 5):
+        cells.append(with_output(sample(nodes, nodes=nodes), output))
+        plain, names = discrete(net, cells[-1])
+        scores.append(score_stream(plain, columns, 5))
+        net.zero_grad()
+        found, expected = run(net, cells[-1]), run(plain)
+        torch.testing.assert_close(found.states, expected.states, **close)
+        own = dict(net.named_parameters())
+        for name, weight in plain.named_parameters():
+            torch.testing.assert_close(own.pop(names[name]).grad, weight.grad, **close)
+        assert all(weight.grad is None for weight in own.values())  # outside the cell
+    assert score_cells(net, columns, 5, cells) == pytest.approx(scores, rel=1e-10)
+    for nodes in (1, 6):
+        with pytest.raises(ConfigError, match=f"must have 2 to 5 nodes and average .* got {nodes}"):
+            net.supernet.space.paths_of(with_output(sample(1, nodes=nodes), output))
+    with pytest.raises(ConfigError, match="must keep one edge a node, node 2 has 0"):
+        net.supernet.space.genotype_of({"recurrent": ((1,), *((),) * 14)})
 
 
 @pytest.mark.parametrize(("form", "kind"), [("plain", SGD), ("fast", fused_sgd)], ids=["plain", "fast"])
