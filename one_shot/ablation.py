@@ -143,4 +143,6 @@ def _cell_notes(net: Supernet, genotype: Genotype) -> list[str]:
     if nodes < (least or most):
         trained = f"{least} to {most}" if least else most
         found.append(f"the cell has {nodes} nodes, while the supernet was trained with {trained}")
+    if net.supernet.hidden_choices is not None:
+        found.append(f"all cells are scored with {net.config.nhid} units, the largest of the supernet's sizes")
     return found

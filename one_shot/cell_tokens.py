@@ -14,16 +14,18 @@ from typing import NamedTuple
 from nas.core.errors import ConfigError
 from nas.core.relaxation import CellShape, Path, Paths, Relaxation, complete_cell
 
-NODES, ACTIVATION, PREDECESSOR = "nodes", "activation", "predecessor"
-"""What a decision says: how many nodes the cell has beyond the fewest, what a node applies, which of the states it reads."""
+NODES, SIZE, ACTIVATION, PREDECESSOR = "nodes", "size", "activation", "predecessor"
+"""What a decision says: how many nodes the cell has beyond the fewest, its size, what a node applies, which state it reads."""
+OF_CELL = (NODES, SIZE)
+"""Those of the cell as a whole, which come first."""
 
 
 class Decision(NamedTuple):
     """One choice among so many options.
 
     Attributes:
-        kind: of NODES, ACTIVATION, PREDECESSOR.
-        node: counted from 0; of NODES 0.
+        kind: of NODES, SIZE, ACTIVATION, PREDECESSOR.
+        node: counted from 0; 0 of those of the cell as a whole.
         needs: taken only in cells that have so many nodes beyond the fewest, or more.
     """
 
@@ -38,11 +40,13 @@ class Decision(NamedTuple):
         return self.kind == PREDECESSOR
 
 
-def decisions_of(shape: CellShape) -> list[Decision]:
-    """The decisions that make a cell."""
+def decisions_of(shape: CellShape, sizes: int = 0) -> list[Decision]:
+    """The decisions that make a cell, of so many hidden sizes; 0 where there is no choice."""
     found, activations = [], len(shape.choices)
     if len(shape.sizes) > 1:
         found.append(Decision(NODES, 0, len(shape.sizes)))
+    if sizes:
+        found.append(Decision(SIZE, 0, sizes))
     for node in range(shape.nodes):
         needs, states = max(0, node + 1 - shape.sizes[0]), len(shape.open(node))
         if states > 1:
@@ -56,16 +60,20 @@ class CellTokens:
     """The cells of a space as tokens, one for each decision.
 
     Raises:
-        ConfigError: if the space is not of recurrent cells: one kind of cell, whose nodes read one state each.
+        ConfigError: if the space is not of recurrent cells: one kind of cell, whose nodes read one state each, and perhaps a
+            choice beside it.
     """
 
     def __init__(self, relaxation: Relaxation) -> None:
         (self.kind, self.shape), *others = relaxation.items()
         complete = complete_cell(self.shape.nodes, 1, self.shape.operations, 1)
-        if others or self.shape.kept != 1 or self.shape.edges != complete.edges:
+        self.beside = others[0][0] if others else None
+        sizes = sum(len(other.choices) for _, other in others)
+        known = all(len(other.edges) == 1 for _, other in others) and len(others) < 2
+        if not known or self.shape.kept != 1 or self.shape.edges != complete.edges:
             rule = "enas is built for recurrent cells only: space must be recurrent"
             raise ConfigError([f"hyperparameters.strategy {rule}"])
-        self.decisions = decisions_of(self.shape)
+        self.decisions = decisions_of(self.shape, sizes)
 
     def paths_of(self, cell: Sequence[int]) -> Paths:
         """The path of a cell."""
@@ -76,13 +84,16 @@ class CellTokens:
         for node in range(shape.sizes[said.get((NODES, 0), 0)]):
             edge = shape.open(node)[said.get((PREDECESSOR, node), 0)]  # in the order of the states that they come from
             path[edge] = (shape.choices[said[ACTIVATION, 0 if shape.same_operation else node]],)
-        return {self.kind: tuple(path)}
+        chosen = {} if self.beside is None else {self.beside: ((said[SIZE, 0],),)}
+        return {self.kind: tuple(path), **chosen}
 
     def cell_of(self, paths: Paths) -> list[int]:
         """The inverse of `paths_of`."""
         path: Path = paths[self.kind]
         chosen = {edge: running[0] for edge, running in enumerate(path) if running}
         said = {(NODES, 0): self.shape.sizes.index(len(chosen))}
+        if self.beside is not None:
+            ((said[SIZE, 0],),) = paths[self.beside]
         for edge, operation in chosen.items():
             node, _ = self.shape.edges[edge]
             said[PREDECESSOR, node] = self.shape.open(node).index(edge)

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from nas.core.errors import ConfigError
-from one_shot.cell_tokens import ACTIVATION, NODES, PREDECESSOR, Decision
+from one_shot.cell_tokens import ACTIVATION, NODES, OF_CELL, PREDECESSOR, SIZE, Decision
 
 INITIAL = 0.1
 """Weights start uniform in +- 0.1, so that every decision is nearly uniform; biases of heads start at 0."""
@@ -71,7 +72,7 @@ class Controller(nn.Module, ABC):
         self.temperature, self.tanh_constant = temperature, tanh_constant
         self._most = {
             kind: max((each.options for each in decisions if each.kind == kind), default=0)
-            for kind in (ACTIVATION, PREDECESSOR, NODES)
+            for kind in (ACTIVATION, PREDECESSOR, NODES, SIZE)
         }
         with torch.random.fork_rng(devices=[]):  # the layers' own initial weights come from the global generator
             self.cell = nn.LSTMCell(hidden, hidden)
@@ -199,8 +200,8 @@ class Attention(Controller):
     Each state j of the cell has an anchor a_j, the LSTM's output when its node was begun. A predecessor's logit is
     v tanh(W1 a_j + W2 a_i), bounded, less distance^2 / 6, which favours near states: this policy does not start uniform, and
     the bound of the class is one before that prior. What is read next is a_j / (0.1 + distance). Logits of activations are
-    products with their embedding, which is read next; so are those of the number of nodes, where that is a decision, before
-    any state has begun.
+    products with their embedding, which is read next; so are those of decisions about the cell as a whole, before any state
+    has begun.
     """
 
     def _add_layers(self) -> None:
@@ -209,12 +210,12 @@ class Attention(Controller):
         self.of_state = nn.Linear(self.hidden, self.hidden, bias=False)
         self.of_node = nn.Linear(self.hidden, self.hidden, bias=False)
         self.score = nn.Linear(self.hidden, 1, bias=False)
-        if self._most[NODES]:
-            self.of_nodes = nn.Embedding(self._most[NODES], self.hidden)
+        first = [each for each in self.decisions if each.kind in OF_CELL]
+        self.of_cell = nn.ModuleDict({each.kind: nn.Embedding(each.options, self.hidden) for each in first})
 
     def _begin(self, count: int) -> Memory:
         memory = Memory(self.start.expand(count, -1))
-        if not self._most[NODES]:
+        if not self.of_cell:
             self._begin_cell(memory)
         return memory
 
@@ -240,13 +241,13 @@ class Attention(Controller):
         return self.bounded(self.score(hidden).squeeze(-1)) - distance.square() / 6
 
     def _table(self, decision: Decision) -> nn.Embedding:
-        return self.of_nodes if decision.kind == NODES else self.embedding
+        return cast(nn.Embedding, self.of_cell[decision.kind]) if decision.kind in OF_CELL else self.embedding
 
     def _read(self, memory: Memory, number: int, tokens: torch.Tensor) -> None:
         decision = self.decisions[number]
         if not decision.predecessor:
             memory.x = self._table(decision)(tokens)
-            if decision.kind == NODES:
+            if decision.kind in OF_CELL and number + 1 == len(self.of_cell):
                 self._begin_cell(memory)
             return
         states = torch.stack(memory.anchors[:-1], 1)

@@ -59,6 +59,7 @@ class EnasConfig:
     baseline_decay: float = field(0.95, ge=0, lt=1)  # of the moving average
     entropy: str = field("gradient", choices=ENTROPIES)  # how its gradient is estimated; both without bias
     entropy_weight: float = field(1e-4, ge=0)
+    parameter_price: float = field(0.0, ge=0)  # of a million parameters, subtracted from rewards
     shared_steps: int = field(400, ge=1)  # steps of the weights in a phase
     controller_updates: int = field(200, ge=1)  # updates in a phase; in the paper 2,000 of one cell each
     warmup_steps: int = field(0, ge=0)  # steps of the weights before the first update
@@ -151,7 +152,7 @@ class Enas(RandomSearch):
         problem.average([mean])
         self._check_finite(mean.tolist(), "of an update")
         log_probs, entropies = self.controller(cells)
-        rewards = with_entropy(rewards_of(mean, config.reward), log_probs, config.entropy_weight, config.entropy)
+        rewards = with_entropy(self._rewards(cells, mean), log_probs, config.entropy_weight, config.entropy)
         advantages = rewards - self._baseline(rewards)
         loss = -objective(log_probs, entropies, advantages, config.entropy_weight, config.entropy)
         parameters = list(self.parameters())
@@ -160,6 +161,23 @@ class Enas(RandomSearch):
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         return {"arch_loss": mean[mean.isfinite()].mean(), **numbers_of(loss, rewards, advantages, mean)}
+
+    def _rewards(self, cells: torch.Tensor, losses: torch.Tensor) -> torch.Tensor:
+        """Of mean losses `(K,)` of cells, less the price of their parameters."""
+        rewards, price = rewards_of(losses, self.method.reward), self.method.parameter_price / 1e6
+        if not price:
+            return rewards
+        return rewards - price * rewards.new_tensor(
+            [self.parameters_of(self.paths_of(cell)) for cell in cells.tolist()]
+        )
+
+    def costs_of(self, architectures: Sequence[Paths], losses: Sequence[float]) -> list[float]:
+        """With a price minus the rewards, so that what is derived is what was searched for."""
+        if not self.method.parameter_price or not any(map(math.isfinite, losses)):
+            return list(losses)
+        cells = torch.tensor([self.cell_of(paths) for paths in architectures])
+        rewards = self._rewards(cells, torch.tensor(losses, dtype=torch.float64))
+        return [-reward if math.isfinite(loss) else loss for reward, loss in zip(rewards.tolist(), losses, strict=True)]
 
     def _baseline(self, rewards: torch.Tensor) -> torch.Tensor:
         """What rewards are compared with; a moving average starts at the mean of the first ones."""

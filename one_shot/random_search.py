@@ -73,18 +73,22 @@ class RandomSearch(Strategy):
 
     def scored(self, entrants: Sequence[Paths], losses: Sequence[float]) -> None:
         self.new_round()
-        for paths, loss in zip(entrants, losses, strict=True):
-            self.tell(paths, loss)
+        for paths, cost in zip(entrants, self.costs_of(entrants, losses), strict=True):
+            self.tell(paths, cost)
+
+    def costs_of(self, architectures: Sequence[Paths], losses: Sequence[float]) -> list[float]:
+        """What architectures of these losses are ranked by, lower is better."""
+        return list(losses)
 
     def choose(self, score: Score, generator: torch.Generator) -> Choice:
         """Score many on some batches, and the best of them again on all."""
         drawn = self.candidates(generator, self.config.score_archs)
         first = [each["loss"] for each in score([one_path(paths) for paths in drawn], self.config.score_batches)]
-        best = [drawn[k] for k in ranked(first)[: self.config.rescore]]
+        best = [drawn[k] for k in ranked(self.costs_of(drawn, first))[: self.config.rescore]]
         again = score([one_path(paths) for paths in best])
         losses = [each["loss"] for each in again]
         self.scored(best, losses)
-        others = [(best[k], again[k]) for k in ranked(losses)]
+        others = [(best[k], again[k]) for k in ranked(self.costs_of(best, losses))]
         return Choice(*others[0], others, _summary(first))
 
     def new_round(self) -> None:

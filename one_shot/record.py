@@ -57,7 +57,9 @@ class SearchRecord:
             name: [[round(value, 6) for value in row] for row in table.tolist()] for name, table in weights.items()
         }
         genotype = space.genotype_of(paths).to_json()
-        self.trace.append({**entry, "genotype": genotype, "scores": dict(scores), "weights": tables})
+        self.trace.append(
+            {**entry, **space.beside(paths), "genotype": genotype, "scores": dict(scores), "weights": tables}
+        )
         return self.trace[-1]
 
     def back(self, epochs: int) -> dict[str, Any]:
@@ -66,7 +68,10 @@ class SearchRecord:
 
     def finish(self, space: Space[Any], choice: Choice) -> None:
         """Keep what else random search scored."""
-        self.others = [{"genotype": space.genotype_of(paths).to_json(), **each} for paths, each in choice.others]
+        self.others = [
+            {"genotype": space.genotype_of(paths).to_json(), **space.beside(paths), **each}
+            for paths, each in choice.others
+        ]
         self.random_summary = choice.summary
 
     def files(self, space: Space[Any]) -> dict[str, Any]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from nas.core.errors import ConfigError, ErrorCollector, unknown
 from nas.core.fields import field, read
 from nas.core.identity import MismatchError
+from nas.core.relaxation import Paths
 from nas.core.run_config import RunConfig
-from nas.core.space import Space
+from nas.core.space import Size, Space
 from one_shot.images import ImageTask
 from one_shot.retrain import retraining_template
 from one_shot.samplers import ONE_PATH
@@ -130,6 +131,11 @@ class Settings:
             what = f"the checkpoint is of another strategy: {changed}"
             raise MismatchError([f"{what}; put it back, or start a new run, --warm-start keeps weights"])
 
+    def size_of(self, paths: Paths) -> Size:
+        """Of the network of one architecture."""
+        space = self.space
+        return space.size(space.genotype_of(paths), **{**self.task.size_settings(self), **space.beside(paths)})
+
     @property
     def order(self) -> str | None:
         """Of the architecture's gradient, see `one_shot.bilevel`; None if it has none."""
@@ -160,7 +166,9 @@ class Settings:
 def build_strategy(settings: Settings, generator: torch.Generator) -> Strategy:
     """The strategy that the settings mean; the generator, on the CPU, draws what starts at random."""
     build, costs = STRATEGIES[settings.search.strategy].build, settings.task.costs(settings)
-    return build(settings.space.relaxation, settings.strategy, generator, costs)
+    strategy = build(settings.space.relaxation, settings.strategy, generator, costs)
+    strategy.parameters_of = lambda paths: settings.size_of(paths).parameters
+    return strategy
 
 
 def read_settings(hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:

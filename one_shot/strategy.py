@@ -150,6 +150,9 @@ class Strategy(nn.Module, ABC):
     of_updates: tuple[str, ...] = ("arch_loss",)
     """What `update` returns that is reported, as means over an epoch."""
 
+    parameters_of: Callable[[Paths], int]
+    """How many parameters the network of one architecture has; set by who builds it."""
+
     def __init__(self, relaxation: Relaxation) -> None:
         super().__init__()
         self.relaxation = relaxation

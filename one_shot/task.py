@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -132,6 +132,11 @@ class Task(ABC):
     @abstractmethod
     def size_settings(cls, settings: Any) -> dict[str, Any]:
         """For `Space.size`: a network of one architecture as wide and deep as the supernet."""
+
+    @classmethod
+    def retraining(cls, beside: Mapping[str, Any]) -> dict[str, Any]:
+        """The hyperparameters with which an architecture is retrained, of what its path says `beside` its genotype."""
+        return {}
 
     @classmethod
     def costs(cls, settings: Any) -> Costs | None:

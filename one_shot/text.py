@@ -7,7 +7,7 @@ side by side, and each carries its own hidden state.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import torch
@@ -33,6 +33,7 @@ from randomNAS_files.architecture import NODES
 from randomNAS_files.fast.supernet import FastSupernet
 from randomNAS_files.memory import estimate_supernet
 from randomNAS_files.model import ModelConfig, Output, activation_penalty
+from randomNAS_files.nested import NestedSGD
 from randomNAS_files.scoring import score_paths
 from randomNAS_files.settings import fits_text
 from randomNAS_files.slices import IGNORED, Columns, RandomSlices, Slice, fixed_slices, shard_columns
@@ -80,6 +81,7 @@ class TextTask(Task):
         self.hidden, self.arch_hidden = self.net.initial_state(columns), self.net.initial_state(columns)
         self._next: list[list[torch.Tensor] | None] = [None, None]
         self._eval_hidden: list[list[torch.Tensor]] = []
+        self._nested: NestedSGD | None = None
 
     def _streams(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The tokens that the weights and the architecture are trained on."""
@@ -126,6 +128,10 @@ class TextTask(Task):
     def size_settings(cls, settings: Any) -> dict[str, Any]:
         model, (words, _) = settings.groups[ModelConfig], known_vocabulary(settings.data)
         return {"hidden": model.nhid, "depth": model.depth, "vocabulary": words}
+
+    @classmethod
+    def retraining(cls, beside: Mapping[str, Any]) -> dict[str, Any]:
+        return dict.fromkeys(("emsize", "nhid", "nhidlast"), beside["hidden"]) if "hidden" in beside else {}
 
     @classmethod
     def directions(cls, settings: Any | None) -> dict[str, str]:
@@ -181,6 +187,10 @@ class TextTask(Task):
         return self.corpus.parts(("train", "valid"))
 
     def optimizer(self) -> torch.optim.Optimizer:
+        if self.net.supernet.hidden_choices is not None:
+            named = list(self.net.named_parameters())
+            self._nested = NestedSGD(named, self.config.learning_rate, self.config.wdecay)
+            return self._nested
         sgd = fused_sgd if self.place.fast else torch.optim.SGD
         return sgd(self.net.parameters(), self.config.learning_rate, weight_decay=self.config.wdecay)
 
@@ -221,6 +231,8 @@ class TextTask(Task):
 
         def train(weights: ArchWeights) -> Trained:
             output = run(0, inputs, targets, weights)
+            if self._nested is not None:
+                self._nested.size = output.states.size(-1)
             assert output.loss is not None
             objective = output.loss / targets.numel() + activation_penalty(output, config.alpha, config.beta)
             return Trained(objective, targets.numel(), {"loss": output.loss.detach()})

@@ -7,6 +7,7 @@ from typing import Any
 
 from data import most_tokens
 from nas.core.fields import field
+from randomNAS_files.model import ModelConfig
 from randomNAS_files.settings import StreamConfig, fits_processes, fits_text
 from randomNAS_files.supernet import SupernetConfig
 
@@ -46,10 +47,17 @@ def _supernet_problems(settings: Any, processes: int) -> list[str]:
     if supernet.state_norm and min(config.global_batch_size, config.eval_batch_size) // processes < 2:
         rule = "with state_norm global_batch_size and eval_batch_size must be at least 2 a process (batch norm)"
         found.append(f"hyperparameters: {rule}, got {config.global_batch_size} and {config.eval_batch_size}")
+    sizes, nhid = supernet.hidden_choices, settings.groups[ModelConfig].nhid
+    if sizes is not None and sizes[-1] != nhid:
+        rule = f"must end with nhid {nhid}, the block of which the sizes are parts"
+        found.append(f"hyperparameters.hidden_choices {rule}, got {list(sizes)}")
+    if sizes is not None and settings.search.against_random:
+        rule = "must be 0 with hidden_choices, as that experiment trains all cells with as many units"
+        found.append(f"hyperparameters.against_random {rule}, got {settings.search.against_random}")
     if not supernet.one_cell_only:
         return found
     if settings.search.strategy == "gradient":
-        rule = "sharing, output, one_activation and fixed_topology must be left out, and nodes be one number,"
+        rule = "sharing, output, one_activation, fixed_topology and hidden_choices must be left out, and nodes be one number,"
         why = "with strategy gradient, which mixes cells"
         return [*found, f"hyperparameters: {rule} {why}, got {supernet.one_cell_only}"]
     if supernet.state_norm:

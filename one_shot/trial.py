@@ -282,9 +282,7 @@ class SearchTrial(Trial):
 
     def _choose(self, paths: Paths, scores: Mapping[str, float]) -> None:
         """Take an architecture for the result so far, and write it down."""
-        size = self.search_space.size(
-            self.search_space.genotype_of(paths), **self.settings.task.size_settings(self.settings)
-        )
+        size = self.settings.size_of(paths)
         epochs, weights = self.batches_trained / (self.epoch_length or 1), self.strategy.probabilities()
         place = {"epochs": epochs, "batches": self.batches_trained}
         costs = {"parameters": size.parameters, "macs": size.macs}
@@ -337,9 +335,15 @@ class SearchTrial(Trial):
     def analyze(self, cells: int, batches: int | None) -> ControllerCells:
         return analysis.analyze(self.settings, self.strategy, self.task.score_all, self.seed, cells, batches)
 
+    @property
+    def _beside(self) -> dict[str, Any]:
+        """What was chosen beside the genotype."""
+        return self.search_space.beside(self.record.paths or {})
+
     def summary(self) -> dict[str, str | int | float]:
         genotype = self.genotype
         chosen = {} if genotype is None else {"architecture": str(genotype), "genotype": genotype.to_text()}
+        chosen |= self._beside
         return {"supernet": str(self.settings.genotype), **chosen, "parameters": self._size}
 
     def architecture_size(self) -> dict[str, int]:
@@ -357,7 +361,9 @@ class SearchTrial(Trial):
             config = self.context.get_experiment_config()
             search = str(config.get("name", "search"))
             data, genotype = config.get("data") or {}, spelt_out(self.genotype)
-            found["retrain.yaml"] = retraining_config(self._template, genotype, data, search)
+            template, own = self._template, self.settings.task.retraining(self._beside)
+            template = {**template, "hyperparameters": {**template["hyperparameters"], **own}}
+            found["retrain.yaml"] = retraining_config(template, genotype, data, search)
             if self.settings.search.against_random and self.complete:
                 hparams = self.context.get_hparams()
                 cells = contenders(self.settings, self.strategy, {**config, "hyperparameters": hparams}, self.seed)

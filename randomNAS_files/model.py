@@ -87,17 +87,15 @@ class RecurrentCell(nn.Module):
         `genotype` runs another cell with the same weights; it may have as many nodes as this one, or fewer.
         """
         genotype = genotype or self.genotype
-        width = x.size(-1)
-        from_inputs, from_state = self.w0[:width], self.w0[width:]
-        weights, outputs = self.weights_of(genotype), []
+        (from_inputs, from_state, *weights), outputs = self.weights_of(genotype, x.size(-1)), []
         for gates in (apply(x, x_mask) @ from_inputs).unbind(0):  # (B, 2H) each, of one product for all time steps
             h = self._step(gates + apply(h, h_mask) @ from_state, h, h_mask, genotype, weights)
             outputs.append(h)
         return torch.stack(outputs), h
 
-    def weights_of(self, genotype: Genotype) -> Sequence[torch.Tensor]:
-        """The weight `(H, 2H)` of each node of a genotype; there may be more of them than nodes."""
-        return list(self.nodes)
+    def weights_of(self, genotype: Genotype, width: int) -> Sequence[torch.Tensor]:
+        """Those `(H, 2H)` of inputs `(T, B, width)`, of h and of each node of a genotype; there may be more of them."""
+        return [self.w0[:width], self.w0[width:], *self.nodes]
 
     def _step(
         self,

@@ -16,6 +16,8 @@ from randomNAS_files.outputs import with_output
 
 CELL = "recurrent"
 """The one kind of cell."""
+HIDDEN = "hidden"
+"""Beside it, where sizes are chosen: one edge whose operations they are."""
 MOST_NODES = 100
 
 
@@ -32,7 +34,12 @@ def restricted_shape(nodes: int, least: int | None, one_activation: bool, topolo
     if topology is not None:
         reads = TOPOLOGIES[topology]
         closed = [edge for edge, (node, state) in enumerate(shape.edges) if state != reads(node + 1)]
-    return replace(shape, closed=tuple(closed), same_operation=one_activation, least_nodes=least)
+    return replace(shape, closed=frozenset(closed), same_operation=one_activation, least_nodes=least)
+
+
+def sizes_shape(sizes: tuple[int, ...]) -> CellShape:
+    """A choice of one of some hidden sizes."""
+    return CellShape(((0, 0),), tuple(map(str, sizes)), kept=1, excluded=())
 
 
 def nodes_of(path: Path) -> int:

@@ -93,8 +93,9 @@ def score_paths(
 
 
 def scored_at_once(net: Supernet) -> bool:
-    """Whether node i of all cells is one product: they share its weight, and no state is normalised."""
-    return net.supernet.sharing == "node" and not net.supernet.state_norm
+    """Whether node i of all cells is one product: they share its weight, all of it, and no state is normalised."""
+    supernet = net.supernet
+    return supernet.sharing == "node" and not supernet.state_norm and supernet.hidden_choices is None
 
 
 def _score_path(net: Supernet, columns: Columns, bptt: int, architecture: ArchWeights) -> float:

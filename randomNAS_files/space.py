@@ -32,6 +32,7 @@ class RecurrentSpace(Space[Genotype]):
         nodes: that a sampled cell has, and a supernet.
         output: of `outputs.RULES`: of which of them they take the mean.
         least, one_activation, topology: restrict what is sampled, see `architecture.sample`.
+        sizes: hidden sizes to choose from, which a path has and a genotype has not; the largest if nothing else is said.
     """
 
     package = "randomNAS_files"
@@ -42,6 +43,7 @@ class RecurrentSpace(Space[Genotype]):
     least: int | None = None
     one_activation: bool = False
     topology: str | None = None
+    sizes: tuple[int, ...] = ()
 
     @property
     def genotypes(self) -> Mapping[str, Genotype]:
@@ -81,9 +83,9 @@ class RecurrentSpace(Space[Genotype]):
 
     @property
     def relaxation(self) -> Relaxation:
-        return {
-            relaxation.CELL: relaxation.restricted_shape(self.nodes, self.least, self.one_activation, self.topology)
-        }
+        cell = relaxation.restricted_shape(self.nodes, self.least, self.one_activation, self.topology)
+        sizes = {relaxation.HIDDEN: relaxation.sizes_shape(self.sizes)} if self.sizes else {}
+        return {relaxation.CELL: cell, **sizes}
 
     @property
     def scope(self) -> str:
@@ -92,13 +94,23 @@ class RecurrentSpace(Space[Genotype]):
             "one activation a cell" if self.one_activation else "",
             "" if self.topology is None else f"a {self.topology}",
         ]
-        if not (said := ", ".join(filter(None, given))):
-            return super().scope
-        return f"{super().scope}; drawn: {said}, {self.relaxation[relaxation.CELL].count():,} cells"
+        cell = self.relaxation[relaxation.CELL]
+        offered = f"{relaxation.CELL} {len(cell.edges)} edges x {len(cell.operations)} operations"
+        said = ", ".join(filter(None, given))
+        drawn = f"; drawn: {said}, {cell.count():,} cells" if said else ""
+        sizes = f"; hidden size {', '.join(map(str, self.sizes))}" if self.sizes else ""
+        return offered + drawn + sizes
+
+    def beside(self, paths: Paths) -> dict[str, Any]:
+        if not self.sizes or relaxation.HIDDEN not in paths:
+            return {}
+        ((chosen,),) = paths[relaxation.HIDDEN]
+        return {"hidden": self.sizes[chosen]}
 
     def paths_of(self, genotype: Genotype) -> Paths:
         """Of any cell that a supernet of so many nodes can run, also of one that is never sampled."""
-        return relaxation.paths_of(genotype, self.output, self.nodes, self.least)
+        sizes = {relaxation.HIDDEN: ((len(self.sizes) - 1,),)} if self.sizes else {}
+        return {**relaxation.paths_of(genotype, self.output, self.nodes, self.least), **sizes}
 
     def genotype_of(self, paths: Paths) -> Genotype:
         return relaxation.genotype_of(paths, self.output, self.least)

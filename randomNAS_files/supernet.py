@@ -30,6 +30,7 @@ from randomNAS_files.model import (
     gated,
     summed_loss,
 )
+from randomNAS_files.nested import inner, inner_masks, inner_matrix, resized
 from randomNAS_files.outputs import RULES
 from randomNAS_files.relaxation import CELL, MOST_NODES, kept_nodes, shape_of
 from randomNAS_files.space import RecurrentSpace
@@ -49,12 +50,17 @@ class SupernetConfig:
     nodes: int | tuple[int, ...] = field(NODES, ge=1, most=MOST_NODES)  # of a cell; a list: the fewest and the most
     one_activation: bool = False  # all nodes of a cell that is drawn have the same
     fixed_topology: str | None = field(None, choices=TOPOLOGIES)  # only activations are drawn
+    hidden_choices: tuple[int, ...] | None = field(None, ge=1, most=65_536)  # sizes that are drawn; null: all have nhid
 
     def problems(self) -> list[str]:
         """Rules over several fields."""
-        if isinstance(self.nodes, int) or (len(self.nodes) == 2 and self.nodes[0] < self.nodes[1]):
-            return []
-        return [f"nodes must be a number, or the fewest and the most, such as [3, 8], got {list(self.nodes)}"]
+        found, sizes = [], self.hidden_choices
+        if not isinstance(self.nodes, int) and not (len(self.nodes) == 2 and self.nodes[0] < self.nodes[1]):
+            rule = "nodes must be a number, or the fewest and the most, such as [3, 8]"
+            found.append(f"{rule}, got {list(self.nodes)}")
+        if sizes is not None and (len(sizes) < 2 or list(sizes) != sorted(set(sizes))):
+            found.append(f"hidden_choices must be two or more sizes that rise, got {list(sizes)}")
+        return found
 
     @property
     def most_nodes(self) -> int:
@@ -69,7 +75,14 @@ class SupernetConfig:
     @property
     def space(self) -> RecurrentSpace:
         """The cells that are drawn, and how the supernet runs them."""
-        return RecurrentSpace(self.most_nodes, self.output, self.least_nodes, self.one_activation, self.fixed_topology)
+        return RecurrentSpace(
+            self.most_nodes,
+            self.output,
+            self.least_nodes,
+            self.one_activation,
+            self.fixed_topology,
+            self.hidden_choices or (),
+        )
 
     @property
     def matrices(self) -> int:
@@ -88,6 +101,7 @@ class SupernetConfig:
             "nodes": "" if self.least_nodes is None else f"{self.least_nodes} to {self.most_nodes}",
             "one_activation": "true" if self.one_activation else "",
             "fixed_topology": self.fixed_topology or "",
+            "hidden_choices": "" if self.hidden_choices is None else str(list(self.hidden_choices)),
         }
         return {name: value for name, value in given.items() if value}
 
@@ -111,9 +125,11 @@ class SuperCell(RecurrentCell):
             weight = nn.Parameter(torch.empty_like(self.nodes[0]))
             self.nodes.append(nn.init.uniform_(weight, -INIT_RANGE, INIT_RANGE, generator=generator))
 
-    def weights_of(self, genotype: Genotype) -> Sequence[torch.Tensor]:
-        """Those of the cell's own nodes, edges or activations."""
-        return [self.nodes[k] for k in matrices_of(genotype, self.config.sharing)]
+    def weights_of(self, genotype: Genotype, width: int) -> Sequence[torch.Tensor]:
+        """Those of the cell's own nodes, edges or activations; for inputs of fewer units, of the first units."""
+        first = inner_matrix("w0", self.w0, width)
+        own = [self.nodes[k] for k in matrices_of(genotype, self.config.sharing)]
+        return [first[:width], first[width:], *(inner_matrix("nodes", weight, width) for weight in own)]
 
     def check_mixture(self) -> None:
         """Raises ValueError if this supernet runs one cell at a time only."""
@@ -191,6 +207,21 @@ class Supernet(LanguageModel):
         for cell in self.cells:
             cast(SuperCell, cell).configure(supernet, generator)
 
+    def sized(
+        self, hidden: list[torch.Tensor], masks: DropoutMasks | None, weights: ArchWeights
+    ) -> tuple[torch.Tensor, list[torch.Tensor], DropoutMasks | None]:
+        """The embedding, states and masks of an architecture's hidden size."""
+        size = self.size_of(weights)
+        if size == self.config.nhid and all(h.size(1) == size for h in hidden):
+            return self.embedding, hidden, masks
+        cut = None if masks is None else inner_masks(masks, size)
+        return inner("embedding", self.embedding, size), [resized(h, size) for h in hidden], cut
+
+    def size_of(self, weights: ArchWeights) -> int:
+        """The hidden size of an architecture."""
+        found: int = self.supernet.space.beside(weights.paths or {}).get("hidden", self.config.nhid)
+        return found
+
     def forward(  # type: ignore[override]
         self,
         tokens: torch.Tensor,
@@ -202,15 +233,15 @@ class Supernet(LanguageModel):
         """Predict the next word at each place of tokens `(T, B)` with an architecture, or a mixture of all of them.
 
         Args:
-            hidden: the state to go on from, `(B, H)` a layer.
-            weights: for the cell "recurrent".
+            hidden: the state to go on from, `(B, H)` a layer, or of another size: its first units go on, others start at zero.
+            weights: for the cell "recurrent", and where sizes are chosen for "hidden".
             masks: the dropout masks of this step, from `draw_masks`; without them nothing is dropped.
             targets: the words that follow, `(T, B)`, IGNORED where none counts: sum the loss.
         """
-        embedded = F.embedding(tokens, self.embedding)
-        states, last = self.unroll(embedded, tokens, hidden, masks, weights)
+        embedding, hidden, masks = self.sized(hidden, masks, weights)
+        states, last = self.unroll(F.embedding(tokens, embedding), tokens, hidden, masks, weights)
         dropped = states if masks is None else apply(states, masks.output)
-        logits = F.linear(dropped, self.embedding, self.decoder_bias)
+        logits = F.linear(dropped, embedding, self.decoder_bias)
         loss = None if targets is None else summed_loss(logits, targets)
         return Output(logits, last, states, dropped, loss)
 

@@ -35,7 +35,7 @@ class CellShape:
     operations: tuple[str, ...]
     kept: int
     excluded: tuple[str, ...] = ("none",)
-    closed: tuple[int, ...] = ()
+    closed: frozenset[int] = frozenset()
     same_operation: bool = False
     least_nodes: int | None = None
 

@@ -126,6 +126,10 @@ class Space(ABC, Generic[G]):
         cells = self.relaxation.items()
         return "; ".join(f"{name} {len(cell.edges)} edges x {len(cell.operations)} operations" for name, cell in cells)
 
+    def beside(self, paths: Paths) -> dict[str, Any]:
+        """What a path says that its genotype does not, as settings of `size`; {} where a genotype says all."""
+        return {}
+
     def paths_of(self, genotype: G) -> Paths:
         """The path of a genotype through the supernet. Raises ConfigError if it does not lie in it."""
         raise NotImplementedError

@@ -37,11 +37,9 @@ class FastRecurrentCell(RecurrentCell):
         genotype: Genotype | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `RecurrentCell.forward`."""
-        width = x.size(-1)
-        from_inputs, from_state = self.w0[:width], self.w0[width:]
         genotype = genotype or self.genotype
+        from_inputs, *weights = self.weights_of(genotype, x.size(-1))
         plan, inputs = plan_of(genotype, self.init_op), masked_product(x, x_mask, from_inputs)
-        weights = [from_state, *self.weights_of(genotype)]
         if wants_gradient(inputs, h, *weights):
             outputs = CellSequence.apply(self._workspaces, plan, inputs, h, h_mask, *weights)
         else:

@@ -31,11 +31,13 @@ def score_cells(net: LanguageModel, columns: Columns, bptt: int, cells: Sequence
     """The mean loss of each cell over a whole stream, in nats a word, in evaluation mode; see `scoring.score_cells`.
 
     Raises:
-        ValueError: for a supernet that normalises its states, or whose cells do not share the weight of a node;
+        ValueError: for a supernet that normalises its states, or whose cells do not share the whole weight of a node;
             `scoring.score_paths` scores those.
     """
     if isinstance(net, Supernet) and not scored_at_once(net):
-        what = "state_norm" if net.supernet.state_norm else f"sharing {net.supernet.sharing}"
+        supernet = net.supernet
+        what = f"sharing {supernet.sharing}" if supernet.sharing != "node" else "hidden_choices"
+        what = "state_norm" if supernet.state_norm else what
         raise ValueError(f"cells of a supernet with {what} can not be scored at once; score_paths scores them")
     net.eval()
     width = columns.inputs.size(1)

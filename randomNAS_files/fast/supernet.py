@@ -169,7 +169,8 @@ class FastSupernet(Supernet):
         targets: torch.Tensor | None = None,
     ) -> Output:
         """See `Supernet.forward`."""
-        embedded, shared = SharedEmbedding.apply(tokens, self.embedding)
+        embedding, hidden, masks = self.sized(hidden, masks, weights)
+        embedded, shared = SharedEmbedding.apply(tokens, embedding)
         states, last = self.unroll(embedded, tokens, hidden, masks, weights)
         mask = None if masks is None else masks.output
         dropped = apply(states, mask)

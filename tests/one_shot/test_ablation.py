@@ -150,6 +150,18 @@ def test_supernets_of_eleven_nodes() -> None:
     assert missing == {"add": "node 12 has no trained matrix: the supernet has 11 nodes"}
 
 
+def test_supernets_of_several_numbers_of_nodes_and_sizes() -> None:
+    """The network of all units and the prefix of the nodes; what the supernet was not trained with is told."""
+    config = SupernetConfig(False, "node", "all", (3, 8), hidden_choices=(2, HIDDEN))
+    net = FastSupernet(CONFIG, WORDS, torch.Generator().manual_seed(1), config).double()
+    for nodes in (3, 2):
+        cell = Genotype(CELL.recurrent[:nodes])
+        shared = score_others(net, columns(), BPTT, [cell])
+        assert (shared.scores[0].metrics or {})["loss"] == pytest.approx(by_hand(net, cell, list(range(nodes))))
+        told = [f"the cell has {nodes} nodes, while the supernet was trained with 3 to 8"] if nodes == 2 else []
+        assert shared.about[1:] == [*told, "all cells are scored with 6 units, the largest of the supernet's sizes"]
+
+
 def test_what_cannot_be_scored() -> None:
     nine = Genotype((("tanh", 0),) * 9)
     with pytest.raises(ConfigError, match="cells of 8 nodes, so that one of 9"):

@@ -91,8 +91,8 @@ def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, 
         (
             TEXT,
             {"sharing": "edge"},
-            "hyperparameters: sharing, output, one_activation and fixed_topology must be left out, and nodes be one number, "
-            "with strategy gradient, which mixes cells, got sharing edge",
+            "hyperparameters: sharing, output, one_activation, fixed_topology and hidden_choices must be left out, and "
+            "nodes be one number, with strategy gradient, which mixes cells, got sharing edge",
         ),
         (TEXT, {"nodes": [3, 8]}, "with strategy gradient, which mixes cells, got nodes 3 to 8"),
         (TEXT, {"one_activation": True}, "with strategy gradient, which mixes cells, got one_activation true"),
@@ -103,6 +103,29 @@ def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, 
             "hyperparameters.nodes must be a number, or the fewest and the most, such as [3, 8], got [8, 3]",
         ),
         (ENAS, {"nodes": [0, 3]}, "hyperparameters.nodes must be a list of which each is at least 1, got [0, 3]"),
+        (
+            ENAS,
+            {"hidden_choices": [32, 128]},
+            "hyperparameters.hidden_choices must end with nhid 64, the block of which the sizes are parts, got [32, 128]",
+        ),
+        (
+            ENAS,
+            {"hidden_choices": [64, 32]},
+            "hyperparameters.hidden_choices must be two or more sizes that rise, got [64, 32]",
+        ),
+        (
+            ENAS,
+            {"hidden_choices": [64]},
+            "hyperparameters.hidden_choices must be two or more sizes that rise, got [64]",
+        ),
+        (
+            ENAS,
+            {"hidden_choices": [32, 64], "against_random": 3},
+            "hyperparameters.against_random must be 0 with hidden_choices, as that experiment trains all cells with as many",
+        ),
+        (ENAS, {"hidden_choices": 64}, "hyperparameters.hidden_choices must be a list, not empty or null, got 64"),
+        (ENAS, {"hidden_choices": [0, 64]}, "hidden_choices must be a list of which each is at least 1, got [0, 64]"),
+        (ENAS, {"parameter_price": -1}, "hyperparameters.parameter_price must be at least 0, got -1"),
         (ENAS, {"nodes": 101}, "hyperparameters.nodes must be at most 100, got 101"),
         (ENAS, {"nodes": [3, "8"]}, "hyperparameters.nodes must be a list of which each is a whole number, not text"),
         (

@@ -1,4 +1,4 @@
-"""Spaces of fewer cells (one activation, a fixed topology, several numbers of nodes), against all of their cells."""
+"""Spaces of other cells (one activation, a fixed topology, several numbers of nodes and sizes), against all of their cells."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import torch
 from support.strategy_suite import seeded
 
-from nas.core.relaxation import Relaxation
+from nas.core.relaxation import Paths, Relaxation
 from one_shot.cell_tokens import CellTokens
 from one_shot.controller import Attention, Controller, Heads
 from one_shot.random_search import draw
@@ -33,8 +33,10 @@ SPACES: dict[str, dict[str, Any]] = {
     "1 to 3 nodes, one activation": {"nodes": 3, "least": 1, "one_activation": True},
     "2 to 3 nodes in a chain": {"nodes": 3, "least": 2, "topology": "chain"},
     "1 to 4 nodes, one activation in a chain": {"nodes": 4, "least": 1, "topology": "chain", "one_activation": True},
+    "two sizes": {"nodes": 2, "sizes": (3, 5)},
+    "three sizes, 1 to 2 nodes": {"nodes": 2, "least": 1, "sizes": (2, 3, 5)},
 }
-COUNTS = (4 * 8, 4 * 6, 64, 64, 4, 4 + 32, 4 * (1 + 2 + 6), 16 + 64, 4 * 4)
+COUNTS = (4 * 8, 4 * 6, 64, 64, 4, 4 + 32, 4 * (1 + 2 + 6), 16 + 64, 4 * 4, 2 * 32, 3 * (4 + 32))
 KINDS = [Heads, Attention]
 
 
@@ -60,9 +62,20 @@ def every_cell(given: Mapping[str, Any]) -> Iterator[Genotype]:
                 yield with_output(cell, given.get("output", "all"))
 
 
-def space(name: str) -> tuple[RecurrentSpace, list[Genotype], Relaxation]:
-    made = RecurrentSpace(**SPACES[name])
-    return made, list(every_cell(SPACES[name])), made.relaxation
+def space(name: str) -> tuple[RecurrentSpace, list[Paths], Relaxation]:
+    """A space and all paths in it."""
+    made, found = RecurrentSpace(**SPACES[name]), list[Paths]()
+    for cell in every_cell(SPACES[name]):
+        assert made.genotype_of(made.paths_of(cell)) == cell
+        if made.sizes:
+            found += [{CELL: made.paths_of(cell)[CELL], "hidden": ((k,),)} for k in range(len(made.sizes))]
+        else:
+            found.append(made.paths_of(cell))
+    return made, found, made.relaxation
+
+
+def key(paths: Paths) -> tuple[Any, ...]:
+    return tuple(sorted(paths.items()))
 
 
 def controller(tokens: CellTokens, kind: type[Controller]) -> Controller:
@@ -82,16 +95,14 @@ def uniform(found: Counter[Any], expected: Mapping[Any, float]) -> None:
 
 @pytest.mark.parametrize(("name", "count"), list(zip(SPACES, COUNTS, strict=True)))
 def test_tokens_paths_and_genotypes_of_all_cells(name: str, count: int) -> None:
-    made, cells, relaxation = space(name)
+    _, every, relaxation = space(name)
     tokens = CellTokens(relaxation)
     found = set()
-    for cell in cells:
-        paths = made.paths_of(cell)
-        assert made.genotype_of(paths) == cell
+    for paths in every:
         assert tokens.paths_of(tokens.cell_of(paths)) == paths
         assert len(tokens.cell_of(paths)) == len(tokens.decisions)
         found.add(tuple(tokens.cell_of(paths)))
-    assert len(found) == len(cells) == relaxation[CELL].count() == count
+    assert len(found) == len(every) == math.prod(each.count() for each in relaxation.values()) == count
 
 
 def test_what_is_no_choice_is_no_decision() -> None:
@@ -105,14 +116,17 @@ def test_what_is_no_choice_is_no_decision() -> None:
     assert decisions(nodes=3, topology="chain") == [act, act, act]
     assert decisions(nodes=30, topology="tree", one_activation=True) == [act]
     assert decisions(nodes=2, least=1) == [("nodes", 2), act, ("predecessor", 2), act]
+    assert decisions(nodes=2, least=1, sizes=(4, 8, 16))[:3] == [("nodes", 2), ("size", 3), act]
+    largest = RecurrentSpace(2, sizes=(4, 8)).paths_of(Genotype((("tanh", 0),) * 2))
+    assert RecurrentSpace(2, sizes=(4, 8)).beside(largest) == {"hidden": 8} and not RecurrentSpace(2).beside(largest)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", SPACES)
 def test_probabilities_sum_to_one_draws_follow_them_and_entropies_add_up(name: str, kind: type[Controller]) -> None:
-    made, cells, relaxation = space(name)
+    _, cells, relaxation = space(name)
     tokens = CellTokens(relaxation)
-    policy, numbers = controller(tokens, kind), torch.tensor([tokens.cell_of(made.paths_of(cell)) for cell in cells])
+    policy, numbers = controller(tokens, kind), torch.tensor([tokens.cell_of(paths) for paths in cells])
     log_probs, entropies = (each.detach() for each in policy(numbers))
     probabilities = log_probs.sum(1).exp()
     assert float(probabilities.sum()) == pytest.approx(1, abs=1e-12)
@@ -147,13 +161,13 @@ def test_decisions_of_nodes_that_a_cell_does_not_have_are_not_taken(kind: type[C
 
 @pytest.mark.parametrize("entropy", ["gradient", "reward"])
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["1 to 3 nodes, one activation", "1 to 2 nodes"])
+@pytest.mark.parametrize("name", ["1 to 3 nodes, one activation", "three sizes, 1 to 2 nodes"])
 def test_the_expected_gradient_is_that_of_expected_reward_and_entropy(
     name: str, kind: type[Controller], entropy: str
 ) -> None:
-    made, cells, relaxation = space(name)
+    _, cells, relaxation = space(name)
     tokens, weight = CellTokens(relaxation), 0.3
-    policy, numbers = controller(tokens, kind), torch.tensor([tokens.cell_of(made.paths_of(cell)) for cell in cells])
+    policy, numbers = controller(tokens, kind), torch.tensor([tokens.cell_of(paths) for paths in cells])
     rewards = torch.randn(len(cells), generator=seeded(7))
     parameters = list(policy.parameters())
 
@@ -175,12 +189,13 @@ def test_the_expected_gradient_is_that_of_expected_reward_and_entropy(
 
 @pytest.mark.parametrize("name", SPACES)
 def test_uniform_search_draws_all_cells_of_a_number_of_nodes_alike(name: str) -> None:
-    made, cells, relaxation = space(name)
-    sizes = Counter(len(cell.recurrent) for cell in cells)
-    expected = {cell: 1000 / len(sizes) / sizes[len(cell.recurrent)] for cell in cells}
-    generator = seeded(5)
-    uniform(Counter(made.genotype_of(draw(relaxation, generator)) for _ in range(1000)), expected)
-    uniform(Counter(made.sample(seed) for seed in range(1000)), expected)
+    made, every, relaxation = space(name)
+    cells = {key(paths): made.genotype_of(paths) for paths in every}
+    counts = Counter(len(cell.recurrent) for cell in cells.values())
+    expected = {paths: 1000 / len(counts) / counts[len(cell.recurrent)] for paths, cell in cells.items()}
+    generator, sizes = seeded(5), max(1, len(made.sizes))
+    uniform(Counter(key(draw(relaxation, generator)) for _ in range(1000)), expected)
+    uniform(Counter(map(made.sample, range(1000))), {cell: sizes * expected[paths] for paths, cell in cells.items()})
 
 
 def test_it_says_which_cells_are_drawn() -> None:
@@ -190,3 +205,4 @@ def test_it_says_which_cells_are_drawn() -> None:
     both = RecurrentSpace(8, least=3, one_activation=True)
     count = sum(4 * math.factorial(nodes) for nodes in range(3, 9))
     assert both.scope.endswith(f"; drawn: 3 to 8 nodes, one activation a cell, {count:,} cells")
+    assert RecurrentSpace(sizes=(64, 200)).scope == "recurrent 36 edges x 5 operations; hidden size 64, 200"

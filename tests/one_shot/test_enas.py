@@ -18,7 +18,7 @@ from cnn_nas.relaxation import RELAXATION as CONVOLUTIONAL
 from nas.core.arch_weights import ArchWeights
 from nas.core.errors import ConfigError
 from nas.core.fields import read
-from nas.core.relaxation import Relaxation, complete_cell
+from nas.core.relaxation import CellShape, Relaxation, complete_cell
 from one_shot.enas import Enas, EnasConfig
 from one_shot.strategy import Problem, WeightStep, one_by_one
 from randomNAS_files.relaxation import RELAXATION as RECURRENT
@@ -197,6 +197,31 @@ def test_the_moving_average_starts_at_the_first_rewards() -> None:
         assert float(strategy.average) == pytest.approx(average, abs=1e-6)
 
 
+SIZES = {**TINY, "hidden": CellShape(((0, 0),), ("64", "200"), kept=1, excluded=())}
+
+
+def test_a_price_of_parameters_decides_between_sizes() -> None:
+    """Perplexity 80, or 60 for the larger size, whose reward is by 1/3 higher; it has a million parameters more."""
+
+    def score(weights: ArchWeights) -> torch.Tensor:
+        assert weights.paths is not None
+        return torch.tensor(math.log(80 if weights.paths["hidden"] == ((0,),) else 60))
+
+    def score_all(entrants: Sequence[ArchWeights], batches: int | None = None) -> list[dict[str, float]]:
+        return [{"loss": score(each).item()} for each in entrants]
+
+    for price, better in ((0.0, 1), (0.2, 1), (0.5, 0)):
+        strategy = enas(SIZES, arch_learning_rate=0.03, parameter_price=price, score_archs=20, rescore=2)
+        strategy.parameters_of = lambda paths: 10**6 * (1 + paths["hidden"][0][0])
+        choice = strategy.choose(score_all, seeded(1))
+        assert choice.paths["hidden"] == ((better,),) == (strategy.derive() or {})["hidden"]
+        assert {paths["hidden"] for paths, _ in choice.others} == {((better,),)}, "the others are not scored again"
+        assert choice.scores == {"loss": pytest.approx(math.log((80, 60)[better]))}
+        train(strategy, score, 60)
+        drawn = [each["hidden"][0][0] for each in strategy.candidates(seeded(0), 100)]
+        assert sum(size == better for size in drawn) > 90
+
+
 def test_phases() -> None:
     strategy = enas(shared_steps=3, controller_updates=2, warmup_steps=4)
     found = [list(strategy.updates(progress(step))) for step in range(10)]
@@ -227,7 +252,7 @@ CHANGES: dict[str, Any] = {
     },
     **{"cells_per_update": 4, "reward": "negative_loss", "baseline": "moving_average", "entropy": "reward"},
     **{"entropy_weight": 0.5, "baseline_decay": 0.5, "shared_steps": 2, "controller_updates": 3, "warmup_steps": 2},
-    **{"score_archs": 12, "score_batches": 2, "rescore": 2, "epoch_archs": 3},
+    **{"score_archs": 12, "score_batches": 2, "rescore": 2, "epoch_archs": 3, "parameter_price": 0.5},
 }
 
 
@@ -235,6 +260,7 @@ def behaviour(**values: Any) -> list[Any]:
     """All that a search does with it."""
     strategy, calls = enas(RECURRENT, **{"score_archs": 10, "rescore": 5, **values}), []
     optimizer = strategy.optimizer()
+    strategy.parameters_of = lambda paths: 100_000 * strategy.cell_of(paths)[0]
 
     def score(weights: ArchWeights) -> torch.Tensor:
         return torch.tensor(0.1 * sum(strategy.cell_of(weights.paths or {})))
