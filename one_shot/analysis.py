@@ -63,7 +63,7 @@ def analyze(
         return cells_of(by, settings.space, lambda each: score(each, batches), tokens, counts)
 
     decisions = strategy.controller.decisions
-    names = [f"{'reads' if each.predecessor else 'activation'} {each.node + 1}" for each in decisions]
+    names = [each.label for each in decisions]
     options = [each.options for each in decisions]
     tokens, counts = drawn(strategy)
     trained = found(strategy, tokens, counts)

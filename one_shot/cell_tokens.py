@@ -35,6 +35,13 @@ class Decision(NamedTuple):
     needs: int = 0
 
     @property
+    def label(self) -> str:
+        """For a reader: `reads 2`, `activation 1`, `nodes`, `size`."""
+        if self.kind in OF_CELL:
+            return self.kind
+        return f"{'reads' if self.predecessor else 'activation'} {self.node + 1}"
+
+    @property
     def predecessor(self) -> bool:
         """Whether it says which state the node reads."""
         return self.kind == PREDECESSOR

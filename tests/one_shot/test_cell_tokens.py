@@ -117,6 +117,8 @@ def test_what_is_no_choice_is_no_decision() -> None:
     assert decisions(nodes=30, topology="tree", one_activation=True) == [act]
     assert decisions(nodes=2, least=1) == [("nodes", 2), act, ("predecessor", 2), act]
     assert decisions(nodes=2, least=1, sizes=(4, 8, 16))[:3] == [("nodes", 2), ("size", 3), act]
+    labels = [each.label for each in CellTokens(RecurrentSpace(2, least=1, sizes=(4, 8)).relaxation).decisions]
+    assert labels == ["nodes", "size", "activation 1", "reads 2", "activation 2"]
     largest = RecurrentSpace(2, sizes=(4, 8)).paths_of(Genotype((("tanh", 0),) * 2))
     assert RecurrentSpace(2, sizes=(4, 8)).beside(largest) == {"hidden": 8} and not RecurrentSpace(2).beside(largest)
 
