@@ -22,11 +22,9 @@ import torch
 
 from nas.core.arch_weights import ArchWeights
 from one_shot.strategy import Problem, WeightStep
+from one_shot.weight_step import NORM_EPS, Tensors, dense, descent, moved, norm_of, restored, train_gradient
 
 ORDERS = ("first", "unrolled", "exact")
-NORM_EPS = 1e-6  # what torch's clipping adds to the norm
-
-Tensors = list[torch.Tensor]
 
 
 def gradient(problem: Problem, weights: ArchWeights, order: str, r: float = 0.01) -> tuple[Tensors, torch.Tensor]:
@@ -67,46 +65,22 @@ def gradient(problem: Problem, weights: ArchWeights, order: str, r: float = 0.01
 def _after_a_step(problem: Problem, leaves: ArchWeights, order: str, r: float) -> tuple[Tensors, torch.Tensor]:
     """The gradient of this process and the validation loss, both after one step of the weights."""
     tensors, step = leaves.tensors(), problem.weight_step
-    live, gradients, momenta = _train_gradient(problem, leaves)
+    live, gradients, momenta = train_gradient(problem, leaves)
     if not live:  # nothing is trained in this step
         loss = problem.valid_loss(leaves)
         return _filled(torch.autograd.grad(loss, tensors, allow_unused=True), tensors), loss
     problem.average(gradients)
-    norm = _norm(gradients)
-    with _restored(live):
-        _take_step(step, live, gradients, momenta, norm)
+    norm = norm_of(gradients)
+    direction = dict(zip(live, descent(step, live, gradients, momenta, norm), strict=True))
+    with moved(direction, step.learning_rate):
         loss = problem.valid_loss(leaves)
         both = torch.autograd.grad(loss, [*tensors, *live], allow_unused=True)
     found, v = _filled(both[: len(tensors)], tensors), _filled(both[len(tensors) :], live)
     problem.average(v)
     u = _back_through_clipping(step, gradients, norm, v)
-    del both, v, gradients
+    del both, v, gradients, direction
     product = _exact_product(problem, leaves, live, u) if order == "exact" else _difference(problem, leaves, live, u, r)
     return list(torch._foreach_add(found, product, alpha=-step.learning_rate)), loss
-
-
-def _train_gradient(problem: Problem, leaves: ArchWeights) -> tuple[Tensors, Tensors, list[torch.Tensor | None]]:
-    """The weights that the training loss depends on, its gradient by them, and their momenta. The optimiser moves no others."""
-    parameters = [parameter for parameter in problem.parameters if parameter.requires_grad]
-    momenta = [m for p, m in zip(problem.parameters, problem.weight_step.momenta, strict=True) if p.requires_grad]
-    found = torch.autograd.grad(problem.train_loss(leaves), parameters, allow_unused=True)
-    rows = [(p, _dense(g), m) for p, g, m in zip(parameters, found, momenta, strict=True) if g is not None]
-    return [p for p, _, _ in rows], [g for _, g, _ in rows], [m for _, _, m in rows]
-
-
-@torch.no_grad()
-def _take_step(
-    step: WeightStep, live: Tensors, gradients: Tensors, momenta: Sequence[torch.Tensor | None], norm: torch.Tensor
-) -> None:
-    """Move the weights as their optimiser would."""
-    direction = torch._foreach_mul(gradients, (step.max_norm / (norm + NORM_EPS)).clamp(max=1.0))
-    if step.weight_decay:
-        torch._foreach_add_(direction, live, alpha=step.weight_decay)
-    moving = [k for k, momentum in enumerate(momenta) if momentum is not None]
-    if step.momentum and moving:
-        kept = [momentum for momentum in momenta if momentum is not None]
-        torch._foreach_add_([direction[k] for k in moving], kept, alpha=step.momentum)
-    torch._foreach_add_(live, direction, alpha=-step.learning_rate)
 
 
 @torch.no_grad()
@@ -130,10 +104,10 @@ def _difference(problem: Problem, leaves: ArchWeights, live: Tensors, u: Tensors
     Divided by 2 h, not halved and multiplied by it: that factor would make the term vanish.
     """
     tensors = leaves.tensors()
-    h = r / _norm(u).clamp(min=1e-12)
+    h = r / norm_of(u).clamp(min=1e-12)
     way = torch._foreach_mul(u, h)
     sides = []
-    with _restored(live) as original, torch.no_grad():
+    with restored(live) as original, torch.no_grad():
         for sign in (1.0, -1.0):
             torch._foreach_copy_(live, original)
             torch._foreach_add_(live, way, alpha=sign)
@@ -156,17 +130,6 @@ def _exact_product(problem: Problem, leaves: ArchWeights, live: Tensors, u: Tens
 
 
 @contextmanager
-def _restored(live: Tensors) -> Iterator[Tensors]:
-    """Give copies of the weights, and copy them back in the end."""
-    original = [weight.detach().clone() for weight in live]
-    try:
-        yield original
-    finally:
-        with torch.no_grad():
-            torch._foreach_copy_(live, original)
-
-
-@contextmanager
 def _frozen(parameters: Sequence[torch.Tensor]) -> Iterator[None]:
     """Without gradients of the weights: nothing is kept for them, and no operation computes one that nobody asks for."""
     trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -179,18 +142,6 @@ def _frozen(parameters: Sequence[torch.Tensor]) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def _norm(tensors: Tensors) -> torch.Tensor:
-    """Of all tensors as one vector, as torch's clipping has it."""
-    norm: torch.Tensor = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
-    return norm
-
-
 def _filled(gradients: Sequence[torch.Tensor | None], like: Sequence[torch.Tensor]) -> Tensors:
     """Zeros where something has no influence."""
-    return [torch.zeros_like(x) if g is None else _dense(g) for g, x in zip(gradients, like, strict=True)]
-
-
-def _dense(gradient: torch.Tensor) -> torch.Tensor:
-    """Autograd may give one number seen as many, of which no mean over processes can be taken in place."""
-    expanded = any(stride == 0 and size > 1 for stride, size in zip(gradient.stride(), gradient.shape, strict=True))
-    return gradient.contiguous() if expanded else gradient
+    return [torch.zeros_like(x) if g is None else dense(g) for g, x in zip(gradients, like, strict=True)]

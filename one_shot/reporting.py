@@ -11,12 +11,13 @@ import torch
 from nas.core.space import Space
 from one_shot.random_search import ranked
 from one_shot.settings import Settings
+from one_shot.similarity import NAMES
 from one_shot.strategy import Strategy
 from one_shot.task import Task
 
 DERIVED = "derived_"
 """Before the metrics of the architecture that would be chosen, with the shared weights."""
-REPORTED = ("arch_entropy", "largest_probability", "skip_connections")
+REPORTED = ("arch_entropy", "largest_probability", "skip_connections", *NAMES)
 """Of what a strategy says of itself."""
 _Value = TypeVar("_Value")
 

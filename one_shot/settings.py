@@ -208,6 +208,11 @@ def _strategy_problems(settings: Settings) -> list[str]:
     if settings.search.strategy == "enas" and settings.search.space != "recurrent":
         rule = "must be gradient or random in the convolutional space, as the controller draws recurrent cells"
         found.append(f"hyperparameters.strategy {rule}, got enas")
+    if getattr(strategy, "lookahead", None) == "momentum" and not _momentum(settings):
+        rule = (
+            f"must be gradient or last_gradient, as the {settings.search.space} space trains weights without momentum"
+        )
+        found.append(f"hyperparameters.lookahead {rule}, got momentum")
     if settings.search.strategy != "gradient":
         return found + (["hyperparameters.auxiliary_skip is for strategy gradient, leave it out"] if skips else [])
     if (strategy.auxiliary_weight > 0) != skips:
@@ -223,6 +228,11 @@ def _strategy_problems(settings: Settings) -> list[str]:
         rule = "must not be true with bilevel exact, as the fast form of this space has no second derivatives"
         found.append(f"hyperparameters.fast {rule}; leave it out")
     return found
+
+
+def _momentum(settings: Settings) -> float:
+    """Of the optimiser of the weights."""
+    return max((getattr(group, "momentum", 0.0) for group in settings.groups.values()), default=0.0)
 
 
 def _problems(settings: Settings) -> list[str]:

@@ -44,8 +44,12 @@ def _enas(relaxation: Relaxation, config: EnasConfig, generator: torch.Generator
     return Enas(relaxation, config, generator)
 
 
+_ENAS_MEANING = (
+    *("controller", "controller_hidden", "temperature", "tanh_constant"),
+    *("response", "joint_horizon"),
+)
 STRATEGIES = {
     "gradient": Entry(GradientConfig, GradientStrategy.learns, ("sampler", "edge_norm"), GradientStrategy),
     "random": Entry(RandomConfig, RandomSearch.learns, (), _random),
-    "enas": Entry(EnasConfig, Enas.learns, ("controller", "controller_hidden", "temperature", "tanh_constant"), _enas),
+    "enas": Entry(EnasConfig, Enas.learns, _ENAS_MEANING, _enas),
 }

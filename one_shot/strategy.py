@@ -69,6 +69,8 @@ class WeightStep:
     Attributes:
         max_norm: of the whole gradient, to which it is clipped before the decay is added.
         momenta: m of each parameter; None where there is none yet.
+        last: the clipped gradient of each parameter in the step before this one, None where it had none; nothing before
+            the first step. Given to strategies with `keeps_gradient`.
     """
 
     learning_rate: float
@@ -76,6 +78,7 @@ class WeightStep:
     weight_decay: float
     max_norm: float
     momenta: Sequence[torch.Tensor | None]
+    last: Sequence[torch.Tensor | None] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class Problem:
         weight_step: how they are trained.
         average: replaces tensors by their means over all processes, in place.
         valid_scores: on a batch of the architecture's data; given to strategies with `scores_cells`.
+        scored_loss: what `valid_scores` has of one architecture, on this process's part of the batch, differentiable by the
+            parameters.
     """
 
     train_loss: Objective
@@ -97,6 +102,7 @@ class Problem:
     weight_step: WeightStep
     average: Callable[[Sequence[torch.Tensor]], None]
     valid_scores: Scores | None = None
+    scored_loss: Objective | None = None
 
 
 class Score(Protocol):
@@ -128,15 +134,21 @@ class Strategy(nn.Module, ABC):
     """What chooses architectures. All that it learns is in its `state_dict`; it is the same on every process.
 
     A training step of a search first calls `update`, if the strategy learns, once for each of `updates`, and steps
-    `optimizer` after each, then trains the weights with what `sample` returns. Randomness comes from the generators it is
-    given, which depend on the step, or the number of the update, only.
+    `optimizer` after each, then trains the weights with what `sample` returns, and calls `trained`. Randomness comes from the
+    generators it is given, which depend on the step, or the number of the update, only.
     """
 
     learns = True
     """Whether it has an `update`, and needs data of its own for it."""
 
     scores_cells = False
-    """Whether `update` takes `Problem.valid_scores`."""
+    """Whether `update` takes `Problem.valid_scores` and `scored_loss`."""
+
+    looks_ahead = False
+    """Whether `update` looks at weights after a step, and takes `WeightStep.momenta`."""
+
+    keeps_gradient = False
+    """Whether `update` takes `WeightStep.last`."""
 
     update_share = 1.0
     """How many updates there are for a step of the weights, in the long run."""
@@ -167,6 +179,10 @@ class Strategy(nn.Module, ABC):
             generator: of this step, on the CPU.
             train_loss: of this step, for those that look for weights that are bad for it.
         """
+
+    def trained(self, weights: ArchWeights) -> None:
+        """Told what the weights were trained with, after each step."""
+        return None
 
     def updates(self, progress: Progress) -> range:
         """The updates before this step, numbered from the start of the search: one, unless it says else."""

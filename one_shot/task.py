@@ -195,6 +195,10 @@ class Task(ABC):
         """
         return None
 
+    def scored_loss_on(self, number: int) -> Objective | None:
+        """The loss that `scores_on` has of one architecture, on this process's part of the batch, differentiable."""
+        return None
+
     @abstractmethod
     def end(self) -> None:
         """Called after the step."""

@@ -255,14 +255,22 @@ class TextTask(Task):
         """On `bptt` rows of the architecture's text, one batch after the other from its beginning."""
         if self.architecture is None:
             return None
-        rows = min(self.config.bptt, len(self.architecture))
-        start = number % (len(self.architecture) // rows) * rows
-        batch, device = self.architecture.some_rows(start, rows), self.place.device
+        batch, device = self._arch_batch(self.architecture, number), self.place.device
 
         def scores(architectures: Sequence[ArchWeights]) -> torch.Tensor:
-            return torch.tensor(score_paths(self.net, batch, rows, architectures), device=device)
+            return torch.tensor(score_paths(self.net, batch, len(batch), architectures), device=device)
 
         return scores
+
+    def scored_loss_on(self, number: int) -> Objective | None:
+        if self.architecture is None:
+            return None
+        batch, device = self._arch_batch(self.architecture, number), self.place.device
+        return self.objective_on((batch.inputs.to(device), batch.targets.to(device)))
+
+    def _arch_batch(self, architecture: Columns, number: int) -> Columns:
+        rows = min(self.config.bptt, len(architecture))
+        return architecture.some_rows(number % (len(architecture) // rows) * rows, rows)
 
     def end(self) -> None:
         """Carry the states that the step ended with."""

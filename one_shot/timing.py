@@ -22,7 +22,7 @@ def time_step(settings: Settings, batch: int, device: torch.device) -> float:
     optimizer, parameters = strategy.optimizer(), list(net.parameters())
     sgd = torch.optim.SGD(parameters, 1e-6)
     step = WeightStep(1e-6, 0.0, 0.0, 1.0, [None] * len(parameters))
-    problem = Problem(loss_on, loss_on, parameters, step, lambda tensors: None, one_by_one(loss_on))
+    problem = Problem(loss_on, loss_on, parameters, step, lambda tensors: None, one_by_one(loss_on), loss_on)
     warm = getattr(settings.strategy, "arch_warmup_epochs", 0)
     progress, seconds = Progress(warm, warm + STEPS, 1), 0.0
     for _ in range(STEPS):

@@ -38,7 +38,7 @@ from one_shot.record import SearchRecord, on_cpu
 from one_shot.reporting import DERIVED, REPORTED, best_of, derived, directions, mean_of_sane, of_policy
 from one_shot.retrain import retraining_config, retraining_template, spelt_out
 from one_shot.settings import TASKS, Settings, build_strategy, read_settings
-from one_shot.strategy import Problem, Progress, Scores, WeightStep
+from one_shot.strategy import Objective, Problem, Progress, Scores, WeightStep
 from one_shot.task import Place, Step
 from one_shot.timing import time_step
 from one_shot.watch import Watch
@@ -76,6 +76,7 @@ class SearchTrial(Trial):
         self.watch = Watch(self.search_space, context.device, self.task.when_diverging)
         self._entrants: list[ArchWeights] = []
         self._scores: list[dict[str, float]] = []
+        self._last_gradient: list[torch.Tensor | None] = []  # of each parameter, clipped
         self._wrap_means()
 
     def _sharing(self) -> int:
@@ -184,6 +185,7 @@ class SearchTrial(Trial):
         self.context.backward(trained.objective)
         average_over_processes([each.grad for each in self.parameters if each.grad is not None])
         self.context.step_optimizer(self.sgd, clip_grads=self._clip)
+        self.strategy.trained(weights)
         self.task.end()
         self.train_means.update(trained.samples, **trained.sums)
         return {"lr": self.lr}
@@ -196,9 +198,9 @@ class SearchTrial(Trial):
         if self.arch_optimizer is None or step.valid_loss is None:
             return
         for number in self.strategy.updates(progress):
-            step_of_weights, scores = self._weight_step(step), self._scores_on(number)
+            step_of_weights, scored = self._weight_step(step), self._scored_on(number)
             problem = Problem(
-                step.train_loss, step.valid_loss, self.parameters, step_of_weights, average_over_processes, scores
+                step.train_loss, step.valid_loss, self.parameters, step_of_weights, average_over_processes, *scored
             )
             generator = torch_generator("cpu", self.seed, "architecture update", number)
             found = self.strategy.update(problem, generator, progress)
@@ -207,18 +209,23 @@ class SearchTrial(Trial):
             if found:
                 self.arch_means.update(1, **found)
 
-    def _scores_on(self, number: int) -> Scores | None:
+    def _scored_on(self, number: int) -> tuple[Scores | None, Objective | None]:
         """What the update of that number scores cells by, if it does."""
-        return self.task.scores_on(number) if self.strategy.scores_cells else None
+        if not self.strategy.scores_cells:
+            return None, None
+        return self.task.scores_on(number), self.task.scored_loss_on(number)
 
     def _weight_step(self, step: Step) -> WeightStep:
         group, momenta = self.sgd.param_groups[0], []
-        if self.settings.order in ("unrolled", "exact"):  # which look ahead
+        if self.settings.order in ("unrolled", "exact") or self.strategy.looks_ahead:
             momenta = [self.sgd.state[each].get("momentum_buffer") for each in self.parameters]
-        return WeightStep(step.learning_rate, group["momentum"], group["weight_decay"], self.task.max_norm, momenta)
+        rates = step.learning_rate, group["momentum"], group["weight_decay"]
+        return WeightStep(*rates, self.task.max_norm, momenta, self._last_gradient)
 
     def _clip(self, parameters: Any) -> None:
         torch.nn.utils.clip_grad_norm_(parameters, self.task.max_norm)
+        if self.strategy.keeps_gradient:
+            self._last_gradient = [None if each.grad is None else each.grad.clone() for each in self.parameters]
 
     def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Some of the validation data for all entrants; `valid_means` has the result."""
@@ -390,7 +397,8 @@ class SearchTrial(Trial):
         optimizer = None if self.arch_optimizer is None else on_cpu(self.arch_optimizer.state_dict())
         strategy = on_cpu(self.strategy.state_dict())
         own = {"method": self.settings.method, "record": self.record.to_state()}
-        return {"strategy": strategy, "optimizer": optimizer, **own}
+        last = [each if each is None else each.cpu() for each in self._last_gradient]
+        return {"strategy": strategy, "optimizer": optimizer, "last_gradient": last, **own}
 
     def load_shared_state(self, state: dict[str, Any]) -> None:
         """The inverse of `shared_state`. Raises MismatchError if it is of another strategy."""
@@ -399,6 +407,8 @@ class SearchTrial(Trial):
         if self.arch_optimizer is not None:
             self.arch_optimizer.load_state_dict(state["optimizer"])
         self.record = SearchRecord.from_state(state["record"])
+        device, last = self.context.device, state.get("last_gradient", [])
+        self._last_gradient = [each if each is None else each.to(device) for each in last]
 
 
 if __name__ == "__main__":

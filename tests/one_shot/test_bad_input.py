@@ -192,6 +192,17 @@ def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, 
         ),
         (ENAS, {"sampler": "softmax"}, "hyperparameters.sampler is read by nothing"),
         (
+            ENAS,
+            {"response": "lookahead", "lookahead": "momentum"},
+            "hyperparameters.lookahead must be gradient or last_gradient, as the recurrent space trains weights without "
+            "momentum, got momentum",
+        ),
+        (
+            ENAS,
+            {"response": "joint", "controller_updates": 1},
+            "hyperparameters.shared_steps must be at most joint_horizon 1 with response joint",
+        ),
+        (
             "one_shot/digits_random.yaml",
             {"auxiliary_skip": True},
             "hyperparameters.auxiliary_skip is for strategy gradient",
