@@ -34,7 +34,7 @@ from nas.core.arch_weights import ArchWeights
 from nas.core.errors import ConfigError
 from one_shot.reinforce import leave_one_out, rewards_of
 from one_shot.strategy import Problem
-from one_shot.weight_step import Direction, Tensors, dense, inner, mean_of, moved, norm_of, step_for
+from one_shot.weight_step import Direction, dense, inner, mean_of, moved, norm_of, step_for
 
 if TYPE_CHECKING:
     from one_shot.enas import EnasConfig
@@ -92,8 +92,10 @@ class Lookahead(Response):
 
 
 class Aligned(Lookahead):
-    """`response_cells` new cells have pseudo-rewards; v is the mean over as many of the update's cells, which do not depend
-    on the new ones. w' is of the mean of their steps where `lookahead` is `gradient`, in place of the expectation.
+    """`response_cells` new cells have pseudo-rewards.
+
+    v is the mean over as many of the update's cells, which do not depend on the new ones, and whose scores come with it. w' is
+    of the mean of the new cells' steps where `lookahead` is `gradient`, in place of the expectation.
     """
 
     def steps(self, problem: Problem, draw: Draw) -> tuple[torch.Tensor, list[Direction]]:
@@ -103,10 +105,10 @@ class Aligned(Lookahead):
         others, steps = self.steps(problem, draw)
         count, rate = self.config.response_cells, problem.weight_step.learning_rate
         with self.after(problem, steps):
-            losses = losses_of(problem, architectures)
-            v = reward_gradient(problem, architectures[:count], losses[:count], self.config.reward)
-        q = pseudo_rewards(v, steps, rate).to(losses)
-        return Scored(losses, others, credits_of(q))
+            first, v = reward_gradient(problem, architectures[:count], self.config.reward)
+            losses = torch.cat([first, *scores_of(problem, architectures[count:])])
+        check_finite(losses.tolist(), "of an update")
+        return Scored(losses, others, credits_of(pseudo_rewards(v, steps, rate).to(losses)))
 
 
 class Joint(Response):
@@ -148,11 +150,19 @@ RESPONSES: dict[str, type[Response]] = {"none": Response, "lookahead": Lookahead
 
 def losses_of(problem: Problem, architectures: Sequence[ArchWeights]) -> torch.Tensor:
     """The losses `(K,)` on the batch that cells are scored on. Raises ConfigError if none is finite."""
+    (losses,) = scores_of(problem, architectures)
+    check_finite(losses.tolist(), "of an update")
+    return losses
+
+
+def scores_of(problem: Problem, architectures: Sequence[ArchWeights]) -> list[torch.Tensor]:
+    """The losses `(K,)`, means over the processes; [] of no architectures."""
+    if not architectures:
+        return []
     assert problem.valid_scores is not None
     losses = problem.valid_scores(architectures)
     problem.average([losses])
-    check_finite(losses.tolist(), "of an update")
-    return losses
+    return [losses]
 
 
 def draw_steps(problem: Problem, draw: Draw, count: int) -> tuple[torch.Tensor, list[Direction]]:
@@ -184,28 +194,28 @@ def look_ahead(problem: Problem, kind: str, steps: Sequence[Direction]) -> Direc
 
 
 def reward_gradient(
-    problem: Problem, architectures: Sequence[ArchWeights], losses: torch.Tensor, kind: str
-) -> Direction:
-    """v, the gradient by the weights of the mean reward of architectures with these losses `(n,)`; of the finite ones."""
+    problem: Problem, architectures: Sequence[ArchWeights], kind: str
+) -> tuple[torch.Tensor, Direction]:
+    """The losses of architectures `(n,)`, and v, the gradient by the weights of the mean reward of those that are finite."""
     assert problem.scored_loss is not None
-    finite = losses.isfinite()
-    leaf = losses[finite].detach().requires_grad_()
-    if not len(leaf):
-        return {}
-    (slopes,) = torch.autograd.grad(rewards_of(leaf, kind).mean(), [leaf])
     weights = [weight for weight in problem.parameters if weight.requires_grad]
-    found: Direction = {}
-    counted = [each for each, sane in zip(architectures, finite.tolist(), strict=True) if sane]
-    for architecture, slope in zip(counted, slopes, strict=True):
+    found, parts = [], []
+    for architecture in architectures:
         loss = problem.scored_loss(architecture)
-        for weight, part in zip(
-            weights, torch.autograd.grad(loss * slope.to(loss), weights, allow_unused=True), strict=True
-        ):
-            if part is not None:
-                found[weight] = found[weight].add_(part) if weight in found else dense(part).clone()
-    averaged: Tensors = list(found.values())
-    problem.average(averaged)
-    return found
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        found.append(loss.detach())
+        parts.append({w: dense(g) for w, g in zip(weights, gradients, strict=True) if g is not None})
+    losses = torch.stack(found)
+    problem.average([losses, *(g for part in parts for g in part.values())])
+    sane = losses.isfinite()
+    leaf = losses[sane].requires_grad_()
+    if not len(leaf):
+        return losses, {}
+    (slopes,) = torch.autograd.grad(rewards_of(leaf, kind).sum(), [leaf])
+    counted = [part for part, finite in zip(parts, sane.tolist(), strict=True) if finite]
+    return losses, mean_of(
+        [{w: slope * g for w, g in part.items()} for slope, part in zip(slopes, counted, strict=True)]
+    )
 
 
 def pseudo_rewards(v: Direction, steps: Sequence[Direction], learning_rate: float) -> torch.Tensor:

@@ -64,7 +64,7 @@ def ranked_steps(problem: Problem, config: EnasConfig, draw: Draw) -> torch.Tens
     _, architectures = draw(config.cells_per_update)
     _, steps = look.steps(problem, draw)
     with look.after(problem, steps):
-        v = reward_gradient(problem, architectures, losses_of(problem, architectures), config.reward)
+        _, v = reward_gradient(problem, architectures, config.reward)
     q, changes = [], []
     for _ in range(config.similarity_cells // RANKED):
         step = look_ahead(problem, "gradient", draw_steps(problem, draw, 1)[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from support.eighteen_cells import CELLS, ETA, Toy, architecture, controller
 from torch import nn
 
+from nas.core.arch_weights import ArchWeights
 from one_shot.controller import Controller
 from one_shot.reinforce import REWARDS, leave_one_out, rewards_of
 from one_shot.response import Aligned, Joint, credits_of, draw_steps, look_ahead, pseudo_rewards, reward_gradient
@@ -102,11 +104,9 @@ def aligned_counts(network: Controller, change: Callable[[torch.Tensor], torch.T
     problem = TOY.problem(last=pi @ STEPS)
     _, steps = draw_steps(TOY.problem(**step), lambda count: (CELLS, ARCHITECTURES), COUNT)
     with moved(look_ahead(problem, "last_gradient", []), ETA):
-        assert problem.valid_scores is not None
-        losses = problem.valid_scores(ARCHITECTURES)
-        v = [reward_gradient(problem, [a], losses[[k]], "inverse_ppl") for k, a in enumerate(ARCHITECTURES)]
-    counts = of_rewards(network, rewards_of(losses, "inverse_ppl"))
-    for k, each in enumerate(v):
+        found = [reward_gradient(problem, [each], "inverse_ppl") for each in ARCHITECTURES]
+    counts = of_rewards(network, rewards_of(torch.cat([losses for losses, _ in found]), "inverse_ppl"))
+    for k, (_, each) in enumerate(found):
         q = change(pseudo_rewards(each, steps, step.get("eta", ETA)))
         for pair in itertools.product(range(COUNT), repeat=2):
             chance = pi[k] * pi[pair[0]] * pi[pair[1]]
@@ -225,12 +225,17 @@ def test_the_planted_problem() -> None:
 @pytest.mark.parametrize("kind", REWARDS)
 def test_v_is_the_gradient_of_the_mean_reward(kind: str) -> None:
     problem, some = TOY.problem(), [ARCHITECTURES[k] for k in (1, 7, 7, 16)]
-    losses = problem.valid_scores(some)  # type: ignore[misc]
-    found = reward_gradient(problem, some, losses, kind)[TOY.w]
+    losses, found = reward_gradient(problem, some, kind)
     loss = torch.stack([problem.valid_loss(each) for each in some])
+    assert torch.equal(losses, loss.detach())
     (exact,) = torch.autograd.grad(rewards_of(loss, kind).mean(), [TOY.w])
-    torch.testing.assert_close(found, exact, rtol=1e-12, atol=0)
-    infinite = torch.where(torch.arange(4) == 0, torch.inf, losses)
-    without = reward_gradient(problem, some[1:], losses[1:], kind)[TOY.w]
-    torch.testing.assert_close(reward_gradient(problem, some, infinite, kind)[TOY.w], without, rtol=1e-12, atol=0)
-    assert reward_gradient(problem, some, torch.full((4,), torch.nan), kind) == {}
+    torch.testing.assert_close(found[TOY.w], exact, rtol=1e-12, atol=0)
+
+    def exploding(weights: ArchWeights) -> torch.Tensor:
+        return problem.valid_loss(weights) * (torch.nan if weights is some[0] else 1.0)
+
+    broken = replace(problem, scored_loss=exploding)
+    losses, found = reward_gradient(broken, some, kind)
+    assert losses.isnan().tolist() == [True, False, False, False]
+    torch.testing.assert_close(found, reward_gradient(problem, some[1:], kind)[1], rtol=1e-12, atol=0)
+    assert reward_gradient(broken, some[:1], kind)[1] == {}

@@ -193,7 +193,7 @@ def test_joint_credits_the_cells_since_the_last_update_once() -> None:
 
     def scored(loss: float) -> Scored:
         problem = Problem(never, never, [], WeightStep(1.0, 0.0, 0.0, 1.0, []), lambda tensors: None, fixed(loss))
-        found = response.score(problem, torch.zeros(2, 3, dtype=torch.int64), [], never)
+        found = response.score(problem, torch.zeros(2, 3, dtype=torch.int64), [ArchWeights()] * 2, never)
         seen.append(float(response.get_buffer("average")))
         return found
 
