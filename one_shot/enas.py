@@ -144,7 +144,7 @@ class Enas(RandomSearch):
         self.register_buffer("average", torch.tensor(math.nan, dtype=torch.float64))  # no reward yet
         self.response = RESPONSES[config.response](config, len(self.controller.decisions))
         self.register_buffer("updated", torch.zeros((), dtype=torch.int64))  # how often
-        self.register_buffer("measured", torch.full((len(NAMES),), math.nan, dtype=torch.float64))
+        self.register_buffer("measured", torch.full((len(NAMES),), math.inf, dtype=torch.float64))  # not yet
         self.looks_ahead = config.looks_ahead
         self.keeps_gradient = config.looks_ahead and config.lookahead == "last_gradient"
         self.update_share = config.controller_updates / config.shared_steps
@@ -235,7 +235,8 @@ class Enas(RandomSearch):
         self.updated += 1
         every = self.method.similarity_every
         if every and int(self.updated) % every == 0:
-            self.measured.copy_(similarity(problem, self.method, self.controller, draw))
+            found = similarity(problem, self.method, self.controller, draw)
+            self.measured.copy_(found.nan_to_num(nan=math.inf))
 
     def _baseline(self, rewards: torch.Tensor) -> torch.Tensor:
         """What rewards are compared with; a moving average starts at the mean of the first ones."""

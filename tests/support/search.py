@@ -46,11 +46,19 @@ METHODS: dict[str, dict[str, Any]] = {
     "part": {"arch_data": "part"},
     "random": RANDOM,
 }
+ENAS: dict[str, Any] = {
+    **{"strategy": "enas", "score_archs": 6, "rescore": 3, "epoch_archs": 2, "cells_per_update": 2},
+    **{"controller_hidden": 5, "shared_steps": 2, "controller_updates": 2, "baseline": "moving_average"},
+    "state_norm": False,
+}
 TEXT_ONLY: dict[str, dict[str, Any]] = {
-    "ENAS": {
-        **{"strategy": "enas", "score_archs": 6, "rescore": 3, "epoch_archs": 2, "cells_per_update": 2},
-        **{"controller_hidden": 5, "shared_steps": 2, "controller_updates": 2, "baseline": "moving_average"},
-        "state_norm": False,
+    "ENAS": ENAS,
+    "ENAS, aligned": {
+        **ENAS,
+        "response": "aligned",
+        "lookahead": "last_gradient",
+        "similarity_every": 3,
+        "similarity_cells": 30,
     },
 }
 IMAGES_ONLY: dict[str, dict[str, Any]] = {
