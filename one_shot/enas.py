@@ -109,6 +109,11 @@ class EnasConfig:
         """Whether an update takes steps of the weights."""
         return self.response in ("lookahead", "aligned") or self.similarity_every > 0
 
+    @property
+    def copies(self) -> int:
+        """How many vectors as large as the weights an update has at once: w, and steps and gradients of cells."""
+        return (2 if self.response == "aligned" else 1) * self.response_cells + 2 if self.looks_ahead else 0
+
 
 class Enas(RandomSearch):
     """Random search among the cells that a controller draws, which learns to draw better ones.

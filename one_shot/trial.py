@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -131,7 +132,8 @@ class SearchTrial(Trial):
         cls, settings: Settings, processes: int, global_batch_size: int | None = None, device: str = "meta"
     ) -> MemoryEstimate:
         batch = (global_batch_size or settings.task.global_batch_size(settings)) // processes
-        return settings.task.memory(settings, batch, device)
+        found = settings.task.memory(settings, batch, device)
+        return replace(found, working=found.working + getattr(settings.strategy, "copies", 0) * found.parameters)
 
     @classmethod
     def step_seconds(cls, settings: Settings, processes: int, device: torch.device) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from scipy import stats
+from support.runs import read_config
 from support.strategy_suite import Planted, StrategySuite, progress, same_state, seeded
 from torch import nn
 
@@ -27,6 +28,7 @@ from one_shot.random_search import draw
 from one_shot.response import Scored, look_ahead
 from one_shot.similarity import NAMES, rank_correlation
 from one_shot.strategy import Problem, WeightStep, one_by_one
+from one_shot.trial import SearchTrial
 
 TINY = {"cell": complete_cell(2, 1, ("none", "a", "b"), kept=1)}  # 8 cells
 THREE = {"cell": complete_cell(1, 1, ("none", "a", "b", "c"), kept=1)}
@@ -291,6 +293,16 @@ def behaviour(**values: Any) -> list[list[float]]:
         strategy.trained(sampled)
     weights = torch.cat([parameter.detach().flatten() for parameter in strategy.controller.parameters()])
     return [weights.tolist(), strategy.measured.tolist()]
+
+
+def test_memory_of_an_update_that_looks_ahead() -> None:
+    config = read_config("one_shot/rnn_enas_small.yaml")
+    found = []
+    for values in ({}, {"response": "lookahead"}, {"response": "aligned", "response_cells": 3}):
+        settings = SearchTrial.check({**config["hyperparameters"], **values}, config["data"], 1)
+        found.append(SearchTrial.memory(settings, 1))
+    weights = found[0].parameters
+    assert [each.total - found[0].total for each in found] == [0, 4 * weights, 8 * weights]
 
 
 @pytest.mark.parametrize(
