@@ -13,6 +13,8 @@ import torch
 from torch import nn
 
 from nas.core.arch_weights import ArchWeights
+from nas.core.relaxation import complete_cell
+from one_shot.cell_tokens import decisions_of
 from one_shot.controller import Controller, Heads
 from one_shot.strategy import Problem, WeightStep
 
@@ -84,7 +86,8 @@ class Toy:
 
 def controller(activations: int = 3) -> Controller:
     """Of these cells, or those with the first activations, not uniform."""
-    found = Heads(2, activations, 5, torch.Generator().manual_seed(0)).double()
+    shape = complete_cell(2, 1, [str(k) for k in range(activations)], kept=1)
+    found = Heads(decisions_of(shape), 5, torch.Generator().manual_seed(0)).double()
     with torch.no_grad():
         for parameter in found.parameters():
             parameter.mul_(12)
