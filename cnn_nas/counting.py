@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from cnn_nas.architecture import ALL_OPERATIONS, NODES, Genotype
+from cnn_nas.architecture import ALL_OPERATIONS, CELLS, NODES, Genotype
 from cnn_nas.relaxation import RELAXATION
+from nas.core.relaxation import Relaxation
 from nas.core.space import Size
 
 Shape = tuple[int, int]
@@ -66,7 +67,7 @@ def count(
 
 def count_size(genotype: Genotype, size: NetworkSize, auxiliary: bool = False) -> Size:
     """`count`, for a size that is at hand as one value."""
-    table = _table(size, auxiliary, len(genotype.normal_concat), len(genotype.reduce_concat))
+    table = cost_table(size, auxiliary, len(genotype.normal_concat), len(genotype.reduce_concat))
     costs = [table.normal[operation] for operation, _ in genotype.normal]
     costs += [table.reduce[operation, pred < 2] for operation, pred in genotype.reduce]
     parameters, macs = sum(cost.parameters for cost in costs), sum(cost.macs for cost in costs)
@@ -81,17 +82,9 @@ def operation_costs(settings: Mapping[str, Any]) -> dict[str, list[list[float]]]
     Args:
         settings: those of `count` but for the auxiliary tower.
     """
-    size = NetworkSize(**settings)
-    table = _table(size, False, NODES, NODES)
     costs = {
-        cell: [
-            [
-                float((table.reduce[name, state < 2] if cell == "reduce" else table.normal[name]).macs)
-                for name in shape.operations
-            ]
-            for _, state in shape.edges
-        ]
-        for cell, shape in RELAXATION.items()
+        cell: [[float(cost.macs) for cost in row] for row in rows]
+        for cell, rows in edge_costs(NetworkSize(**settings)).items()
     }
     kept = {cell: shape.kept * shape.nodes / len(shape.edges) for cell, shape in RELAXATION.items()}
     mean = sum(kept[cell] * sum(map(sum, rows)) / len(rows[0]) for cell, rows in costs.items())
@@ -99,16 +92,74 @@ def operation_costs(settings: Mapping[str, Any]) -> dict[str, list[list[float]]]
 
 
 @dataclass(frozen=True)
-class _Table:
-    """What a network of one size costs: per operation, summed over all its cells, and all the rest."""
+class CostTable:
+    """What a network of one size costs: per operation, summed over all its cells, and all the rest.
+
+    Attributes:
+        rest: stem, 1x1 convolutions at the inputs of cells, classifier; what a network of pools costs.
+        normal: an operation on one edge of every normal cell.
+        reduce: likewise of every reduction cell; also by whether the edge comes from an input of the cell, with stride 2.
+    """
 
     rest: Size
-    normal: dict[str, Size]
-    reduce: dict[tuple[str, bool], Size]  # also by whether the edge comes from an input of the cell, with stride 2
+    normal: Mapping[str, Size]
+    reduce: Mapping[tuple[str, bool], Size]
+
+    def of(self, cell: str, operation: str, state: int) -> Size:
+        """An operation on an edge of a kind of cell that comes from a state."""
+        return self.reduce[operation, state < 2] if cell == "reduce" else self.normal[operation]
+
+
+def edge_costs(size: NetworkSize, relaxation: Relaxation = RELAXATION) -> dict[str, list[list[Size]]]:
+    """What each operation of each edge of a supernet adds to the network when it is chosen, over all cells of its kind.
+
+    Args:
+        relaxation: the cells; all their nodes are concatenated.
+    """
+    table = _table_of(size, relaxation)
+    return {
+        cell: [[table.of(cell, name, state) for name in shape.operations] for _, state in shape.edges]
+        for cell, shape in relaxation.items()
+    }
+
+
+def extremes(size: NetworkSize, relaxation: Relaxation = RELAXATION) -> tuple[Size, Size]:
+    """The fewest and the most parameters that an architecture of the space has, and the fewest and the most MACs.
+
+    One architecture need not have both the fewest parameters and the fewest MACs.
+    """
+    rest, found = _table_of(size, relaxation).rest, []
+    for best in (min, max):
+        sums = []
+        for of in (lambda cost: cost.parameters, lambda cost: cost.macs):
+            total = of(rest)
+            for cell, rows in edge_costs(size, relaxation).items():
+                shape = relaxation[cell]
+                ends = [best(of(row[k]) for k in shape.choices) for row in rows]
+                for node in range(shape.nodes):
+                    ordered = sorted((ends[edge] for edge in shape.entering(node)), reverse=best is max)
+                    total += sum(ordered[: shape.kept])
+            sums.append(total)
+        found.append(Size(*sums))
+    return found[0], found[1]
+
+
+def _table_of(size: NetworkSize, relaxation: Relaxation) -> CostTable:
+    """Of networks without the auxiliary tower."""
+    return cost_table(size, False, *(relaxation[cell].nodes for cell in CELLS))
 
 
 @lru_cache(maxsize=128)
-def _table(size: NetworkSize, auxiliary: bool, normal_states: int, reduce_states: int) -> _Table:
+def cost_table(
+    size: NetworkSize, auxiliary: bool = False, normal_states: int = NODES, reduce_states: int = NODES
+) -> CostTable:
+    """What every operation costs in a network of that size.
+
+    Args:
+        auxiliary: whether `rest` has the auxiliary tower.
+        normal_states: how many states a normal cell concatenates.
+        reduce_states: likewise.
+    """
     channels, (inputs, height, width) = size.init_channels, size.input_size
     shape = (height, width)
     older = newer = 3 * channels  # channels of the two inputs of the next cell
@@ -131,7 +182,7 @@ def _table(size: NetworkSize, auxiliary: bool, normal_states: int, reduce_states
         older, newer = newer, channels * (reduce_states if reduction else normal_states)
         if auxiliary and i == 2 * size.layers // 3:
             rest += _auxiliary(newer, size.classes)
-    return _Table(rest + _linear(newer, size.classes), normal, reduce)
+    return CostTable(rest + _linear(newer, size.classes), normal, reduce)
 
 
 @lru_cache(maxsize=1024)  # a network has many cells of few shapes
