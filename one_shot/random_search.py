@@ -88,8 +88,9 @@ class RandomSearch(Strategy):
         again = score([one_path(paths) for paths in best])
         losses = [each["loss"] for each in again]
         self.scored(best, losses)
-        others = [(best[k], again[k]) for k in ranked(self.costs_of(best, losses))]
-        return Choice(*others[0], others, _summary(first))
+        order = ranked(self.costs_of(best, losses))
+        others = [(best[k], again[k]) for k in order]
+        return Choice(*others[0], others, {**_summary(first), "first_best_rank": 1.0 + order.index(0)})
 
     def new_round(self) -> None:
         """Forget the best: scores of other weights, or on other data, do not compare with those that follow."""

@@ -121,7 +121,7 @@ class Choice:
         scores: its metrics on all validation data, with the shared weights.
         others: what else was scored on all of it, best first, with the one that was chosen.
         summary: of all architectures that were scored, if there were many: how many, mean, standard deviation, best, worst,
-            exploded.
+            exploded; and as which of those that were scored again the best one came out.
     """
 
     paths: Paths

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from itertools import combinations, product
 
 import pytest
@@ -11,6 +12,7 @@ import torch
 from support.strategy_suite import SPACES, check_architecture, progress, seeded
 
 from cnn_nas.relaxation import genotype_of as convolutional_genotype
+from nas.core.arch_weights import ArchWeights
 from nas.core.errors import ConfigError
 from nas.core.fields import read
 from nas.core.relaxation import complete_cell
@@ -97,6 +99,24 @@ def test_ranking() -> None:
 def test_it_does_not_learn() -> None:
     strategy = STRATEGIES["random"].build(TINY, RandomConfig(), torch.Generator(), None)
     assert not strategy.learns and strategy.optimizer() is None and strategy.expected() is None
+
+
+def test_the_best_of_few_batches_need_not_win() -> None:
+    """Of candidates 0 to 4 three are scored again: the best of one batch comes out second."""
+    strategy = RandomSearch(TINY, RandomConfig(score_archs=5, score_batches=1, rescore=3))
+    first, again = [3.0, 1.0, math.nan, 2.0, 1.5], {1: 6.0, 4: 7.0, 3: 5.0}
+    drawn = strategy.candidates(seeded(1), 5)
+
+    def score(entrants: Sequence[ArchWeights], batches: int | None = None) -> list[dict[str, float]]:
+        if batches == 1:
+            return [{"loss": loss} for loss in first]
+        assert [each.paths for each in entrants] == [drawn[k] for k in (1, 4, 3)]
+        return [{"loss": loss} for loss in again.values()]
+
+    choice = strategy.choose(score, seeded(1))
+    assert choice.paths == drawn[3] and choice.scores == {"loss": 5.0}
+    assert [paths for paths, _ in choice.others] == [drawn[k] for k in (3, 1, 4)]
+    assert choice.summary["first_best_rank"] == 2 and choice.summary["exploded"] == 1
 
 
 def test_hyperparameters() -> None:
