@@ -31,37 +31,14 @@ from cnn_nas.architecture import (
     predecessor_problems,
 )
 from cnn_nas.counting import NetworkSize, count_size
+from nas.core.budget import OPEN, Range, read_range
 from nas.core.errors import ConfigError, unknown
-from nas.core.fields import field, read
 from nas.core.genotype_text import integral
 
 __all__ = ["SECTION", "Constraints", "NetworkSize", "Range"]
 
 EDGES = 2 * NODES
 SECTION = "hyperparameters.constraints"
-
-
-@dataclass(frozen=True)
-class Range:
-    """Numbers from `low` to `high`, both included; None is open."""
-
-    low: float | None = field(None, ge=0)
-    high: float | None = field(None, ge=0)
-
-    def __contains__(self, value: float) -> bool:
-        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
-
-    def __str__(self) -> str:
-        low, high = (None if end is None else f"{end:,.12g}" for end in (self.low, self.high))
-        if low is None or high is None:
-            return f"at least {low}" if low else f"at most {high}" if high else "any number"
-        return low if low == high else f"{low}..{high}"
-
-    def problems(self) -> list[str]:
-        """Rules over both ends."""
-        if self.low is None or self.high is None or self.low <= self.high:
-            return []
-        return [f"low must be at most high, got {self.low:,.12g} and {self.high:,.12g}"]
 
 
 @dataclass(frozen=True)
@@ -81,8 +58,8 @@ class Constraints:
     normal: Mapping[str, Range] = dataclasses.field(default_factory=dict)
     reduce: Mapping[str, Range] = dataclasses.field(default_factory=dict)
     fixed: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    parameters: Range = Range()
-    macs: Range = Range()
+    parameters: Range = OPEN
+    macs: Range = OPEN
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], section: str = SECTION) -> Constraints:
@@ -125,7 +102,7 @@ class Constraints:
     def in_network(self, genotype: Genotype, size: NetworkSize) -> list[tuple[str, int, Range]]:
         """The same for the rules over the whole network, whose size is counted only if there are any."""
         rules = {"parameters": self.parameters, "macs": self.macs}
-        given = {name: allowed for name, allowed in rules.items() if allowed != Range()}
+        given = {name: allowed for name, allowed in rules.items() if allowed != OPEN}
         counts = count_size(genotype, size) if given else None
         return [(name, getattr(counts, name), allowed) for name, allowed in given.items()]
 
@@ -149,20 +126,7 @@ def _read_counts(value: Any, name: str, problems: list[str]) -> dict[str, Range]
         return {}
     strange = [str(operation) for operation in value if operation not in ALL_OPERATIONS]
     problems += [unknown(f"{name}.{each}", each, ALL_OPERATIONS, "is not an operation") for each in strange]
-    return {str(each): _read_range(allowed, f"{name}.{each}", problems) for each, allowed in value.items()}
-
-
-def _read_range(value: Any, name: str, problems: list[str]) -> Range:
-    if not isinstance(value, list | tuple) or len(value) != 2:
-        problems.append(f"{name} must be [lowest, highest] with null for an open end, got {value!r}")
-        return Range()
-    try:
-        (found,) = read({"low": value[0], "high": value[1]}, Range, section=name)
-    except ConfigError as error:
-        problems += error.problems
-        return Range()
-    assert isinstance(found, Range)
-    return found
+    return {str(each): read_range(allowed, f"{name}.{each}", problems) for each, allowed in value.items()}
 
 
 def _read_fixed(value: Any, name: str, problems: list[str]) -> dict[str, Any]:
@@ -186,8 +150,8 @@ _READERS: dict[str, Callable[[Any, str, list[str]], Any]] = {
     "normal": _read_counts,
     "reduce": _read_counts,
     "fixed": _read_fixed,
-    "parameters": _read_range,
-    "macs": _read_range,
+    "parameters": read_range,
+    "macs": read_range,
 }
 
 

@@ -8,7 +8,12 @@ from typing import Any
 from cnn_nas import architecture, drawing, relaxation
 from cnn_nas.architecture import Genotype
 from cnn_nas.canonical import canonical_cell
-from cnn_nas.counting import count
+from cnn_nas.constraints import Constraints
+from cnn_nas.counting import NetworkSize, count
+from cnn_nas.decoding import CellDecoder
+from nas.core.budget import Budget, Decoder
+from nas.core.errors import ConfigError
+from nas.core.fields import read
 from nas.core.relaxation import Paths, Relaxation
 from nas.core.space import Size, Space, named_genotypes
 
@@ -77,6 +82,30 @@ class ConvolutionalSpace(Space[Genotype]):
 
     def size(self, genotype: Genotype, **settings: Any) -> Size:
         return count(genotype, **settings)
+
+    def size_settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """As in the contract. Of a folder of images, the classes and the size are those of `images.data.expected`."""
+        from cnn_nas.images.data import DataConfig, expected  # which imports torch
+
+        hparams, problems = config.get("hyperparameters") or {}, []
+        for name in ("init_channels", "layers"):
+            value = hparams.get(name)
+            if type(value) is not int or value < 1:
+                problems.append(
+                    f"hyperparameters.{name} must be a whole number of at least 1 to count by, got {value!r}"
+                )
+        if problems:
+            raise ConfigError(problems)
+        (data,) = read(config.get("data") or {}, DataConfig, section="data")
+        classes, shape = expected(data)
+        fixed = {"init_channels": hparams["init_channels"], "layers": hparams["layers"]}
+        return {**fixed, "classes": classes, "input_size": shape}
+
+    def decoder(self, budget: Budget, rules: Mapping[str, Any] | None, of: str, **settings: Any) -> Decoder:
+        """See `decoding`; the rules are those of `constraints`."""
+        channels, height, width = settings.pop("input_size")
+        size = NetworkSize(**settings, input_size=(channels, height, width))
+        return CellDecoder(budget, size, None if rules is None else Constraints.from_mapping(rules), of)
 
     def network(self, genotype: Genotype, seed: int, **settings: Any) -> Any:
         """Without the auxiliary head and drop path."""

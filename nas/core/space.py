@@ -10,7 +10,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from nas.core.constants import Constants, constants
 from nas.core.errors import ConfigError, DataError, closest, unknown
@@ -19,6 +19,9 @@ from nas.core.named_files import NotThereError, exists, expanded, read_text
 from nas.core.program import ROOT
 from nas.core.relaxation import Paths, Relaxation
 from nas.core.variants import Variant
+
+if TYPE_CHECKING:
+    from nas.core.budget import Budget, Decoder
 
 
 class Genotype(Protocol):
@@ -137,6 +140,31 @@ class Space(ABC, Generic[G]):
     def genotype_of(self, paths: Paths) -> G:
         """The inverse of `paths_of`, up to the order of a node's edges. Raises ConfigError if it is no genotype's path."""
         raise NotImplementedError
+
+    def size_settings(self, config: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of `size` that an experiment's config means, of a search or of a single architecture's training.
+
+        Raises ConfigError if it means none, or sizes do not differ within the space. May import torch.
+        """
+        raise ConfigError([self._no_budget])
+
+    def decoder(self, budget: Budget, rules: Mapping[str, Any] | None, of: str, **settings: Any) -> Decoder:
+        """What finds architectures within a budget.
+
+        Args:
+            budget: the limits.
+            rules: constraints of the space as a config has them; None: no more.
+            of: whose size the settings are, in words, for messages.
+            settings: those of `size`.
+
+        Raises:
+            ConfigError: if no architecture keeps all of it, or sizes do not differ within the space.
+        """
+        raise ConfigError([self._no_budget])
+
+    @property
+    def _no_budget(self) -> str:
+        return f"all networks of {self.title} ({self.package}) cost the same, so that a budget decides nothing"
 
     def variants(self, genotype: G) -> Sequence[Variant]:
         """All architectures with one thing changed, kind after kind. Raises ConfigError if the space names no such changes."""
