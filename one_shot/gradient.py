@@ -139,7 +139,8 @@ class GradientStrategy(Strategy):
         return ArchWeights(self._means(), self._edge_weights())
 
     def derive(self) -> Paths:
-        return derive(self.relaxation, {kind: table.tolist() for kind, table in self.probabilities().items()})
+        weights = {kind: table.tolist() for kind, table in self.probabilities().items()}
+        return self.decoder.decode(weights) if self.decoder else derive(self.relaxation, weights)
 
     @torch.no_grad()
     def probabilities(self) -> dict[str, torch.Tensor]:

@@ -164,6 +164,9 @@ class ImageTask(Task):
         fixed = {"init_channels": model.init_channels, "layers": model.layers}
         return {**fixed, "classes": outputs, "input_size": shape}
 
+    def size_read(self) -> dict[str, Any]:
+        return {"classes": self.data.outputs, "input_size": self.data.train.shape}
+
     @classmethod
     def costs(cls, settings: Any) -> Costs:
         """Multiply-accumulates of the discrete operation, over all cells of its kind."""

@@ -16,6 +16,7 @@ import torch
 from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.fields import field
 from nas.core.relaxation import CellShape, Path, Paths, Relaxation
+from nas.core.seeds import numpy_generator
 from one_shot.strategy import Choice, Objective, Progress, Score, Strategy
 
 
@@ -37,7 +38,7 @@ class RandomConfig:
 
 
 class RandomSearch(Strategy):
-    """Draws architectures uniformly, and knows the best of those it is told the scores of.
+    """Draws architectures uniformly, of all or of those within limits, and knows the best of those it is told the scores of.
 
     Its state is the best architecture, 1 for each operation that it has (`best_<kind of cell>`, `(edges, operations)`), its
     score, and how many scores were no numbers.
@@ -62,11 +63,18 @@ class RandomSearch(Strategy):
     def sample(
         self, generator: torch.Generator, progress: Progress, train_loss: Objective | None = None
     ) -> ArchWeights:
-        return one_path(draw(self.relaxation, generator, self.config.sample_none))
+        return one_path(self._draw(generator, self.config.sample_none))
+
+    def _draw(self, generator: torch.Generator, with_excluded: bool = False) -> Paths:
+        """One of all architectures, or of those that the decoder allows, all equally likely."""
+        if self.decoder is None:
+            return draw(self.relaxation, generator, with_excluded)
+        seed = int(torch.randint(2**62, (), generator=generator))
+        return self.decoder.draw(numpy_generator(seed, "within limits"))
 
     def candidates(self, generator: torch.Generator, count: int) -> list[Paths]:
         """So many random architectures, none with an excluded operation. The first ones do not depend on `count`."""
-        return [draw(self.relaxation, generator) for _ in range(count)]
+        return [self._draw(generator) for _ in range(count)]
 
     def entrants(self, generator: torch.Generator) -> list[Paths]:
         return self.candidates(generator, self.entrant_count)

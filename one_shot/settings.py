@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from nas.core.errors import ConfigError, ErrorCollector, unknown
@@ -19,6 +19,8 @@ from one_shot.strategies import STRATEGIES
 from one_shot.strategy import Strategy
 from one_shot.task import Task
 from one_shot.text import TextTask
+from one_shot.within import NAMES as LIMITS
+from one_shot.within import Within, read_within
 
 if TYPE_CHECKING:
     import torch
@@ -94,6 +96,7 @@ class Settings:
         groups: the task's groups of hyperparameters, by class.
         strategy: the strategy's own.
         data: the config's section `data`.
+        within: limits that the architecture must keep; None: none.
     """
 
     run: RunConfig
@@ -101,6 +104,7 @@ class Settings:
     groups: Mapping[type, Any]
     strategy: Any
     data: Any
+    within: Within | None = None
 
     @property
     def task(self) -> type[Task]:
@@ -163,11 +167,18 @@ class Settings:
         return Everything(self.task.package, supernet, self.space.scope)
 
 
-def build_strategy(settings: Settings, generator: torch.Generator) -> Strategy:
-    """The strategy that the settings mean; the generator, on the CPU, draws what starts at random."""
+def build_strategy(settings: Settings, generator: torch.Generator, read: Mapping[str, Any] | None = None) -> Strategy:
+    """The strategy that the settings mean.
+
+    Args:
+        generator: on the CPU, draws what starts at random.
+        read: see `Task.size_read`.
+    """
     build, costs = STRATEGIES[settings.search.strategy].build, settings.task.costs(settings)
     strategy = build(settings.space.relaxation, settings.strategy, generator, costs)
     strategy.parameters_of = lambda paths: settings.size_of(paths).parameters
+    if settings.within is not None:
+        strategy.decoder = settings.within.decoder(settings.space, **(read or {}))
     return strategy
 
 
@@ -179,7 +190,9 @@ def read_settings(hparams: Mapping[str, Any], data: Mapping[str, Any], processes
     task = problems.catch(_choose, TASKS, hparams, "space")
     kind = problems.catch(_choose, STRATEGIES, hparams, "strategy")
     problems.raise_any()
-    groups = problems.catch(read, hparams, RunConfig, SearchConfig, kind.config, *task.groups)
+    limits = {name: hparams[name] for name in LIMITS if hparams.get(name) is not None}
+    rest = {name: value for name, value in hparams.items() if name not in LIMITS}
+    groups = problems.catch(read, rest, RunConfig, SearchConfig, kind.config, *task.groups, elsewhere=LIMITS)
     source = problems.catch(read, data, task.data_group, section="data")
     if not groups or not source:
         problems.raise_any()
@@ -187,8 +200,9 @@ def read_settings(hparams: Mapping[str, Any], data: Mapping[str, Any], processes
     settings = Settings(run, search, dict(zip(task.groups, own, strict=True)), strategy, source[0])
     problems.found += _problems(settings) + _strategy_problems(settings)
     problems.found += task.problems(settings, processes)
+    within = None if problems.found else problems.catch(read_within, limits, settings)
     problems.raise_any()
-    return settings
+    return replace(settings, within=within)
 
 
 def _choose(options: Mapping[str, Any], hparams: Mapping[str, Any], name: str) -> Any:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from nas.core.arch_weights import ArchWeights
+from nas.core.budget import Decoder
 from nas.core.relaxation import Paths, Relaxation
 
 Objective = Callable[[ArchWeights], torch.Tensor]
@@ -164,6 +165,8 @@ class Strategy(nn.Module, ABC):
 
     parameters_of: Callable[[Paths], int]
     """How many parameters the network of one architecture has; set by who builds it."""
+    decoder: Decoder | None = None
+    """What it derives with, if its architectures must keep limits."""
 
     def __init__(self, relaxation: Relaxation) -> None:
         super().__init__()
@@ -237,7 +240,7 @@ class Strategy(nn.Module, ABC):
 
     @abstractmethod
     def derive(self) -> Paths | None:
-        """The architecture that it would choose now; None if that takes scoring, as for random search."""
+        """The architecture that it would choose now, of those that `decoder` allows; None if that takes scoring."""
 
     def followed(self) -> list[Paths]:
         """Architectures that a policy draws, by which it is reported; none if it has no policy."""

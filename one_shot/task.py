@@ -133,6 +133,10 @@ class Task(ABC):
     def size_settings(cls, settings: Any) -> dict[str, Any]:
         """For `Space.size`: a network of one architecture as wide and deep as the supernet."""
 
+    def size_read(self) -> dict[str, Any]:
+        """Those settings of `Space.size` that reading the data has told."""
+        return {}
+
     @classmethod
     def retraining(cls, beside: Mapping[str, Any]) -> dict[str, Any]:
         """The hyperparameters with which an architecture is retrained, of what its path says `beside` its genotype."""

@@ -20,6 +20,7 @@ from determined import pytorch
 
 from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.drawn_cells import ControllerCells
+from nas.core.errors import ConfigError
 from nas.core.identity import DataPart, code_digest
 from nas.core.memory import MemoryEstimate
 from nas.core.relaxation import Paths
@@ -43,6 +44,7 @@ from one_shot.strategy import Objective, Problem, Progress, Scores, WeightStep
 from one_shot.task import Place, Step
 from one_shot.timing import time_step
 from one_shot.watch import Watch
+from one_shot.within import network_of
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +61,8 @@ class SearchTrial(Trial):
         check_fits(type(self), self.settings, self.processes, context.device, self._sharing())
         fast = self.settings.fast_on(context.device)
         self.task = self.settings.task(self.settings, Place(context.device, self.seed, self.rank, self.processes, fast))
-        self.strategy = build_strategy(self.settings, torch_generator("cpu", self.seed, "strategy")).to(context.device)
+        generator, read = torch_generator("cpu", self.seed, "strategy"), self.task.size_read()
+        self.strategy = build_strategy(self.settings, generator, read).to(context.device)
         self._mixtures = (
             0 if self.strategy.mixture() is None else 1
         )  # that a validation scores before the discrete ones
@@ -71,6 +74,7 @@ class SearchTrial(Trial):
         self._size = sum(each.numel() for each in self.parameters)
         name = self.settings.search.retrain
         self._template = None if name is None else retraining_template(name, self.settings.task)
+        self.network = self._network()
         self.lr = 0.0
         self.sgd = context.wrap_optimizer(self.task.optimizer())
         self.record = SearchRecord()
@@ -79,6 +83,13 @@ class SearchTrial(Trial):
         self._scores: list[dict[str, float]] = []
         self._last_gradient: list[torch.Tensor | None] = []  # of each parameter, clipped
         self._wrap_means()
+
+    def _network(self) -> dict[str, Any] | None:
+        """The size of the network that an architecture is to be retrained as; None where sizes do not differ."""
+        try:
+            return network_of(self.settings).settings_with(self.task.size_read())
+        except ConfigError:
+            return None
 
     def _sharing(self) -> int:
         """How many processes of this trial use this device."""
@@ -294,11 +305,18 @@ class SearchTrial(Trial):
         size = self.settings.size_of(paths)
         epochs, weights = self.batches_trained / (self.epoch_length or 1), self.strategy.probabilities()
         place = {"epochs": epochs, "batches": self.batches_trained}
-        costs = {"parameters": size.parameters, "macs": size.macs}
+        costs = {"parameters": size.parameters, "macs": size.macs, **self._retrained(paths)}
         entry = self.record.choose(self.search_space, paths, scores, weights, **place, **costs)
         if weights:
             title, tables = f"epoch {epochs:g}, {size.parameters:,} parameters", entry["weights"]
             self.show("architecture", lambda: weights_figure(self.search_space.relaxation, tables, paths, title))
+
+    def _retrained(self, paths: Paths) -> dict[str, Any]:
+        """What the network that it is to be retrained as costs, with its settings; nothing where all cost the same."""
+        if self.network is None:
+            return {}
+        size = self.search_space.size(self.search_space.genotype_of(paths), **self.network)
+        return {"retrained": {**self.network, "parameters": size.parameters, "macs": size.macs}}
 
     def _should_stop(self) -> str:
         """Why the search should stop before its end; "" if it should not. May go back to an earlier architecture."""
