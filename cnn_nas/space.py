@@ -31,6 +31,7 @@ class ConvolutionalSpace(Space[Genotype]):
 
     package = "cnn_nas"
     title = "convolutional cells"
+    sized = True
 
     @property
     def genotypes(self) -> Mapping[str, Genotype]:

@@ -54,7 +54,8 @@ class SearchRecord:
         """
         self.chosen = {name: [list(each) for each in path] for name, path in paths.items()}
         tables = {
-            name: [[round(value, 6) for value in row] for row in table.tolist()] for name, table in weights.items()
+            name: [[float(f"{value:.6g}") for value in row] for row in table.tolist()]
+            for name, table in weights.items()
         }
         genotype = space.genotype_of(paths).to_json()
         self.trace.append(

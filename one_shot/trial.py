@@ -20,7 +20,6 @@ from determined import pytorch
 
 from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.drawn_cells import ControllerCells
-from nas.core.errors import ConfigError
 from nas.core.identity import DataPart, code_digest
 from nas.core.memory import MemoryEstimate
 from nas.core.relaxation import Paths
@@ -86,10 +85,9 @@ class SearchTrial(Trial):
 
     def _network(self) -> dict[str, Any] | None:
         """The size of the network that an architecture is to be retrained as; None where sizes do not differ."""
-        try:
-            return network_of(self.settings).settings_with(self.task.size_read())
-        except ConfigError:
+        if not self.search_space.sized:
             return None
+        return network_of(self.settings).settings_with(self.task.size_read())
 
     def _sharing(self) -> int:
         """How many processes of this trial use this device."""

@@ -98,7 +98,7 @@ def read_within(given: Mapping[str, Any], settings: Any) -> Within | None:
     """
     if not given:
         return None
-    if settings.search.space != "convolutional":
+    if not settings.space.sized:
         rule = f"in the {settings.search.space} space, whose cells all cost the same and have no such rules"
         raise ConfigError([f"hyperparameters.{name} must be left out {rule}, got {given[name]!r}" for name in given])
     problems = _of_the_rest(next(iter(given)), settings)

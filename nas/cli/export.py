@@ -32,6 +32,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, help="write genotype, constant, retrain.yaml and model card"
     )
+    wishes = parser.add_argument_group("of a finished search with shared weights, another architecture")
+    wishes.add_argument("--parameters", metavar="MOST", help="the best with at most so many, such as 3.3e6")
+    wishes.add_argument(
+        "--macs", metavar="MOST", help="the best with at most so many multiply-accumulates, such as 5e8"
+    )
+    wishes.add_argument("--range", metavar=("LOW", "HIGH"), nargs=2, help="the best with so many parameters")
+    wishes.add_argument("--level", metavar="U", help="of strategy budget: the one of a level, 0 (free) to 1 (smallest)")
     parser.add_argument("--checkpoint", action="store_true", help="with --out: the trained network too")
     parser.add_argument("--onnx", action="store_true", help="with --checkpoint: as ONNX too")
     add_overrides(parser, "--config data.data_dir=elsewhere, where the data lie that the network was trained on")
@@ -43,13 +50,19 @@ def _run(arguments: argparse.Namespace) -> int:
     from nas.results.architecture import find
     from nas.results.constant import add_constant, check_name, genotypes_file
     from nas.results.export import export_folder, written
+    from nas.results.within_budget import wish, within_budget
 
     if (arguments.checkpoint or arguments.onnx or arguments.set) and arguments.out is None:
         raise ConfigError(["--checkpoint writes files; say with --out FOLDER where"])
     if arguments.onnx and not arguments.checkpoint:
         raise ConfigError(["--onnx writes the trained network; ask for it with --checkpoint"])
     check_name(arguments.name)
+    asked = wish(arguments.parameters, arguments.macs, arguments.level, arguments.range)
+    if asked and arguments.checkpoint:
+        raise ConfigError(["--checkpoint is of a trained network; an architecture for a budget is not trained yet"])
     found = find(arguments.source, rank=arguments.rank, trial=arguments.trial, space=arguments.space)
+    if asked:
+        found = within_budget(found, asked)
     if arguments.add:
         with importing_from(found.experiment.program_folder if found.experiment else None):
             path = genotypes_file(found.package)

@@ -90,14 +90,14 @@ class Budget:
             for key in mapping
             if key not in MEASURES
         ]
-        ranges = {name: _limit(mapping[name], f"{SECTION}.{name}", problems) for name in MEASURES if name in mapping}
+        ranges = {name: limit(mapping[name], f"{SECTION}.{name}", problems) for name in MEASURES if name in mapping}
         if problems:
             raise ConfigError(problems)
         return cls(ranges.get("parameters", OPEN), ranges.get("macs", OPEN))
 
 
-def _limit(value: Any, name: str, problems: list[str]) -> Range:
-    """A range, or the most that is allowed."""
+def limit(value: Any, name: str, problems: list[str]) -> Range:
+    """A range as `[lowest, highest]`, or the most that is allowed as a number; problems as for `read_range`."""
     if isinstance(value, list | tuple) and len(value) == 2 and any(end is not None for end in value):
         return read_range(value, name, problems)
     if type(value) not in (int, float):

@@ -63,6 +63,9 @@ class Space(ABC, Generic[G]):
     title: str
     """What it holds, in words, such as `convolutional cells`."""
 
+    sized = False
+    """Whether networks of one width and depth differ in size by their architecture, so that there is a `decoder`."""
+
     @property
     @abstractmethod
     def genotypes(self) -> Mapping[str, G]:

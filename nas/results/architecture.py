@@ -29,6 +29,7 @@ class Found:
         package: of its search space.
         origin: in words.
         experiment, trial: that found it, if one did.
+        config: that trains it, where it is not what the trial left; {}: none is known.
     """
 
     space: Space[Any]
@@ -37,6 +38,7 @@ class Found:
     origin: str
     experiment: ExperimentResult | None = None
     trial: TrialResult | None = None
+    config: dict[str, Any] | None = None
 
 
 def find(source: str, *, rank: int = 1, trial: int | None = None, space: str | None = None) -> Found:

@@ -34,7 +34,9 @@ def model_card(found: Found, name: str, network: Mapping[str, Any] | None = None
     lines += ["```", *found.space.draw(found.genotype), "```", ""]
     if found.trial is not None and found.experiment is not None:
         lines += [*_facts(found.experiment, found.trial), ""]
-    lines += ["## Train it again", "", "    nas run retrain.yaml", ""] if found.experiment else []
+    lines += (
+        ["## Train it again", "", "    nas run retrain.yaml", ""] if found.experiment and found.config != {} else []
+    )
     if network is not None:
         lines += ["## Load the trained network", "", *(f"- {line}" for line in network["inputs"]), ""]
         lines += ["With this project:", "", _LOADING, "With PyTorch alone:", "", _ALONE]

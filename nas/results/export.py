@@ -49,7 +49,8 @@ def export_folder(found: Found, name: str, out: Path) -> list[str]:
         "README.md": model_card(found, name),
     }
     if found.experiment is not None and found.trial is not None:
-        files["retrain.yaml"] = dump(again(found.experiment, found.trial))
+        config = again(found.experiment, found.trial) if found.config is None else found.config
+        files.update({"retrain.yaml": dump(config)} if config else {})
     prepare(out)
     try:
         for file, text in files.items():

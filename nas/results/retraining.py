@@ -102,6 +102,18 @@ def _distinct(experiment: ExperimentResult, trials: list[TrialResult]) -> Iterat
             yield trial
 
 
+def with_genotype(trial: TrialResult, old: Any, new: Any) -> dict[str, Any] | None:
+    """What a search left to train its architecture, with another one; None if it left nothing."""
+    config = _left(trial)
+    if config is None:
+        return None
+    spelt = set(_SPELLS)
+    with suppress(ConfigError):
+        spelt |= set(old.to_hparams())
+    hparams = {name: value for name, value in config["hyperparameters"].items() if name not in spelt}
+    return {**config, "hyperparameters": {**new.to_hparams(), **hparams}}
+
+
 def description(experiment: ExperimentResult, trials: list[TrialResult]) -> str:
     """Of an experiment that retrains: from where, chosen by what, at which commit."""
     best = best_metric(experiment, trials[0])

@@ -14,6 +14,7 @@ from one_shot.images import ImageSearchConfig
 from one_shot.random_search import RandomConfig
 from one_shot.settings import SearchConfig
 from one_shot.text_rules import TextSearchConfig
+from one_shot.within import NAMES
 from randomNAS_files.settings import StreamConfig
 from randomNAS_files.supernet import SupernetConfig
 
@@ -24,4 +25,5 @@ def test_it_names_every_field() -> None:
     groups = (RunConfig, SearchConfig, GradientConfig, RandomConfig, EnasConfig, ImageSearchConfig, SupernetConfig)
     fields = {each.name for group in groups for each in dataclasses.fields(group)}
     fields |= {each.name for each in set(dataclasses.fields(TextSearchConfig)) - set(dataclasses.fields(StreamConfig))}
+    fields |= set(NAMES)
     assert fields - named == {"evaluate_test", "repeat", "paired_repeats"}  # which are refused, and nothing to set
