@@ -112,10 +112,11 @@ class CellDecoder(Decoder):
         Each with what it costs, and the sum of its scores.
         """
         best = self._best(weights)
-        normal, reduce = self._pairs
         if self._within.all():  # what is dominated within a kind of cell is so in the network
             rows = [_undominated(getattr(cell, measure), each[0]) for cell, each in zip(self.cells, best, strict=True)]
             normal, reduce = (each.ravel() for each in np.meshgrid(*rows, indexing="ij"))
+        else:
+            normal, reduce = self._pairs
         order = np.argsort(self.counts(measure)[normal, reduce], kind="stable")
         normal, reduce = normal[order], reduce[order]
         scores = best[0][0][normal] + best[1][0][reduce]
