@@ -3,8 +3,9 @@
 In it:
 
 - `architecture.py`: a normal and a reduction cell as data (`Genotype`), their codecs, and random sampling.
-- `genotypes.py`: the architectures known by name; add yours there.
+- `genotypes.py`: the architectures known by name; add yours there. `published.py`: more, of others.
 - `space.py`: what others may ask of the space (`SPACE`); `canonical.py`: one form for cells that are the same graph.
+- `darts_cc.py`: the JSON files of DARTS-CC.
 - `from_config.py`: which architecture a config means; `settings.py`: all that a trial reads from its config.
 - `drawing.py`: an architecture as text and as a graph.
 - `counting.py`: parameters and multiply-accumulates of a network, without building it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cnn_nas import architecture, drawing, relaxation
+from cnn_nas import architecture, darts_cc, drawing, relaxation
 from cnn_nas.architecture import Genotype
 from cnn_nas.canonical import canonical_cell
 from cnn_nas.constraints import Constraints
@@ -14,6 +14,8 @@ from cnn_nas.decoding import CellDecoder
 from nas.core.budget import Budget, Decoder
 from nas.core.errors import ConfigError
 from nas.core.fields import read
+from cnn_nas.counting import count
+from nas.core.constants import Constants, constants
 from nas.core.relaxation import Paths, Relaxation
 from nas.core.space import Size, Space, named_genotypes
 
@@ -35,7 +37,9 @@ class ConvolutionalSpace(Space[Genotype]):
 
     @property
     def genotypes(self) -> Mapping[str, Genotype]:
-        return named_genotypes(self.package, Genotype)
+        """Those of `genotypes.py`, then those of `published.py`; of one name the first counts."""
+        own, others = named_genotypes(self.package, Genotype), constants(f"{self.package}.published", Genotype)
+        return Constants({**own, **{name: each for name, each in others.items() if name not in own}}, own.wrong)
 
     def sample(self, seed: int, *labels: str | int) -> Genotype:
         """Uniform over all operations but `none`, each node reading two different states; see `architecture.sample`."""
@@ -45,7 +49,8 @@ class ConvolutionalSpace(Space[Genotype]):
         return architecture.from_json(data)
 
     def from_text(self, text: str) -> Genotype:
-        return architecture.from_text(text)
+        """A `Genotype(...)` or its JSON, or the JSON of DARTS-CC."""
+        return darts_cc.read(text) if darts_cc.is_written(text) else architecture.from_text(text)
 
     def from_hparams(self, hparams: Mapping[str, Any]) -> Genotype:
         return architecture.from_hparams(hparams)

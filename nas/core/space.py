@@ -290,11 +290,14 @@ def known_spaces() -> list[str]:
     return sorted(path.parent.name for path in ROOT.glob("*/space.py"))
 
 
+_ENDINGS = (".json", ".arch")  # ours, and that of DARTS's forks that save the genotype beside the weights
+
+
 def _path(text: str) -> str | None:
     """The path that a text means, if it looks like one."""
-    if is_written(text) and not text.endswith(".json"):
+    if is_written(text) and not text.endswith(_ENDINGS):
         return None
-    if "/" not in text and not text.endswith(".json"):
+    if "/" not in text and not text.endswith(_ENDINGS):
         return None
     return str(expanded(text, "arch_to_use"))
 

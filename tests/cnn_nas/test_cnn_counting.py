@@ -16,7 +16,7 @@ from cnn_nas.architecture import ALL_OPERATIONS, OPERATIONS, Genotype, sample
 from cnn_nas.counting import count, operation_costs
 from cnn_nas.relaxation import paths_of
 from cnn_nas.space import SPACE
-from nas.core.space import Size
+from nas.core.space import Size, named_genotypes
 
 CIFAR: dict[str, Any] = {"init_channels": 36, "layers": 20, "classes": 10, "input_size": (3, 32, 32)}
 
@@ -138,7 +138,7 @@ def built(
     return Size(network.parameters_seen, network.macs)
 
 
-@pytest.mark.parametrize("name", SPACE.genotypes)
+@pytest.mark.parametrize("name", named_genotypes("cnn_nas", Genotype))
 def test_every_named_network_is_counted_as_it_is_built(name: str) -> None:
     size: dict[str, Any] = {**CIFAR, "init_channels": 4}
     for auxiliary in (False, True):

@@ -32,10 +32,11 @@ from cnn_nas.operations import OPERATIONS, FactorizedReduce, build, initialise, 
 from cnn_nas.space import SPACE
 from cnn_nas.trial import ImageTrial
 from nas.core.optimizers import fused_sgd
+from nas.core.space import named_genotypes
 from nas.trial.inspection import read_experiment
 
 SIZES = [(8, 8), (7, 4), (5, 9), (2, 3), (1, 2), (6, 7)]
-published = pytest.mark.parametrize("name", SPACE.genotypes)
+published = pytest.mark.parametrize("name", named_genotypes("cnn_nas", Genotype))
 
 
 def step(net: nn.Module, x: torch.Tensor, masks: torch.Tensor | None) -> dict[str, torch.Tensor | None]:
