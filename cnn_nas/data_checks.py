@@ -47,6 +47,10 @@ def warnings(optimizer: OptimizerConfig, model: ModelConfig, data: Known) -> lis
 def split_warnings(config: DataConfig) -> list[str]:
     """The same for the part that is held out, before any image is read."""
     data, told = known(config), []
+    if config.split == "published":
+        told = [
+            "data.split published tests on mirror images of what is trained on; only to compare with published numbers"
+        ]
     if config.dataset == "folder" and (lacking := missing_classes(Path(config.data_dir or "").expanduser())):
         names = ", ".join(lacking[:10]) + (", ..." if len(lacking) > 10 else "")
         told = [f"data.data_dir: test has no folder {names}: test scores say nothing of them"]

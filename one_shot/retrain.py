@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cnn_nas.images.data import dataset_of
 from nas.config.load import load
 from nas.config.retraining import about_retraining
 from nas.core.errors import ConfigError
@@ -17,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _ARCHITECTURE = re.compile(
     r"arch_to_use|arch_seed|distinct_predecessors|constraints|node\d+_\w+|(normal|reduce)_node\w+"
 )
-_SHARED = ("data_dir", "download_dir", "image_size", "vocabulary_size", "split_seed")
+_SHARED = ("data_dir", "download_dir", "image_size", "vocabulary_size", "split", "split_seed")
 """Where data lies and what it is are taken from the search; how much validates is not."""
 
 
@@ -63,7 +64,7 @@ def retraining_config(
     """
     own = dict(template.get("data") or {})
     which = "dataset" if "dataset" in own else "corpus"
-    if own.get(which) == data.get(which):
+    if dataset_of(own.get(which)) == dataset_of(data.get(which)):
         own.update({key: data[key] for key in _SHARED if key in data})
     hparams = {**genotype, **template["hyperparameters"], "evaluate_test": True}
     return {**template, **about_retraining(template, search), "hyperparameters": hparams, "data": own}

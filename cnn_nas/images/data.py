@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -39,6 +40,8 @@ _KNOWN = {
     "digits": (10, (1, 8, 8)),
 }
 _TRAINING_IMAGES = {"cifar10": 50_000, "mnist": 60_000, "fashion_mnist": 60_000, "digits": 1_797 - 1_797 // 5}
+ALIASES = dict.fromkeys(("graphene", "graphenekirigami", "graphene-kirigami"), "kirigami")
+"""Names that others have for a data set; all are those of Harvard's DARTS capstone."""
 MIRRORLESS = ("mnist", "digits")  # a digit in the mirror is another one or none
 
 
@@ -47,7 +50,7 @@ class DataConfig:
     """The `data:` section of an experiment config; raises ValueError for fields that do not go together.
 
     Attributes:
-        dataset: "cifar10", "mnist", "fashion_mnist", "kirigami" (regression), "folder" (your images, see
+        dataset: "cifar10", "mnist", "fashion_mnist", "kirigami" (regression; also "graphene"), "folder" (your images, see
             `folder_images.py`) or "digits" (1,797 small ones that scikit-learn brings along).
         data_dir: folder with the files, only read; required for folder, not allowed for digits. Without it, the folder of
             the data set's name in $NAS_DATA, if there is one.
@@ -55,6 +58,8 @@ class DataConfig:
         image_size: height and width to which the images of a folder are resized; without it they must have one size.
         validation_fraction: share of the training split that validates instead; 0 trains on all of it, and `valid` is None.
         split_seed: decides which images validate, the same everywhere.
+        split: of kirigami: "mirror", in which mirror images of a sheet stay together, or "published", that of Harvard's DARTS
+            capstone, which parts them, so that its test is nearly all of what it was trained on.
     """
 
     dataset: str
@@ -63,9 +68,11 @@ class DataConfig:
     image_size: int | None = field(None, ge=4, most=4096)
     validation_fraction: float = field(0.1, ge=0, lt=1)
     split_seed: int = 0
+    split: str = field("mirror", choices=kirigami.SPLITS)
 
     def __post_init__(self) -> None:
-        name = self.dataset
+        name = dataset_of(self.dataset)
+        object.__setattr__(self, "dataset", name)
         for field_name in ("data_dir", "download_dir"):
             if wrong := path_problem(getattr(self, field_name)):
                 raise ValueError(f"{field_name} {wrong}")
@@ -77,6 +84,8 @@ class DataConfig:
             raise ValueError(f"data_dir is not allowed for dataset digits, got {self.data_dir!r}; leave it out")
         if name != "folder" and self.image_size is not None:
             raise ValueError(f"image_size is for dataset folder, got {self.image_size} for {name}; leave it out")
+        if name != "kirigami" and self.split != "mirror":
+            raise ValueError(f"split is for dataset kirigami, got {self.split} for {name}; leave it out")
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must be at least 0 and below 1, got {self.validation_fraction}")
 
@@ -131,6 +140,11 @@ class ImageData:
         if self.load_test is None:
             raise DataError(f"dataset {self.name} has no test split here; add it or leave evaluate_test out")
         return self.load_test()
+
+
+def dataset_of(name: Any) -> Any:
+    """The data set that a config means."""
+    return ALIASES.get(name, name)
 
 
 def expected(config: DataConfig) -> tuple[int, tuple[int, int, int]]:
@@ -217,7 +231,7 @@ def _read(config: DataConfig) -> Source:
     if name == "cifar10":
         return datasets.cifar10(folder, cache)
     if name == "kirigami":
-        return kirigami.read(folder)
+        return kirigami.read(folder, config.split)
     if name == "folder" and folder:
         return folder_images.read(folder, cache, config.image_size)
     return datasets.mnist(datasets.MNIST if name == "mnist" else datasets.FASHION_MNIST, folder, cache)
@@ -226,8 +240,10 @@ def _read(config: DataConfig) -> Source:
 def _data_dir(config: DataConfig) -> Path | None:
     if config.data_dir:
         return Path(config.data_dir).expanduser()
-    shared = Path(os.environ.get("NAS_DATA") or os.devnull, config.dataset)
-    return shared if shared.is_dir() else None
+    name = config.dataset
+    names = (name, name.replace("_", "-"), *(alias for alias, meant in ALIASES.items() if meant == name))
+    shared = (Path(os.environ.get("NAS_DATA") or os.devnull, each) for each in names)
+    return next((folder for folder in shared if folder.is_dir()), None)
 
 
 def _split(source: Source, config: DataConfig) -> tuple[Images, Images | None]:

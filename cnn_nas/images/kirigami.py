@@ -12,12 +12,16 @@ side by side make one long cut. So are the rows of zeros above and below that ma
 Ours is that graphene is 255 and a hole 0, and the split. The sheets hold mirror images of one another, which yield at the
 same strain (the authors' tools copy it from one to the others): where a sheet goes, its mirror images go, or a network
 would be tested on what it was trained on. A fifth is the test split, the same for everybody. The random splits of both
-works part them, and so score better than this one.
+works part them, and so score better than this one. The capstone's is here too, to compare with its numbers.
 """
 
 from __future__ import annotations
 
+import logging
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,34 +31,57 @@ from nas.core.errors import DataError
 from nas.core.named_files import check_is_file
 from nas.core.seeds import numpy_generator
 
+log = logging.getLogger(__name__)
+
 TABLE, NETCDF = "15grid_shuffled.dat", "graphene_processed.nc"
 CUTS = (3, 5)
 SHEET = (30, 80)
 CELL = (SHEET[0] // CUTS[0], SHEET[1] // CUTS[1])
 HOLE = slice(4, 7)  # rows of a cell
 GRAPHENE = 255
+SPLITS = ("mirror", "published")
+PUBLISHED_BATCH = 96
+"""Images a batch in the capstone's test, which averaged the R2 of its batches."""
+_ROWS = 2048  # sheets read at a time
+_SAMPLE = 64  # sheets of which both images are compared
 
 
-def read(folder: Path | None) -> Source:
+def read(folder: Path | None, split: str = "mirror") -> Source:
     """Sheets of graphene as images `(N, 1, 32, 80)` and their yield strain.
+
+    Args:
+        split: "mirror" keeps mirror images together; "published" is that of the capstone, which does not.
 
     Raises:
         DataError: neither of the two files is in the folder, or one is not what it should be.
     """
     if folder and (folder / TABLE).is_file():
         cuts, strain = read_table(folder / TABLE)
-        sheets = render(cuts)
     elif folder and (folder / NETCDF).is_file():
-        sheets, strain = read_netcdf(folder / NETCDF)
-        cuts = sheets[:, HOLE.start + 1 :: CELL[0], CELL[1] // 2 :: CELL[1]] > 0
+        cuts, strain = read_netcdf(folder / NETCDF)
     else:
         where = "github.com/phanakata/ML_for_kirigami_design, folder mddata"
         what = f"{folder} holds neither {TABLE} nor {NETCDF}" if folder else "dataset kirigami needs data.data_dir"
         raise DataError(f"{what}; put {TABLE} (from {where}) in a folder and set data.data_dir to it")
-    table = torch.from_numpy(np.pad(sheets, ((0, 0), (1, 1), (0, 0)))[:, None])
+    table = torch.from_numpy(np.pad(render(cuts), ((0, 0), (1, 1), (0, 0)))[:, None])
     images, groups = Images(table, torch.from_numpy(strain)), mirror_groups(cuts)
+    if split == "published":
+        train, test = published_split(len(images))
+        leaky = int(np.isin(groups[test], groups[train]).sum())
+        log.warning("data.split published: %d of %d test sheets have a mirror image in training", leaky, len(test))
+        return Source(images.subset(train), lambda: images.subset(test), None, mirror=True)
     train, test = held_out(images.targets, len(images) // 5, numpy_generator(0, "kirigami", "test"), groups)
     return Source(images.subset(train), lambda: images.subset(test), None, mirror=True, groups=groups[train])
+
+
+def published_split(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The sheets that the capstone trained on, and those that it tested on, in its order.
+
+    `sklearn.model_selection.train_test_split(range(count), test_size=0.2, random_state=42)`: of the 29,791 sheets the test
+    has 5,959. It parts mirror images, so that 98 % of these have one that is trained on.
+    """
+    order, held = np.random.RandomState(42).permutation(count), math.ceil(0.2 * count)
+    return order[held:], order[:held]
 
 
 def render(cuts: np.ndarray) -> np.ndarray:
@@ -95,17 +122,85 @@ def read_table(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_netcdf(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Sheets `(N, 30, 80)` of uint8 and yield strain `(N,)` in float32, of the processed file."""
+    """Cuts `(N, 3, 5)` of 0 and 1, and yield strain `(N,)` in float32, of the processed file.
+
+    It holds the cuts as `coarse_image` and the sheets as `fine_image`, of which one is enough. The sheets follow from the
+    cuts; where both are there, it is seen from some of them.
+    """
     try:
         import netCDF4
     except ImportError as error:
         raise DataError(f"{path} needs netCDF4, which is not here; pip install netCDF4, or use {TABLE}") from error
+    check_is_file(path)
     try:
         with netCDF4.Dataset(path) as file:
-            images, strain = (np.asarray(file[name][...]) for name in ("fine_image", "strain"))
-    except (OSError, IndexError, KeyError) as error:
-        raise DataError(f"{path} is damaged or lacks fine_image or strain ({error}); get it again") from error
-    if images.shape != (len(strain), *SHEET) or not np.isin(images, (0, 1)).all() or not np.isfinite(strain).all():
-        rule = f"fine_image must be 0 or 1 of shape ({len(strain)}, {SHEET[0]}, {SHEET[1]}) and strain numbers"
-        raise DataError(f"{path}: {rule}, got shape {images.shape}; get it again")
-    return images.astype(np.uint8) * np.uint8(GRAPHENE), strain.astype(np.float32)
+            whole = sum(each.size * each.dtype.itemsize for each in file.variables.values())
+            if file.data_model.startswith("NETCDF3") and path.stat().st_size < whole:  # would be read as zeros
+                raise DataError(f"{path} is cut short, as its variables take {whole:,} bytes; get it again")
+            return _cuts_and_strain(path, file.variables)
+    except DataError:
+        raise
+    except (OSError, RuntimeError) as error:  # the second of values that are cut off
+        raise DataError(f"{path} is damaged or cut short ({error}); get it again") from error
+
+
+def _cuts_and_strain(path: Path, variables: Any) -> tuple[np.ndarray, np.ndarray]:
+    images = [name for name in ("coarse_image", "fine_image") if name in variables]
+    if "strain" not in variables or not images:
+        rule = f"{path} must have the variables strain and coarse_image or fine_image"
+        raise DataError(f"{rule}, got {', '.join(variables) or 'none'}; get it again")
+    count: tuple[int | None, ...] = variables["strain"].shape[:1] or (None,)
+    for name, rest in (("strain", ()), ("coarse_image", CUTS), ("fine_image", SHEET)):
+        if name in variables and variables[name].shape != (*count, *rest):
+            what = " x ".join(map(str, (count[0] or "N", *rest)))
+            got = " x ".join(map(str, variables[name].shape)) or "a single number"
+            raise DataError(f"{path}: {name} must be of shape {what}, got {got}; get it again")
+    if not count[0]:
+        raise DataError(f"{path} holds no sheets; get it again")
+    strain = _values(path, "strain", variables["strain"][:])
+    if images == ["fine_image"]:
+        return np.concatenate(list(_cuts_of_sheets(path, variables["fine_image"]))), strain.astype(np.float32)
+    cuts = _bits(path, "coarse_image", variables["coarse_image"][:])
+    if "fine_image" in images:
+        for i in np.unique(np.linspace(0, len(cuts) - 1, _SAMPLE).astype(int)):
+            sheet = _bits(path, "fine_image", variables["fine_image"][i : i + 1], i)
+            _check_sheets(path, sheet, cuts[i : i + 1], i, "coarse_image")
+    return cuts, strain.astype(np.float32)
+
+
+def _cuts_of_sheets(path: Path, variable: Any) -> Iterator[np.ndarray]:
+    """The cuts `(n, 3, 5)` of some sheets after the others, as all of them in float32 take 286 MB."""
+    for start in range(0, variable.shape[0], _ROWS):
+        sheets = _bits(path, "fine_image", variable[start : start + _ROWS], start)
+        cuts = sheets[:, HOLE.start + 1 :: CELL[0], CELL[1] // 2 :: CELL[1]]
+        _check_sheets(path, sheets, cuts, start, "its 3 x 5 cells")
+        yield cuts
+
+
+def _check_sheets(path: Path, sheets: np.ndarray, cuts: np.ndarray, start: int, source: str) -> None:
+    """Whether sheets `(n, 30, 80)` of 0 and 1 are those of the cuts `(n, 3, 5)`; `start` is the number of the first."""
+    differ = (sheets * np.uint8(GRAPHENE) != render(cuts)).any((1, 2))
+    if differ.any():
+        rule = f"fine_image must be the sheet with the cuts of {source}"
+        raise DataError(f"{path}: {rule}, which sheet {start + int(differ.argmax())} (from 0) does not; get it again")
+
+
+def _bits(path: Path, name: str, values: np.ndarray, start: int = 0) -> np.ndarray:
+    """Values of 0 and 1 as uint8."""
+    values = _values(path, name, values, start)
+    wrong = ~np.isin(values, (0, 1)).reshape(len(values), -1).all(1)
+    if wrong.any():
+        number = start + int(wrong.argmax())
+        raise DataError(f"{path}: {name} must be 0 or 1, which sheet {number} (from 0) breaks; get it again")
+    return values.astype(np.uint8)
+
+
+def _values(path: Path, name: str, values: Any, start: int = 0) -> np.ndarray:
+    """Values that are there and finite; netCDF4 masks those that were never written."""
+    plain = np.ma.getdata(values)
+    numbers = np.isfinite(plain) if plain.dtype.kind in "iuf" else np.zeros(plain.shape, bool)
+    wrong = (np.ma.getmaskarray(values) | ~numbers).reshape(len(plain), -1).any(1)
+    if wrong.any():
+        number = start + int(wrong.argmax())
+        raise DataError(f"{path}: {name} must be numbers, which sheet {number} (from 0) breaks; get it again")
+    return np.asarray(plain)

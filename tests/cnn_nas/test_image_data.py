@@ -252,7 +252,13 @@ def test_fashion_mnist_does_not_pass_for_mnist(mnist: Path, monkeypatch: pytest.
 
 
 def test_mnist_does_not_pass_for_fashion_mnist(mnist: Path) -> None:
-    assert "is the file of MNIST, not of Fashion" in message(DataConfig("fashion_mnist", data_dir=str(mnist)))
+    """Neither packed nor unpacked, and not in the folder where torchvision before 0.2.2 would have mixed the two up."""
+    for place in (mnist, mnist / "unpacked", mnist / "root" / "FashionMNIST" / "raw"):
+        place.mkdir(parents=True, exist_ok=True)
+        for name, content in tiny_mnist().items() if place != mnist else ():
+            (place / name).write_bytes(content)
+        folder = mnist / "root" if place.name == "raw" else place
+        assert "is the file of MNIST, not of Fashion" in message(DataConfig("fashion_mnist", data_dir=str(folder)))
 
 
 @pytest.mark.parametrize("length", [0, 5, 100, -4])
@@ -289,6 +295,26 @@ def test_the_real_mnist() -> None:
     assert data.valid and (len(data.train), len(data.valid), len(data.test)) == (54_000, 6_000, 10_000)
     assert data.mean[0] == pytest.approx(0.1307, abs=2e-4) and data.std[0] == pytest.approx(0.3081, abs=2e-4)
     assert Counter(data.test.targets.tolist())[1] == 1135
+
+
+FASHION = next((REAL / name for name in ("fashion_mnist", "fashion-mnist") if (REAL / name).is_dir()), None)
+
+
+@pytest.mark.skipif(FASHION is None, reason="set NAS_DATA to a folder with the real fashion_mnist/ or fashion-mnist/")
+def test_the_real_fashion_mnist_in_every_packing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As fetched, unpacked, and packed anew as Debian's dataset-fashion-mnist; MNIST's files never pass for it."""
+    assert FASHION is not None
+    for name in datasets.FILES:
+        content = gzip.decompress((FASHION / f"{name}.gz").read_bytes())
+        for folder, file, form in (("raw", name, content), ("anew", f"{name}.gz", gzip.compress(content, 1))):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / file).write_bytes(form)
+    found = [load(DataConfig("fashion_mnist", data_dir=str(folder))) for folder in (FASHION, *tmp_path.iterdir())]
+    assert len({data.train.digest() for data in found}) == len({data.test.digest() for data in found}) == 1
+    assert Counter(found[0].test.targets.tolist()) == dict.fromkeys(range(10), 1000) and not caplog.records
+    for folder in tmp_path.iterdir():
+        said = message(DataConfig("mnist", data_dir=str(folder)))
+        assert "is the file of Fashion-MNIST, not of MNIST; set data.dataset or data.data_dir" in said
 
 
 # --- CIFAR-10

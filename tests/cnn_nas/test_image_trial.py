@@ -314,6 +314,27 @@ def test_a_regression_reports_its_error_and_r2(graphene: Laptop) -> None:
     assert run.read("run.json")["best"]["value"] == min(run.values("validation", "loss"))
 
 
+def test_the_published_split_is_scored_as_published_too(graphene: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the R2 of all sheets, the mean of that of batches in the order of the capstone's split."""
+    r2_score = pytest.importorskip("sklearn.metrics").r2_score
+    monkeypatch.setattr("cnn_nas.trial.PUBLISHED_BATCH", 6)
+    small = {"layers": 2, "crop_padding": 0, "cutout_length": 0, "evaluate_test": True, "train_epochs": 1}
+    run = graphene.train("data.dataset=graphene", "data.split=published", **small)
+    assert run.code == 0, run.err
+    (test,) = run.metrics("test")
+    data = load(DataConfig("graphene", data_dir=str(graphene.data), validation_fraction=0.2, split="published"))
+    net, trained = network_of(run, 1, (1, 32, 80)), data.train.targets.double().numpy()
+    truth = data.test.targets.double().numpy()
+    predicted = outputs_of(net, data.test, data.train)[:, 0] * trained.std() + trained.mean()
+    assert len(truth) == 16
+    batches = [(6, slice(0, 6)), (6, slice(6, 12)), (4, slice(12, 16))]
+    mean = sum(size * r2_score(truth[rows], predicted[rows]) for size, rows in batches) / 16
+    assert test["test_r2_batches"] == pytest.approx(mean, rel=1e-3)
+    assert test["test_r2"] == pytest.approx(r2_score(truth, predicted), rel=1e-3) and mean != pytest.approx(
+        test["test_r2"], rel=0.01
+    )
+
+
 def test_r2_is_not_huge_when_a_regression_diverges(graphene: Laptop) -> None:
     """Whoever sorts by R2, of which more is better, must not find the diverged run at the top."""
     run = graphene.train(layers=2, crop_padding=0, cutout_length=0, learning_rate=1e30)

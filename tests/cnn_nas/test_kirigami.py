@@ -1,17 +1,23 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from support.kirigami import sheets, strain
 
+from cnn_nas.data_checks import split_warnings
 from cnn_nas.images import kirigami
-from cnn_nas.images.data import DataConfig, load
-from nas.core.errors import DataError
+from cnn_nas.images.arrays import Source
+from cnn_nas.images.data import DataConfig, expected, load
+from nas.core.errors import ConfigError, DataError
+from nas.core.fields import read
+from one_shot.retrain import retraining_config
 
 
 @pytest.fixture
@@ -82,20 +88,176 @@ def test_the_split_is_the_same_every_time(folder: Path) -> None:
     )
 
 
-def test_the_processed_file_gives_the_same(folder: Path) -> None:
+def processed(path: Path, form: str = "NETCDF4", **variables: np.ndarray) -> Path:
+    """A file of variables, each with dimensions of its own."""
     netcdf = pytest.importorskip("netCDF4")
+    path.mkdir(exist_ok=True)
+    with netcdf.Dataset(path / kirigami.NETCDF, "w", format=form) as file:
+        for name, values in variables.items():
+            dimensions = [f"{name}_{axis}" for axis in range(values.ndim)]
+            for dimension, size in zip(dimensions, values.shape, strict=True):
+                file.createDimension(dimension, size)
+            file.createVariable(name, "f4", dimensions)[:] = values
+    return path
+
+
+def of_table(folder: Path) -> dict[str, np.ndarray]:
     cuts, values = kirigami.read_table(folder / kirigami.TABLE)
-    for form in ("NETCDF4", "NETCDF3_CLASSIC"):
-        other = folder / form
-        other.mkdir()
-        with netcdf.Dataset(other / kirigami.NETCDF, "w", format=form) as file:
-            for name, size in (("sample", len(cuts)), ("x", 30), ("y", 80)):
-                file.createDimension(name, size)
-            file.createVariable("fine_image", "f4", ("sample", "x", "y"))[:] = kirigami.render(cuts) / 255
-            file.createVariable("strain", "f4", ("sample",))[:] = values
-        one, two = (kirigami.read(place) for place in (folder, other))
-        assert torch.equal(one.train.images, two.train.images) and torch.equal(one.train.targets, two.train.targets)
-        assert np.array_equal(one.groups, two.groups)  # type: ignore[arg-type]
+    sheets = np.stack([fine_grid(row) for row in cuts[:20].reshape(-1, 15)])
+    sheets = np.concatenate([sheets, kirigami.render(cuts[20:]) / 255])
+    return {"coarse_image": cuts, "fine_image": sheets, "strain": values, "stress": values}
+
+
+@pytest.mark.parametrize("form", ["NETCDF4", "NETCDF3_CLASSIC"])
+@pytest.mark.parametrize("lacks", ["", "coarse_image", "fine_image"])
+def test_the_processed_file_gives_the_same(
+    folder: Path, form: str, lacks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From both images or either, and in as many slices as it takes."""
+    monkeypatch.setattr(kirigami, "_ROWS", 100)
+    variables = of_table(folder)
+    variables.pop(lacks, None)
+    one, two = (kirigami.read(place) for place in (folder, processed(folder / form, form, **variables)))
+    assert torch.equal(one.train.images, two.train.images) and torch.equal(one.train.targets, two.train.targets)
+    assert np.array_equal(one.groups, two.groups)  # type: ignore[arg-type]
+
+
+def changed(values: np.ndarray, row: int, value: float) -> np.ndarray:
+    values = np.array(values, float)
+    values.reshape(len(values), -1)[row, 0] = value
+    return values
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            lambda v: v.pop("strain"),
+            "must have the variables strain and coarse_image or fine_image, got coarse_image, ",
+        ),
+        (lambda v: (v.pop("coarse_image"), v.pop("fine_image")), "or fine_image, got strain, stress"),
+        (lambda v: v.clear(), "got none"),
+        (lambda v: v.update(strain=v["strain"][:-1]), "coarse_image must be of shape 960 x 3 x 5, got 961 x 3 x 5"),
+        (
+            lambda v: v.update(fine_image=v["fine_image"][:9]),
+            "fine_image must be of shape 961 x 30 x 80, got 9 x 30 x 80",
+        ),
+        (lambda v: v.update(fine_image=v["fine_image"][:, :, :79]), "x 30 x 80, got 961 x 30 x 79"),
+        (lambda v: v.update(coarse_image=v["coarse_image"].reshape(-1, 15)), "x 3 x 5, got 961 x 15"),
+        (lambda v: v.update(strain=v["strain"][:, None]), "strain must be of shape 961, got 961 x 1"),
+        (lambda v: v.update(strain=np.array(0.3)), "strain must be of shape N, got a single number"),
+        (lambda v: v.update({name: values[:0] for name, values in v.items()}), "holds no sheets"),
+        (lambda v: v.update(coarse_image=1 - v["coarse_image"]), "cuts of coarse_image, which sheet 0 (from 0)"),
+        (
+            lambda v: v.update(coarse_image=v["coarse_image"][::-1]),
+            "fine_image must be the sheet with the cuts of coars",
+        ),
+        (
+            lambda v: (v.pop("coarse_image"), v.update(fine_image=1 - v["fine_image"])),
+            "with the cuts of its 3 x 5 cells",
+        ),
+        (
+            lambda v: v.update(coarse_image=changed(v["coarse_image"], 7, 2)),
+            "coarse_image must be 0 or 1, which sheet 7",
+        ),
+        (
+            lambda v: v.update(fine_image=changed(v["fine_image"], 960, 0.5)),
+            "fine_image must be 0 or 1, which sheet 960",
+        ),
+        (
+            lambda v: (v.pop("coarse_image"), v.update(fine_image=changed(v["fine_image"], 500, 0))),
+            "its 3 x 5 cells, which sheet 500",
+        ),
+    ],
+)
+def test_a_processed_file_that_is_none_is_named(folder: Path, change: Any, says: str) -> None:
+    variables = of_table(folder)
+    change(variables)
+    with pytest.raises(DataError) as caught:
+        kirigami.read(processed(folder / "made", **variables))
+    assert says in str(caught.value) and kirigami.NETCDF in str(caught.value) and "get it again" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 9.969209968386869e36])
+def test_a_strain_that_is_none_is_named(folder: Path, value: float) -> None:
+    """The last is what netCDF keeps where nothing was written."""
+    variables = of_table(folder)
+    variables["strain"] = changed(variables["strain"], 5, value)
+    with pytest.raises(DataError, match=r"strain must be numbers, which sheet 5 \(from 0\)"):
+        kirigami.read(processed(folder / "made", **variables))
+
+
+@pytest.mark.parametrize("form", ["NETCDF4", "NETCDF3_CLASSIC"])
+@pytest.mark.parametrize("share", [0.001, 0.5, 0.98])
+def test_a_processed_file_that_is_cut_short_is_named(folder: Path, form: str, share: float) -> None:
+    path = processed(folder / "made", form, **of_table(folder)) / kirigami.NETCDF
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    with pytest.raises(DataError, match=r"damaged|must be|get it again"):
+        kirigami.read(path.parent)
+
+
+# The capstone's split
+
+
+@pytest.fixture(scope="module")
+def every_sheet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All 29,791 designs in the order of the file, each with a made strain that tells it from the others."""
+    folder = tmp_path_factory.mktemp("graphene")
+    cuts = np.random.RandomState(1).permutation(sheets())
+    np.savetxt(folder / kirigami.TABLE, np.column_stack([cuts, np.arange(len(cuts))]), fmt="%d")
+    return folder
+
+
+def test_the_published_split_is_that_of_scikit_learn(every_sheet: Path, caplog: pytest.LogCaptureFixture) -> None:
+    train_test_split = pytest.importorskip("sklearn.model_selection").train_test_split
+    for count in (29_791, 961, 60, 5):
+        theirs = train_test_split(np.arange(count), test_size=0.2, random_state=42)
+        for one, other in zip(theirs, kirigami.published_split(count), strict=True):
+            assert np.array_equal(one, other)
+    source = kirigami.read(every_sheet, "published")
+    train, test = train_test_split(np.arange(29_791), test_size=0.2, random_state=42)
+    assert source.load_test is not None and source.groups is None
+    assert np.array_equal(source.train.targets, train) and np.array_equal(source.load_test().targets, test)
+    assert (len(train), len(test)) == (23_832, 5_959)
+    leaky, tested = map(int, re.findall(r"(\d+) of (\d+) test sheets have a mirror image in training", caplog.text)[0])
+    assert tested == 5_959 and leaky == twins(source) and round(100 * leaky / tested) == 98
+
+
+def twins(source: Source) -> int:
+    """How many test sheets have a mirror image among those to train on, counted image by image."""
+    assert source.load_test is not None
+    train, test = (part.images[:, 0, 6::10, 8::16].numpy() for part in (source.train, source.load_test()))
+    known = {sheet.tobytes() for sheet in train}
+    return sum(
+        any(mirrored.tobytes() in known for mirrored in (sheet[::-1], sheet[:, ::-1], sheet[::-1, ::-1]))
+        for sheet in test
+    )
+
+
+@pytest.mark.parametrize("name", ["graphene", "graphenekirigami", "graphene-kirigami"])
+def test_graphene_is_kirigami(folder: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = DataConfig(name, data_dir=str(folder))
+    assert config == DataConfig("kirigami", data_dir=str(folder)) and expected(config) == (1, (1, 32, 80))
+    monkeypatch.setenv("NAS_DATA", str(folder.parent))
+    folder.rename(folder.parent / name)
+    assert len(load(DataConfig("kirigami")).test) > 100
+
+
+def test_a_split_is_for_kirigami_and_is_said_to_be_leaky(folder: Path) -> None:
+    (said,) = split_warnings(DataConfig("graphene", data_dir=str(folder), split="published"))
+    assert "tests on mirror images" in said and not split_warnings(DataConfig("graphene", data_dir=str(folder)))
+    with pytest.raises(ValueError, match="split is for dataset kirigami, got published for mnist"):
+        DataConfig("mnist", split="published")
+    with pytest.raises(ConfigError, match=r"data.split must be one of mirror, published, got 'random'"):
+        read({"dataset": "graphene", "split": "random"}, DataConfig, section="data")
+
+
+def test_a_search_on_graphene_hands_its_split_and_folder_to_the_retraining() -> None:
+    template = {"data": {"dataset": "kirigami", "data_dir": "/data"}, "hyperparameters": {}}
+    search = {"dataset": "graphene", "data_dir": "/mine", "split": "published", "validation_fraction": 0.5}
+    assert retraining_config(template, {}, search, "search")["data"] == {
+        **{"dataset": "kirigami", "data_dir": "/mine", "split": "published"}
+    }
 
 
 def broken(folder: Path, text: str | bytes, name: str = kirigami.TABLE) -> str:
