@@ -68,7 +68,7 @@ KEYS = {
 SEARCHERS = {"single": "training", "random": "random search", "grid": "grid search", "adaptive_asha": "ASHA"}
 DATA = {
     **{"ptb": "Penn Treebank", "pydoc": "Python reference text", "folder": "folder of images", "digits": "digits"},
-    **{"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "kirigami": "kirigami"},
+    **{"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "kirigami": "kirigami", "graphene": "kirigami"},
 }
 SEARCHER_KEYS = {
     "single": set(),
@@ -201,7 +201,7 @@ def data_of(config: dict[str, Any], pictures: Path, graphene: Path) -> dict[str,
     """What to read instead of a download."""
     if "corpus" in config["data"]:
         return {"corpus": "pydoc"}
-    if config["data"]["dataset"] == "kirigami":
+    if config["data"]["dataset"] in ("kirigami", "graphene"):
         return {"data_dir": str(graphene)}
     if config["data"]["dataset"] == "digits":
         pytest.importorskip("sklearn")
