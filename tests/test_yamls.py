@@ -68,7 +68,13 @@ KEYS = {
 SEARCHERS = {"single": "training", "random": "random search", "grid": "grid search", "adaptive_asha": "ASHA"}
 DATA = {
     **{"ptb": "Penn Treebank", "pydoc": "Python reference text", "folder": "folder of images", "digits": "digits"},
-    **{"mnist": "MNIST", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10", "kirigami": "kirigami", "graphene": "kirigami"},
+    **{
+        "mnist": "MNIST",
+        "fashion_mnist": "Fashion-MNIST",
+        "cifar10": "CIFAR-10",
+        "kirigami": "kirigami",
+        "graphene": "kirigami",
+    },
 }
 SEARCHER_KEYS = {
     "single": set(),
