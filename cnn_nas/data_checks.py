@@ -29,6 +29,8 @@ def split_problems(config: DataConfig) -> list[str]:
     """The same for the part that is held out, before any image is read."""
     if config.dataset == "folder" and expected(config)[0] == 1:
         return [f"data.data_dir must have images of at least two classes in train/CLASS/, got one in {config.data_dir}"]
+    if config.validation_folder is not None:
+        return _folder_problems(Path(config.data_dir or "").expanduser(), config.validation_folder)
     total, fraction = known(config).total, config.validation_fraction
     held = round(fraction * total) if total is not None else None
     if total is None or held is None or fraction == 0 or 0 < held < total:
@@ -37,6 +39,14 @@ def split_problems(config: DataConfig) -> list[str]:
     return [
         f"data.validation_fraction must leave images on both sides, got {fraction:g}: of {total:,} it leaves {left}"
     ]
+
+
+def _folder_problems(folder: Path, name: str) -> list[str]:
+    """What is wrong with the name of the folder that validates; of a folder that is not there, reading says it."""
+    if not folder.is_dir() or (folder / name).is_dir():
+        return []
+    found = sorted(path.name for path in folder.iterdir())[:20]
+    return [f"data.validation_folder must be a folder in {folder}, got {name!r}, found {found}"]
 
 
 def warnings(optimizer: OptimizerConfig, model: ModelConfig, data: Known) -> list[str]:
@@ -51,9 +61,13 @@ def split_warnings(config: DataConfig) -> list[str]:
         told = [
             "data.split published tests on mirror images of what is trained on; only to compare with published numbers"
         ]
-    if config.dataset == "folder" and (lacking := missing_classes(Path(config.data_dir or "").expanduser())):
-        names = ", ".join(lacking[:10]) + (", ..." if len(lacking) > 10 else "")
-        told = [f"data.data_dir: test has no folder {names}: test scores say nothing of them"]
+    for part, scores in ("test", "test scores say"), (config.validation_folder, "validation says"):
+        where = Path(config.data_dir or "").expanduser()
+        if config.dataset == "folder" and part and (lacking := missing_classes(where, part)):
+            names = ", ".join(lacking[:10]) + (", ..." if len(lacking) > 10 else "")
+            told.append(f"data.data_dir: {part} has no folder {names}: {scores} nothing of them")
+    if config.validation_folder is not None:
+        return told
     held = round(config.validation_fraction * data.total) if data.total is not None else 0
     if not data.classes or not 0 < held < data.classes:
         return told

@@ -116,7 +116,7 @@ class ImageTrial(Trial):
         accuracies = {"top1_accuracy": "maximize", "top5_accuracy": "maximize"}
         if settings is None:
             return {"loss": "minimize", **accuracies, "r2": "maximize"}
-        if not settings.data.validation_fraction:
+        if not settings.data.validates:
             return {}
         outputs, _ = expected(settings.data)
         return {"loss": "minimize", **({"r2": "maximize"} if outputs == 1 else accuracies)}

@@ -113,7 +113,7 @@ class ImageTask(Task):
         found = fits_processes(config, processes) + data_checks.split_problems(settings.data)
         images = facts if facts.images is None or facts.total is None else cls._of_the_smaller_part(settings, facts)
         found += data_checks.problems(config, images)
-        if not settings.data.validation_fraction:
+        if not settings.data.validates:
             found.append("data.validation_fraction must be above 0, as a search is judged by images held out, got 0")
         if config.eval_batch_size < 2:
             rule = "hyperparameters.eval_batch_size must be at least 2, as a supernet normalises by the batch it sees"
@@ -250,7 +250,9 @@ class ImageTask(Task):
         first, last = (len(images) * part // processes for part in (rank, rank + 1))
         if last - first < 2:
             rule = f"at least {2 * processes} images, two for each process"
-            raise ConfigError([f"data.validation_fraction must hold out {rule} (batch norm), got {len(images)}"])
+            own = self.settings.data.validation_folder is not None
+            which = "validation_folder must have" if own else "validation_fraction must hold out"
+            raise ConfigError([f"data.{which} {rule} (batch norm), got {len(images)}"])
         batches = evenly(first, last, self.config.eval_batch_size)
         return ProcessImages(images, slice(None)), [[batch] for batch in batches]
 

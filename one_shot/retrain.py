@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 _ARCHITECTURE = re.compile(
     r"arch_to_use|arch_seed|distinct_predecessors|constraints|node\d+_\w+|(normal|reduce)_node\w+"
 )
-_SHARED = ("data_dir", "download_dir", "image_size", "vocabulary_size", "split", "split_seed")
+_SHARED = ("data_dir", "download_dir", "image_size", "vocabulary_size", "split", "split_seed", "validation_folder")
 """Where data lies and what it is are taken from the search; how much validates is not."""
 
 

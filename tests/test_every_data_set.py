@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import pickle
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,11 +68,13 @@ CASES: dict[str, tuple[str, Callable[[Path, Patch], None] | None, int]] = {  # w
     "fashion_mnist": ("one_shot/cnn_fashion_mnist.yaml", of_fashion_mnist, 20),
     "cifar10": ("one_shot/cnn_darts.yaml", of_cifar10, 20),
     "folder": ("one_shot/cnn_folder.yaml", None, 31),
+    "folder with val": ("one_shot/cnn_folder.yaml", None, 31),
     "graphene": ("one_shot/cnn_kirigami.yaml", of_graphene, 0),
 }
 CHANGES: dict[str, dict[str, Any]] = {
     "graphene": {"data.dataset": "graphene", "data.validation_fraction": 100 / 23_835},
     "folder": {"data.image_size": 18},
+    "folder with val": {"data.image_size": 18, "data.validation_folder": "val"},
 }
 
 
@@ -89,6 +92,11 @@ def test_from_search_to_test(name: str, tmp_path: Path, pictures: Path, monkeypa
     if make is not None:
         data.mkdir()
         make(data, monkeypatch)
+    if name == "folder with val":
+        data = shutil.copytree(pictures, tmp_path / "pictures")
+        for path in sorted((data / "train").glob("*/1*.png")):  # six of fifteen of each class
+            (data / "val" / path.parent.name).mkdir(parents=True, exist_ok=True)
+            path.rename(data / "val" / path.parent.name / path.name)
     where = {"data.data_dir": str(data), "data.download_dir": str(tmp_path / "cache"), **CHANGES.get(name, {})}
     with monkeypatch.context() as patch:  # no test image decides anything
         patch.setattr(ImageData, "test", property(lambda self: pytest.fail("the search has read the test split")))
@@ -102,6 +110,10 @@ def test_from_search_to_test(name: str, tmp_path: Path, pictures: Path, monkeypa
     assert trained.read("run.json")["status"] == "completed"
     (score,) = trained.metrics("test")
     assert all(math.isfinite(value) for key, value in score.items() if key.startswith("test_"))
+    if name == "folder with val":
+        for run in (search, trained):
+            parts = run.read("run.json")["identity"]["data"]
+            assert {part: found["count"] for part, found in parts.items()} == {"train": 54, "valid": 36}
     if tested:
         assert round(score["test_top1_accuracy"] * tested, 6).is_integer() and 0 <= score["test_top1_accuracy"] <= 1
     else:

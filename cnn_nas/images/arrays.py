@@ -102,6 +102,7 @@ class Source:
         classes: their names; None for a regression.
         mirror: whether an image means the same when left and right change places.
         groups: int64 `(N,)`: training images of one group are alike, and no split may part them; None: all differ.
+        valid: images of their own that validate; None: some are held out of the training split.
     """
 
     train: Images
@@ -109,6 +110,7 @@ class Source:
     classes: tuple[str, ...] | None
     mirror: bool
     groups: np.ndarray | None = None
+    valid: Images | None = None
 
 
 def held_out(

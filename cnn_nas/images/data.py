@@ -57,6 +57,8 @@ class DataConfig:
         download_dir: where fetched files and decoded images go; default: see `nas.core.files.cache_folder`.
         image_size: height and width to which the images of a folder are resized; without it they must have one size.
         validation_fraction: share of the training split that validates instead; 0 trains on all of it, and `valid` is None.
+        validation_folder: of a folder: the one in it that validates, such as "val"; then nothing is held out of `train`, and
+            `validation_fraction` does not count.
         split_seed: decides which images validate, the same everywhere.
         split: of kirigami: "mirror", in which mirror images of a sheet stay together, or "published", that of Harvard's DARTS
             capstone, which parts them, so that its test is nearly all of what it was trained on.
@@ -67,6 +69,7 @@ class DataConfig:
     download_dir: str | None = None
     image_size: int | None = field(None, ge=4, most=4096)
     validation_fraction: float = field(0.1, ge=0, lt=1)
+    validation_folder: str | None = None
     split_seed: int = 0
     split: str = field("mirror", choices=kirigami.SPLITS)
 
@@ -84,10 +87,25 @@ class DataConfig:
             raise ValueError(f"data_dir is not allowed for dataset digits, got {self.data_dir!r}; leave it out")
         if name != "folder" and self.image_size is not None:
             raise ValueError(f"image_size is for dataset folder, got {self.image_size} for {name}; leave it out")
+        if self.validation_folder is not None:
+            if name != "folder":
+                what = f"validation_folder is for dataset folder, got {self.validation_folder!r} for {name}"
+                raise ValueError(f"{what}; leave it out")
+            if (
+                self.validation_folder in ("", ".", "..", "train", "test")
+                or Path(self.validation_folder).name != self.validation_folder
+            ):
+                rule = "validation_folder must be the name of a folder beside train and test, such as val"
+                raise ValueError(f"{rule}, got {self.validation_folder!r}")
         if name != "kirigami" and self.split != "mirror":
             raise ValueError(f"split is for dataset kirigami, got {self.split} for {name}; leave it out")
         if not 0 <= self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must be at least 0 and below 1, got {self.validation_fraction}")
+
+    @property
+    def validates(self) -> bool:
+        """Whether anything does."""
+        return self.validation_folder is not None or self.validation_fraction > 0
 
 
 @dataclass(frozen=True)
@@ -165,7 +183,7 @@ class Known:
     """What is known of images, before any is read or after; None: not yet.
 
     Attributes:
-        total: of the training split; before a folder is read, at most so many.
+        total: of the training split, and of a folder that validates; before a folder is read, at most so many.
         images: of these, to train on.
         size: height and width.
         classes: how many; None for a regression too.
@@ -183,14 +201,21 @@ def known(config: DataConfig) -> Known:
     """What can be told without reading an image. Of a folder, the files with the ending of an image count."""
     outputs, (_, height, width) = expected(config)
     total, size, mirror = _TRAINING_IMAGES.get(config.dataset), (height, width), config.dataset not in MIRRORLESS
+    held = None
     if config.dataset == "folder":
-        train = Path(config.data_dir or "").expanduser() / "train"
-        total = (folder_images.count_images(train) if train.is_dir() else 0) or None  # reading says what is wrong
-    images = None if total is None else total - round(config.validation_fraction * total)
+        folder = Path(config.data_dir or "").expanduser()
+        total = _count(folder / "train") or None  # reading says what is wrong
+        held = _count(folder / config.validation_folder) if config.validation_folder else None
+    images = None if total is None else total - (round(config.validation_fraction * total) if held is None else 0)
+    total = total + held if total is not None and held is not None else total
     classes = outputs if outputs > 1 else None
     if config.dataset != "folder":
         return Known(total, images, size, classes, mirror)
     return Known(total, images, size if config.image_size else None, classes, None)
+
+
+def _count(folder: Path) -> int:
+    return folder_images.count_images(folder) if folder.is_dir() else 0
 
 
 def load(config: DataConfig) -> ImageData:
@@ -233,7 +258,7 @@ def _read(config: DataConfig) -> Source:
     if name == "kirigami":
         return kirigami.read(folder, config.split)
     if name == "folder" and folder:
-        return folder_images.read(folder, cache, config.image_size)
+        return folder_images.read(folder, cache, config.image_size, config.validation_folder)
     return datasets.mnist(datasets.MNIST if name == "mnist" else datasets.FASHION_MNIST, folder, cache)
 
 
@@ -248,6 +273,8 @@ def _data_dir(config: DataConfig) -> Path | None:
 
 def _split(source: Source, config: DataConfig) -> tuple[Images, Images | None]:
     images, fraction = source.train, config.validation_fraction
+    if source.valid is not None:
+        return images, source.valid
     count = round(fraction * len(images))
     if fraction == 0:
         return images, None

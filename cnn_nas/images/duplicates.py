@@ -1,8 +1,8 @@
 """Images that are there twice, by their pixels: what no split may part, or a network is tested on what it has learnt.
 
-A copy under another name, a link, or the same picture saved in another format are one image. Of training images that are
-also test images the test keeps them; of copies within a class one stays; of a picture in two classes none, for one of the
-labels is wrong and nothing says which.
+A copy under another name, a link, or the same picture saved in another format are one image. What the training shares with
+the test or with a folder that validates, or the latter with the test, the other keeps; of copies within a class one stays;
+of a picture in two classes none, for one of the labels is wrong and nothing says which.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import io
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,34 +88,51 @@ class Shown:
         return [(self.paths[one], self.paths[other]) for one, other in pairs]
 
 
-def rows_to_train_on(train: Shown, test: Shown | None, classes: Sequence[str]) -> np.ndarray:
-    """The training images that stay, as rising indices; the log says which go, and why.
+def rows_that_stay(
+    part: Shown, others: Mapping[str, Shown], classes: Sequence[str], use: str = "training"
+) -> np.ndarray:
+    """The images of a part that stay, as rising indices; the log says which go, and why.
+
+    Args:
+        others: the splits that keep what they have in common with this part, by name, such as "test".
+        use: what the part is for, "training" or "validation".
 
     Raises:
         DataError: if a class has no image left.
     """
-    first, in_two, tested = train.first(), train.in_two_classes(), test.first() if test else {}
-    leaks = (
-        [(path, test.paths[tested[key]]) for key, path in zip(train.keys, train.paths, strict=True) if key in tested]
-        if test
-        else []
-    )
-    doubtful = [i for i, key in enumerate(train.keys) if key in in_two and key not in tested]
-    stay = [i for i, key in enumerate(train.keys) if first[key] == i and key not in tested and key not in in_two]
-    copies = [i for i, key in enumerate(train.keys) if first[key] != i and key not in tested and key not in in_two]
-    pairs = train.names(in_two[train.keys[i]] for i in doubtful if first[train.keys[i]] == i)
-    _tell("%d training images are in the test split too and are left out of training: %s", len(leaks), leaks)
-    _tell("%d training images are in two classes and left out, as one label is wrong: %s", len(doubtful), pairs)
-    twins = train.names((i, first[train.keys[i]]) for i in copies)
-    _tell("%d training images are copies of others and are left out: %s", len(copies), twins)
-    if test:
-        split = test.names(test.in_two_classes().values())
-        _tell("%d test images are in two classes, and no network is right about both: %s", len(split), split)
-    if lost := set(train.labels) - {train.labels[i] for i in stay}:
+    first, in_two = part.first(), part.in_two_classes()
+    elsewhere: set[bytes] = set()
+    leaks = []
+    for name, other in others.items():
+        places = other.first()
+        found = [
+            (path, other.paths[places[key]])
+            for key, path in zip(part.keys, part.paths, strict=True)
+            if key in places and key not in elsewhere
+        ]
+        _tell(f"%d {use} images are in the {name} split too and are left out of {use}: %s", len(found), found)
+        elsewhere |= places.keys()
+        leaks += found
+    doubtful = [i for i, key in enumerate(part.keys) if key in in_two and key not in elsewhere]
+    stay = [i for i, key in enumerate(part.keys) if first[key] == i and key not in elsewhere and key not in in_two]
+    copies = [i for i, key in enumerate(part.keys) if first[key] != i and key not in elsewhere and key not in in_two]
+    pairs = part.names(in_two[part.keys[i]] for i in doubtful if first[part.keys[i]] == i)
+    _tell(f"%d {use} images are in two classes and left out, as one label is wrong: %s", len(doubtful), pairs)
+    twins = part.names((i, first[part.keys[i]]) for i in copies)
+    _tell(f"%d {use} images are copies of others and are left out: %s", len(copies), twins)
+    if lost := set(part.labels) - {part.labels[i] for i in stay}:
         names = ", ".join(classes[label] for label in sorted(lost)[:10])
-        what = f"no image is left to train on of {names}: all are in the test split or in another class too"
+        where = " or ".join([*(f"in the {name} split" for name in others), "in another class too"])
+        verb = "train" if use == "training" else "validate"
+        what = f"no image is left to {verb} on of {names}: all are {where}"
         raise DataError(f"{what} ({_examples([*leaks, *pairs])}); give each image one place")
     return np.array(stay, np.int64)
+
+
+def tell_of_test(test: Shown) -> None:
+    """What of the test split no network can be right about."""
+    split = test.names(test.in_two_classes().values())
+    _tell("%d test images are in two classes, and no network is right about both: %s", len(split), split)
 
 
 def _tell(sentence: str, count: int, pairs: Sequence[tuple[str, str]]) -> None:

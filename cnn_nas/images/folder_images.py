@@ -1,4 +1,5 @@
-"""A folder of your own images: `train/CLASS/*` and, where you have it, `test/CLASS/*`; the class is the folder's name.
+"""A folder of your own images: `train/CLASS/*` and, where you have them, `test/CLASS/*` and a folder that validates, such as
+`val/CLASS/*`; the class is the folder's name.
 
 Sizes, colour modes and formats may differ. All become RGB, or grey if every training image is; a phone's rotation is
 applied; transparency is dropped; an animation is its first frame. With an image size, each image is resized to that square
@@ -33,7 +34,7 @@ from tqdm import tqdm
 
 from cnn_nas.images.arrays import Images, Source
 from cnn_nas.images.class_folders import class_names, walk
-from cnn_nas.images.duplicates import Shown, digests, rows_to_train_on
+from cnn_nas.images.duplicates import Shown, digests, rows_that_stay, tell_of_test
 from nas.core.downloads import locked
 from nas.core.errors import DataError, unknown
 from nas.core.named_files import check_is_file
@@ -58,8 +59,15 @@ class Listing:
     labels: tuple[int, ...]
 
 
-def read(folder: Path, cache: Path, size: int | None) -> Source:
+VALIDATING = ("val", "valid", "validation")
+"""What others call a folder that validates."""
+
+
+def read(folder: Path, cache: Path, size: int | None, validation: str | None = None) -> Source:
     """The images of a folder, decoded now or from the cache. The test split is decoded too, to keep its images out of training.
+
+    Args:
+        validation: the name of the folder that validates; None: a part of the training images will be held out.
 
     Raises:
         DataError: a folder is missing, a class has no images, files are no images (each is named, up to ten), sizes differ
@@ -68,38 +76,58 @@ def read(folder: Path, cache: Path, size: int | None) -> Source:
     train = list_images(folder / "train")
     if len(train.classes) < 2:
         raise DataError(f"{train.folder} has only class {train.classes[0]}; a classification needs at least two")
-    test = list_images(folder / "test") if (folder / "test").is_dir() else None
-    for name in test.classes if test else ():
-        if name not in train.classes:
-            raise DataError(unknown(f"class {name} of {folder / 'test'}", name, train.classes, "is not in train"))
-    if test:
-        _compare_classes(train, test)
-    if any((folder / name).is_dir() for name in ("val", "valid", "validation")):
-        log.warning("only train and test of %s are read; validation is held out of train", folder)
+    names = ["test"] * (folder / "test").is_dir() + [validation] * (validation is not None)
+    listings = {name: list_images(folder / name) for name in names if name is not None}
+    for listing in listings.values():
+        _compare_classes(train, listing)
+    if validation is None and (there := [name for name in VALIDATING if (folder / name).is_dir()]):
+        what = (
+            "only train and test of %s are read; validation is held out of train, data.validation_folder=%s reads that"
+        )
+        log.warning(what, folder, there[0])
     images, shown = _images(train, train.classes, cache, size, None)
-    tests, shown_in_test = _images(test, train.classes, cache, size, images.shape) if test else (None, None)
-    stay = rows_to_train_on(shown, shown_in_test, train.classes)
-    images = images if len(stay) == len(images) else images.subset(stay)
-    return Source(images, (lambda: tests) if tests else None, train.classes, mirror=True)
+    others: dict[str, Images] = {}
+    seen: dict[str, Shown] = {}
+    for name, listing in listings.items():  # the test comes first, and keeps what it shares with the others
+        use = "test" if name == "test" else "validation"
+        others[use], seen_here = _images(listing, train.classes, cache, size, images.shape)
+        if use == "test":
+            tell_of_test(seen_here)
+        else:
+            others[use] = _kept(others[use], rows_that_stay(seen_here, seen, train.classes, use))
+        seen[use] = seen_here
+    images = _kept(images, rows_that_stay(shown, seen, train.classes))
+    test = others.get("test")
+    load_test = (lambda: test) if test is not None else None
+    return Source(images, load_test, train.classes, mirror=True, valid=others.get("validation"))
 
 
-def missing_classes(folder: Path) -> list[str]:
-    """The classes of `train` that `test` lacks; empty if one of the two folders is not there."""
-    train, test = folder / "train", folder / "test"
-    if not train.is_dir() or not test.is_dir():
+def _kept(images: Images, stay: np.ndarray) -> Images:
+    return images if len(stay) == len(images) else images.subset(stay)
+
+
+def missing_classes(folder: Path, name: str = "test") -> list[str]:
+    """The classes of `train` that another of its folders lacks; empty if one of the two is not there."""
+    train, other = folder / "train", folder / name
+    if not train.is_dir() or not other.is_dir():
         return []
-    return sorted({*class_names(train)} - {*class_names(test)})
+    return sorted({*class_names(train)} - {*class_names(other)})
 
 
-def _compare_classes(train: Listing, test: Listing) -> None:
-    if train.folder.samefile(test.folder):
-        raise DataError(f"{test.folder} and {train.folder} are the same folder; nothing would be left to train on")
-    if len(test.classes) == 1:
-        only = f"{test.folder} has only class {test.classes[0]}"
+def _compare_classes(train: Listing, other: Listing) -> None:
+    """Whether the classes of another split are those of the training."""
+    for name in other.classes:
+        if name not in train.classes:
+            raise DataError(unknown(f"class {name} of {other.folder}", name, train.classes, "is not in train"))
+    if train.folder.samefile(other.folder):
+        raise DataError(f"{other.folder} and {train.folder} are the same folder; nothing would be left to train on")
+    if len(other.classes) == 1:
+        only = f"{other.folder} has only class {other.classes[0]}"
         raise DataError(f"{only}, of which a network that knows no other is always right; add the other classes")
-    if lacking := sorted({*train.classes} - {*test.classes}):
+    if lacking := sorted({*train.classes} - {*other.classes}):
         names = ", ".join(lacking[:10]) + (", ..." if len(lacking) > 10 else "")
-        log.warning("%s has no image of %s: test scores say nothing of them", test.folder, names)
+        scores = "test scores say" if other.folder.name == "test" else "validation says"
+        log.warning("%s has no image of %s: %s nothing of them", other.folder, names, scores)
 
 
 def list_images(folder: Path) -> Listing:

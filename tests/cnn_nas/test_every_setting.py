@@ -48,7 +48,13 @@ ROWS = {
     "data.validation_fraction": Row(0.5),
     "data.split_seed": Row(1),
 }
-WHERE_DATA_LIES = ("dataset", "data_dir", "download_dir", "split")  # the last is of graphene, see test_kirigami.py
+WHERE_DATA_LIES = (
+    "dataset",
+    "data_dir",
+    "download_dir",
+    "validation_folder",
+    "split",
+)  # see test_leaks.py, test_kirigami.py
 
 
 def test_no_setting_is_forgotten() -> None:

@@ -10,6 +10,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import torch
 from PIL import Image
 
 from cnn_nas import data_checks
+from cnn_nas.data_checks import split_problems, split_warnings
 from cnn_nas.images import datasets, duplicates
 from cnn_nas.images.arrays import Images, held_out
 from cnn_nas.images.class_folders import walk
@@ -41,7 +43,7 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def read(folder: Path, **options: float) -> ImageData:
+def read(folder: Path, **options: Any) -> ImageData:
     options = {"validation_fraction": 0.2, **options}
     return load(DataConfig("folder", data_dir=str(folder), download_dir=str(folder.parent / "cache"), **options))  # type: ignore[arg-type]
 
@@ -255,6 +257,97 @@ def test_classes_that_differ_in_case_only_are_told(folder: Path, caplog: pytest.
     Image.new("RGB", (8, 8), 4).save(folder / "train" / "Cat" / "y.png")
     read(folder)
     assert "differ only in case" in caplog.text
+
+
+# A folder that validates
+
+
+@pytest.fixture
+def with_val(folder: Path) -> Path:
+    """The same with four images of each class in `val`."""
+    random = np.random.RandomState(9)
+    for name in CLASSES:
+        (folder / "val" / name).mkdir(parents=True)
+        for i in range(4):
+            Image.fromarray(random.randint(0, 256, (8, 8, 3), np.uint8)).save(folder / "val" / name / f"{i:02}.png")
+    return folder
+
+
+def test_a_folder_that_validates_does_so_and_nothing_is_held_out(
+    with_val: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = read(with_val, validation_fraction=0)
+    assert "data.validation_folder=val reads that" in caplog.text
+    data = read(with_val, validation_folder="val")
+    assert_apart(data)
+    assert pixels(data.train) == pixels(before.train) and pixels(data.test) == pixels(before.test)
+    assert data.valid is not None and data.valid.targets.tolist() == [0] * 4 + [1] * 4 + [2] * 4
+    assert data.mean == before.mean  # of the images to train on
+    said = known(DataConfig("folder", data_dir=str(with_val), validation_folder="val"))
+    assert (said.images, said.total) == (30, 42) == (data.known.images, data.known.total)
+    paths = [with_val / "val" / CLASSES[label] / f"{i:02}.png" for label in range(3) for i in range(4)]
+    assert pixels(data.valid) == [np.asarray(Image.open(path)).transpose(2, 0, 1).tobytes() for path in paths]
+
+
+def test_what_a_folder_that_validates_shares_is_in_one_part(with_val: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The test keeps what it has, then the validation."""
+    copy(with_val / "test" / "cat" / "00.png", with_val / "val" / "cat" / "leak.png")
+    copy(with_val / "test" / "dog" / "00.png", with_val / "train" / "dog" / "leak.png")
+    for i in range(3):
+        copy(with_val / "val" / "emu" / f"0{i}.png", with_val / "train" / "emu" / f"leak{i}.png")
+    copy(with_val / "val" / "dog" / "00.png", with_val / "val" / "dog" / "again.png")
+    copy(with_val / "test" / "emu" / "01.png", with_val / "val" / "emu" / "third.png")
+    copy(with_val / "test" / "emu" / "01.png", with_val / "train" / "emu" / "third.png")
+    data = read(with_val, validation_folder="val")
+    assert_apart(data)
+    assert (len(data.train), len(data.valid or ())) == (30, 12)
+    for says in (
+        "2 validation images are in the test split too and are left out of validation: val/cat/leak.png = test/cat/00",
+        "1 validation images are copies of others",
+        "2 training images are in the test split too and are left out of training: train/dog/leak.png = test/dog/00",
+        "3 training images are in the validation split too and are left out of training: train/emu/leak0.png = val/",
+    ):
+        assert says in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "says"),
+    [
+        ("test2", None, "test2 is missing"),
+        ("val", lambda root: shutil.rmtree(root / "val" / "cat"), ""),
+        ("val", lambda root: (root / "val" / "cat").rename(root / "val" / "cow"), "class cow of"),
+        ("val", lambda root: [shutil.rmtree(root / "val" / name) for name in ("cat", "dog")], "has only class emu"),
+        ("mirror", lambda root: link(root / "train", root / "mirror"), "are the same folder"),
+        ("copy", lambda root: shutil.copytree(root / "test", root / "copy"), "no image is left to validate on of cat"),
+        ("copy", lambda root: shutil.copytree(root / "train", root / "copy"), "no image is left to train on of cat"),
+    ],
+)
+def test_a_folder_that_cannot_validate_is_named(
+    with_val: Path, name: str, make: Any, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    if make is not None:
+        make(with_val)
+    if not says:
+        read(with_val, validation_folder=name)
+        assert "has no image of cat: validation says nothing of them" in caplog.text
+        (told,) = split_warnings(DataConfig("folder", data_dir=str(with_val), validation_folder=name))
+        assert told == "data.data_dir: val has no folder cat: validation says nothing of them"
+        return
+    with pytest.raises(DataError, match=says):
+        read(with_val, validation_folder=name)
+
+
+def test_the_name_of_a_folder_that_validates_is_checked_before_anything_is_read(with_val: Path) -> None:
+    (said,) = split_problems(DataConfig("folder", data_dir=str(with_val), validation_folder="dev"))
+    assert said.startswith(
+        f"data.validation_folder must be a folder in {with_val}, got 'dev', found ['test', 'train', 'val']"
+    )
+    assert not split_problems(DataConfig("folder", data_dir=str(with_val), validation_folder="val"))
+    for name in ("test", "train", "..", "", "a/b", "/val"):
+        with pytest.raises(ValueError, match="must be the name of a folder beside train and test"):
+            DataConfig("folder", data_dir=str(with_val), validation_folder=name)
+    with pytest.raises(ValueError, match="validation_folder is for dataset folder, got 'val' for mnist"):
+        DataConfig("mnist", validation_folder="val")
 
 
 # The other readers
