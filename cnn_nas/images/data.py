@@ -80,7 +80,10 @@ class DataConfig:
             if wrong := path_problem(getattr(self, field_name)):
                 raise ValueError(f"{field_name} {wrong}")
         if name not in DATASETS:
-            raise ValueError(unknown(f"dataset {name!r}", str(name), DATASETS, f"is not one of {', '.join(DATASETS)}"))
+            known_names = (*DATASETS, *ALIASES)
+            raise ValueError(
+                unknown(f"dataset {name!r}", str(name), known_names, f"is not one of {', '.join(DATASETS)}")
+            )
         if name == "folder" and not self.data_dir:
             raise ValueError("data_dir is required for dataset folder; set it to the folder that holds train/CLASS/*")
         if name == "digits" and self.data_dir:

@@ -57,6 +57,7 @@ def message(config: DataConfig, get: Callable[[Any], object] = lambda data: None
     ("options", "says"),
     [
         ({"dataset": "cifar-10"}, "did you mean cifar10"),
+        ({"dataset": "grafene"}, "did you mean graphene"),
         ({"dataset": "imagenet"}, "is not one of cifar10, mnist, fashion_mnist, kirigami, folder, digits"),
         ({"dataset": "folder"}, "data_dir is required for dataset folder"),
         ({"dataset": "digits", "data_dir": "x"}, "data_dir is not allowed for dataset digits, got 'x'"),
