@@ -210,6 +210,12 @@ OTHERS: list[tuple[str, str, Callable[[Path], object], str]] = [
         lambda path: (path.mkdir(), (path / "15grid_shuffled.dat").write_bytes(b"\xff\xfe" * 99)),
         "is no table",
     ),
+    (
+        "kirigami",
+        "a NetCDF file of eight bytes",
+        lambda path: (path.mkdir(), (path / "graphene_processed.nc").write_bytes(b"\x89HDF\r\n\x1a\n")),
+        "is damaged or cut short",
+    ),
     ("kirigami", "a pipe", lambda path: (path.mkdir(), os.mkfifo(path / "15grid_shuffled.dat")), "15grid_shuffled.dat"),
 ]
 

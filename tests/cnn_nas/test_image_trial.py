@@ -288,7 +288,9 @@ def graphene(of_the_module: None, tmp_path_factory: pytest.TempPathFactory) -> L
     folder = tmp_path_factory.mktemp("graphene")
     cuts = np.random.RandomState(0).permutation(sheets(2))[:80]
     np.savetxt(folder / kirigami.TABLE, np.column_stack([cuts, strain(cuts)]), fmt="%.6g")
-    kind = replace(IMAGES, config="cnn_nas/kirigami.yaml", data={"dataset": "kirigami", "validation_fraction": 0.2})
+    data = {"dataset": "kirigami", "validation_fraction": 0.2}
+    tiny = IMAGES.tiny | {"arch_to_use": "DARTS_V2"}
+    kind = replace(IMAGES, config="cnn_nas/kirigami.yaml", data=data, tiny=tiny)
     return Laptop(tmp_path_factory.mktemp("experiments"), folder, kind)
 
 
