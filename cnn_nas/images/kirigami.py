@@ -67,6 +67,10 @@ def read(folder: Path | None, split: str = "mirror") -> Source:
     images, groups = Images(table, torch.from_numpy(strain)), mirror_groups(cuts)
     if split == "published":
         train, test = published_split(len(images))
+        if not len(train):
+            raise DataError(
+                f"{folder} has too few sheets for data.split published, got {len(images)}; get the whole table"
+            )
         leaky = int(np.isin(groups[test], groups[train]).sum())
         log.warning("data.split published: %d of %d test sheets have a mirror image in training", leaky, len(test))
         return Source(images.subset(train), lambda: images.subset(test), None, mirror=True)
@@ -134,9 +138,10 @@ def read_netcdf(path: Path) -> tuple[np.ndarray, np.ndarray]:
     check_is_file(path)
     try:
         with netCDF4.Dataset(path) as file:
-            whole = sum(each.size * each.dtype.itemsize for each in file.variables.values())
-            if file.data_model.startswith("NETCDF3") and path.stat().st_size < whole:  # would be read as zeros
-                raise DataError(f"{path} is cut short, as its variables take {whole:,} bytes; get it again")
+            if file.data_model.startswith("NETCDF3"):  # what is cut off would be read as zeros
+                whole = sum(each.size * each.dtype.itemsize for each in file.variables.values())
+                if path.stat().st_size < whole:
+                    raise DataError(f"{path} is cut short, as its variables take {whole:,} bytes; get it again")
             return _cuts_and_strain(path, file.variables)
     except DataError:
         raise

@@ -122,6 +122,16 @@ def test_the_processed_file_gives_the_same(
     assert np.array_equal(one.groups, two.groups)  # type: ignore[arg-type]
 
 
+def test_a_processed_file_may_hold_texts_and_names_of_axes(folder: Path) -> None:
+    """As xarray writes them."""
+    netcdf = pytest.importorskip("netCDF4")
+    path = processed(folder / "made", **of_table(folder))
+    with netcdf.Dataset(path / kirigami.NETCDF, "a") as file:
+        file.createDimension("x_c", 5)
+        file.createVariable("x_c", str, ("x_c",))[:] = np.array(list("abcde"), object)
+    assert len(kirigami.read(path).train) > 700
+
+
 def changed(values: np.ndarray, row: int, value: float) -> np.ndarray:
     values = np.array(values, float)
     values.reshape(len(values), -1)[row, 0] = value
@@ -232,6 +242,12 @@ def twins(source: Source) -> int:
         any(mirrored.tobytes() in known for mirrored in (sheet[::-1], sheet[:, ::-1], sheet[::-1, ::-1]))
         for sheet in test
     )
+
+
+def test_a_single_sheet_is_too_few(tmp_path: Path) -> None:
+    (tmp_path / kirigami.TABLE).write_text("1 " * 15 + "0.5\n")
+    with pytest.raises(DataError, match=r"too few sheets for data\.split published, got 1"):
+        kirigami.read(tmp_path, "published")
 
 
 @pytest.mark.parametrize("name", ["graphene", "graphenekirigami", "graphene-kirigami"])
