@@ -12,10 +12,9 @@ from cnn_nas.constraints import Constraints
 from cnn_nas.counting import NetworkSize, count
 from cnn_nas.decoding import CellDecoder
 from nas.core.budget import Budget, Decoder
+from nas.core.constants import Constants, constants
 from nas.core.errors import ConfigError
 from nas.core.fields import read
-from cnn_nas.counting import count
-from nas.core.constants import Constants, constants
 from nas.core.relaxation import Paths, Relaxation
 from nas.core.space import Size, Space, named_genotypes
 
