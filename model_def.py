@@ -37,8 +37,9 @@ from randomNAS_files.architecture import Genotype
 from randomNAS_files.averaged_sgd import AveragedSGD
 from randomNAS_files.fast import scoring as fast_scoring
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
-from randomNAS_files.fast.model import FastLanguageModel
+from randomNAS_files.fast.networks import has_fast_form, network_type
 from randomNAS_files.from_config import ArchitectureConfig, from_config
+from randomNAS_files.hadamard import HadamardGenotype
 from randomNAS_files.memory import estimate
 from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
 from randomNAS_files.portable import portable
@@ -58,8 +59,20 @@ class Settings:
     model: ModelConfig
     optimizer: OptimizerConfig
     architecture: ArchitectureConfig
-    genotype: Genotype
+    genotype: Genotype | HadamardGenotype
     data: DataConfig
+
+    def problems(self) -> list[str]:
+        """What a Hadamard cell does not go with."""
+        if has_fast_form(self.genotype):
+            return []
+        found = []
+        if self.run.fast:
+            found.append("hyperparameters.fast must be left out with a Hadamard cell, which has no fast form, got true")
+        if not self.architecture.eval_same_arch:
+            rule = "must be true with a Hadamard cell, whose weights fit no other cell"
+            found.append(f"hyperparameters.eval_same_arch {rule}, got false")
+        return found
 
 
 def size_of(settings: Settings, vocabulary: int) -> Size:
@@ -104,8 +117,8 @@ class RecurrentTrial(Trial):
         context, settings = self.context, self.settings
         weights = torch_generator("cpu", self.seed, "weights")
         fast = settings.run.fast_on(context.device)
-        kind = FastLanguageModel if fast else LanguageModel
-        self.net = kind(settings.model, self.genotype, len(self.corpus.vocabulary), weights)
+        kind = network_type(self.genotype, fast)
+        self.net: LanguageModel = kind(settings.model, self.genotype, len(self.corpus.vocabulary), weights)
         self.score_cells = fast_scoring.score_cells if fast else scoring.score_cells
         self.model = context.wrap_model(self.net)  # the same modules, perhaps behind data parallelism
         self.unused = self.net.unused_parameters()
@@ -137,7 +150,10 @@ class RecurrentTrial(Trial):
             )
         problems.raise_any()
         run, model, optimizer, which = groups
-        return Settings(run, model, optimizer, which, genotype, sources[0])
+        settings = Settings(run, model, optimizer, which, genotype, sources[0])
+        problems.found += settings.problems()
+        problems.raise_any()
+        return settings
 
     @classmethod
     def metric_directions(cls, settings: Settings | None) -> dict[str, str]:

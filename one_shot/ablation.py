@@ -93,6 +93,8 @@ def score_others(net: Supernet, columns: Columns, bptt: int, genotypes: Sequence
         ConfigError: the first has more nodes than the supernet.
     """
     most = net.supernet.most_nodes
+    if net.supernet.hadamard:
+        raise ConfigError(["changes one at a time are there for recurrent cells of gates, not for Hadamard cells"])
     if len(genotypes[0].recurrent) > most:
         raise ConfigError(
             [

@@ -22,6 +22,7 @@ from nas.core.relaxation import Path
 from nas.core.seeds import torch_generator
 from nas.core.space import Space
 from one_shot.enas import Enas
+from one_shot.hadamard_tokens import HADAMARD
 from one_shot.settings import Settings, build_strategy
 from one_shot.strategy import Strategy
 from randomNAS_files.tree_distance import postorder, tree_distance
@@ -36,6 +37,8 @@ def need_controller(settings: Settings) -> None:
     if settings.search.strategy != "enas":
         what = f"a search with strategy {settings.search.strategy} in space {settings.search.space} has no controller"
         raise ConfigError([f"{what}, so there is nothing to analyze; searches with strategy enas have one"])
+    if HADAMARD in settings.space.relaxation:
+        raise ConfigError(["cells are compared as trees, which Hadamard cells are not, so they are not analyzed"])
 
 
 def analyze(

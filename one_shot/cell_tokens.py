@@ -16,6 +16,8 @@ from nas.core.relaxation import CellShape, Path, Paths, Relaxation, complete_cel
 
 NODES, SIZE, ACTIVATION, PREDECESSOR = "nodes", "size", "activation", "predecessor"
 """What a decision says: how many nodes the cell has beyond the fewest, its size, what a node applies, which state it reads."""
+KIND, SECOND, NEXT_C = "kind", "second predecessor", "next c"
+"""The same of Hadamard cells only: what a node is, which other state it reads, and which node is the next second state."""
 OF_CELL = (NODES, SIZE)
 """Those of the cell as a whole, which come first."""
 
@@ -24,22 +26,26 @@ class Decision(NamedTuple):
     """One choice among so many options.
 
     Attributes:
-        kind: of NODES, SIZE, ACTIVATION, PREDECESSOR.
+        kind: of NODES, SIZE, ACTIVATION, PREDECESSOR, KIND, SECOND, NEXT_C.
         node: counted from 0; 0 of those of the cell as a whole.
         needs: taken only in cells that have so many nodes beyond the fewest, or more.
+        given: the numbers of earlier decisions by which some options are not open.
+        open: for each combination of their tokens, the last one's first, which options are; where one is, it is no choice.
     """
 
     kind: str
     node: int
     options: int
     needs: int = 0
+    given: tuple[int, ...] = ()
+    open: tuple[tuple[bool, ...], ...] = ()
 
     @property
     def label(self) -> str:
         """For a reader: `reads 2`, `activation 1`, `nodes`, `size`."""
-        if self.kind in OF_CELL:
+        if self.kind in (*OF_CELL, NEXT_C):
             return self.kind
-        return f"{'reads' if self.predecessor else 'activation'} {self.node + 1}"
+        return f"{'reads' if self.predecessor else self.kind} {self.node + 1}"
 
     @property
     def predecessor(self) -> bool:

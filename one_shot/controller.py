@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from nas.core.errors import ConfigError
-from one_shot.cell_tokens import ACTIVATION, NODES, OF_CELL, PREDECESSOR, SIZE, Decision
+from one_shot.cell_tokens import ACTIVATION, KIND, NEXT_C, NODES, OF_CELL, PREDECESSOR, SECOND, SIZE, Decision
 
 INITIAL = 0.1
 """Weights start uniform in +- 0.1, so that every decision is nearly uniform; biases of heads start at 0."""
@@ -31,6 +31,7 @@ class Memory:
         state: of the LSTM, two `(K, H)`.
         anchors: `(K, H)` for each state of the cell so far; of attention only.
         beyond: how many nodes each cell has beyond the fewest, `(K,)`; None where all have as many.
+        tokens: of the decisions so far, `(K,)` each.
     """
 
     def __init__(self, x: torch.Tensor) -> None:
@@ -38,6 +39,7 @@ class Memory:
         self.x, self.state = x, (zeros, zeros)
         self.anchors: list[torch.Tensor] = []
         self.beyond: torch.Tensor | None = None
+        self.tokens: list[torch.Tensor] = []
 
 
 class Controller(nn.Module, ABC):
@@ -72,7 +74,7 @@ class Controller(nn.Module, ABC):
         self.temperature, self.tanh_constant = temperature, tanh_constant
         self._most = {
             kind: max((each.options for each in decisions if each.kind == kind), default=0)
-            for kind in (ACTIVATION, PREDECESSOR, NODES, SIZE)
+            for kind in (ACTIVATION, PREDECESSOR, NODES, SIZE, KIND, SECOND, NEXT_C)
         }
         with torch.random.fork_rng(devices=[]):  # the layers' own initial weights come from the global generator
             self.cell = nn.LSTMCell(hidden, hidden)
@@ -101,14 +103,24 @@ class Controller(nn.Module, ABC):
     def _logits(self, memory: Memory, number: int) -> torch.Tensor:
         """Of the decision of that number, `(K, options)`; where it is not to be taken, option 0 is the only one."""
         logits, needs = self._open_logits(memory, number), self.decisions[number].needs
+        if self.decisions[number].given:
+            return torch.where(self._open(memory, number), logits, _NEVER)
         if not needs or memory.beyond is None:
             return logits
         only = torch.full_like(logits[0], _NEVER)
         only[0] = 0
         return torch.where(memory.beyond[:, None] >= needs, logits, only)
 
+    def _open(self, memory: Memory, number: int) -> torch.Tensor:
+        """Which options the decisions before leave, `(K, options)`."""
+        decision, row = self.decisions[number], torch.zeros_like(memory.tokens[0])
+        for earlier in decision.given:
+            row = row * self.decisions[earlier].options + memory.tokens[earlier]
+        return torch.tensor(decision.open, device=row.device)[row]
+
     def _take(self, memory: Memory, number: int, tokens: torch.Tensor) -> None:
         """Go on from a decision."""
+        memory.tokens.append(tokens)
         if self.decisions[number].kind == NODES:
             memory.beyond = tokens
         self._read(memory, number, tokens)
@@ -134,7 +146,11 @@ class Controller(nn.Module, ABC):
 
         def choose(number: int, log_probs: torch.Tensor) -> torch.Tensor:
             below = log_probs.exp().cumsum(-1) <= numbers[:, number, None]
-            return below.sum(-1).clamp(max=log_probs.size(-1) - 1)
+            if not self.decisions[number].given:
+                return below.sum(-1).clamp(max=log_probs.size(-1) - 1)
+            options = torch.arange(log_probs.size(-1), device=log_probs.device)
+            last = torch.where(log_probs > _NEVER / 2, options, 0).amax(-1)
+            return torch.minimum(below.sum(-1), last)
 
         return self._unroll(count, choose)[0]
 

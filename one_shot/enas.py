@@ -18,8 +18,8 @@ from torch.optim import Adam
 from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.fields import field
 from nas.core.relaxation import Paths, Relaxation
-from one_shot.cell_tokens import CellTokens
 from one_shot.controller import CONTROLLERS
+from one_shot.hadamard_tokens import tokens_of
 from one_shot.random_search import RandomConfig, RandomSearch
 from one_shot.reinforce import (
     BASELINES,
@@ -136,7 +136,7 @@ class Enas(RandomSearch):
     def __init__(self, relaxation: Relaxation, config: EnasConfig, generator: torch.Generator) -> None:
         scored = RandomConfig(config.score_archs, config.score_batches, config.rescore, config.epoch_archs)
         super().__init__(relaxation, scored)
-        self.tokens = CellTokens(relaxation)
+        self.tokens = tokens_of(relaxation)
         self.kind = self.tokens.kind
         self.method = config
         self.controller = CONTROLLERS[config.controller](

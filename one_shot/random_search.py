@@ -135,9 +135,7 @@ class RandomSearch(Strategy):
 
 
 def draw(relaxation: Relaxation, generator: torch.Generator, with_excluded: bool = False) -> dict[str, Path]:
-    """A random architecture: each node keeps edges, all sets of them equally likely, each with an equally likely operation.
-
-    Where a shape leaves the number of nodes open, all numbers are equally likely.
+    """A random architecture, by what `CellShape.drawn` makes equally likely.
 
     Args:
         generator: on the CPU; as many numbers are drawn every time.
@@ -156,15 +154,8 @@ def _rank(score: float) -> float:
 
 
 def _draw_cell(shape: CellShape, generator: torch.Generator, with_excluded: bool) -> Path:
-    choices = list(range(len(shape.operations))) if with_excluded else shape.choices
-    count, sizes = len(shape.edges), shape.sizes
-    drawn = torch.rand(2 * count + (len(sizes) > 1), generator=generator, dtype=torch.float64).tolist()
-    order, operation = drawn[:count], drawn[count:]
-    path: list[tuple[int, ...]] = [()] * count
-    for node in range(sizes[int(drawn[-1] * len(sizes))]):
-        for edge in sorted(shape.open(node), key=order.__getitem__)[: shape.kept]:
-            path[edge] = (choices[int(operation[0 if shape.same_operation else edge] * len(choices))],)
-    return tuple(path)
+    numbers = torch.rand(shape.numbers, generator=generator, dtype=torch.float64).tolist()
+    return shape.drawn(numbers, with_excluded)
 
 
 def _summary(losses: Sequence[float]) -> dict[str, float]:

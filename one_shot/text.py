@@ -30,7 +30,7 @@ from one_shot.strategy import Objective, Progress, Scores
 from one_shot.task import Place, Step, Sums, Task, Trained
 from one_shot.text_rules import TextSearchConfig, problems_of, warnings_of
 from randomNAS_files.architecture import NODES
-from randomNAS_files.fast.supernet import FastSupernet
+from randomNAS_files.fast.networks import supernet_type
 from randomNAS_files.memory import estimate_supernet
 from randomNAS_files.model import ModelConfig, Output, activation_penalty
 from randomNAS_files.nested import NestedSGD
@@ -75,7 +75,7 @@ class TextTask(Task):
         eval_shard = shard_columns(self.config.eval_batch_size, place.rank, place.processes)
         self.valid = Columns(self.corpus.valid, self.config.eval_batch_size, eval_shard, pad=True)
         weights = torch_generator("cpu", place.seed, "weights")
-        kind = FastSupernet if place.fast else Supernet
+        kind = supernet_type(settings.groups[SupernetConfig], place.fast)
         self.net = kind(self.model, len(self.corpus.vocabulary), weights, settings.groups[SupernetConfig])
         columns = self.shard.stop - self.shard.start
         self.hidden, self.arch_hidden = self.net.initial_state(columns), self.net.initial_state(columns)
@@ -167,7 +167,7 @@ class TextTask(Task):
     def random_losses(cls, settings: Any, batch: int, device: torch.device) -> tuple[nn.Module, Objective]:
         config, generator = settings.groups[TextSearchConfig], torch_generator("cpu", 0)
         words, _ = known_vocabulary(settings.data)
-        kind = FastSupernet if settings.fast_on(device) else Supernet
+        kind = supernet_type(settings.groups[SupernetConfig], settings.fast_on(device))
         net = kind(settings.groups[ModelConfig], words, generator, settings.groups[SupernetConfig]).to(device)
         tokens = torch.randint(words, (config.bptt, batch), generator=generator).to(device)
 

@@ -54,6 +54,8 @@ def _supernet_problems(settings: Any, processes: int) -> list[str]:
     if sizes is not None and settings.search.against_random:
         rule = "must be 0 with hidden_choices, as that experiment trains all cells with as many units"
         found.append(f"hyperparameters.against_random {rule}, got {settings.search.against_random}")
+    if supernet.hadamard:
+        found += _hadamard_problems(settings)
     if not supernet.one_cell_only:
         return found
     if settings.search.strategy == "gradient":
@@ -63,6 +65,18 @@ def _supernet_problems(settings: Any, processes: int) -> list[str]:
     if supernet.state_norm:
         rule = f"must be false with {supernet.one_cell_only}, where each step trains a cell without batch norm"
         return [*found, f"hyperparameters.state_norm {rule}, got true"]
+    return found
+
+
+def _hadamard_problems(settings: Any) -> list[str]:
+    found, strategy = [], settings.strategy
+    if settings.run.fast:
+        found.append("hyperparameters.fast must be left out with hadamard, which has no fast form, got true")
+    if getattr(strategy, "controller", "heads") != "heads":
+        rule = "must be heads with hadamard, as attention draws nodes with one predecessor"
+        found.append(f"hyperparameters.controller {rule}, got {strategy.controller}")
+    if getattr(strategy, "sample_none", False):
+        found.append("hyperparameters.sample_none must be false with hadamard, whose cells have no none, got true")
     return found
 
 

@@ -5,6 +5,7 @@ The folder has kept the name that users of the first release know (random-search
 - `architecture.py`: one cell as data (`Genotype`), its codecs, and random sampling.
 - `genotypes.py`: the cells known by name; add yours there.
 - `space.py`: what others may ask of the space (`SPACE`); `canonical.py`: one form for cells that are the same graph.
+- `hadamard*.py`: the same for cells whose nodes may be products and sums of states, with a second state, as in an LSTM.
 - `outputs.py`: what a cell's output is the mean of, all nodes or the loose ends; `trees.py`: a cell's shape under renumbering.
 - `edits.py`: a cell with a node less or more, another predecessor, other activations.
 - `official.py`: the strings in which the programs of ENAS's authors take cells.

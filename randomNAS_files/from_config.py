@@ -11,8 +11,7 @@ from nas.core.errors import ConfigError, ErrorCollector
 from nas.core.fields import exactly_one, field, named
 from nas.core.genotype_text import integral
 from randomNAS_files import architecture
-from randomNAS_files.architecture import Genotype
-from randomNAS_files.space import SPACE
+from randomNAS_files.space import SPACE, Cell
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class ArchitectureConfig:
         return seed if self.cells is None or self.pair is None else read_contenders(self.cells).seed(self.pair)
 
 
-def from_config(hparams: Mapping[str, Any]) -> Genotype:
+def from_config(hparams: Mapping[str, Any]) -> Cell:
     """The one cell that the hyperparameters name, seed or spell out.
 
     Raises:
@@ -62,14 +61,15 @@ def from_config(hparams: Mapping[str, Any]) -> Genotype:
         return architecture.from_hparams(nodes)
     if seed is None:
         with named("hyperparameters.arch_to_use"):
-            return SPACE.read(str(name))
+            named_cell: Cell = SPACE.read(str(name))
+            return named_cell
     seed = integral(seed)
     if type(seed) is not int:
         raise ConfigError([f"hyperparameters.arch_seed must be a whole number, got {seed!r}"])
     return architecture.sample(seed)
 
 
-def _contender(hparams: Mapping[str, Any]) -> Genotype:
+def _contender(hparams: Mapping[str, Any]) -> Cell:
     """The cell of this trial; all others are read too, so that the first trial finds what is wrong with any."""
     cells, problems = read_contenders(hparams[CELLS]), ErrorCollector()
     count = len(cells.trained)
@@ -85,12 +85,11 @@ def _contender(hparams: Mapping[str, Any]) -> Genotype:
         raise ConfigError(
             [f"hyperparameters.{PAIR} must be 0..{count - 1}, as a group has {count} cells, got {pair!r}"]
         )
-    found: Genotype = genotypes[drawn_by if drawn_by in GROUPS else TRAINED][
-        pair
-    ]  # the field's rule names a wrong group
+    found: Cell = genotypes[drawn_by if drawn_by in GROUPS else TRAINED][pair]  # the field's rule names a wrong group
     return found
 
 
-def _read(name: str, text: str) -> Genotype:
+def _read(name: str, text: str) -> Cell:
     with named(name):
-        return SPACE.read(text)
+        found: Cell = SPACE.read(text)
+        return found

@@ -7,6 +7,7 @@ print one ready to paste.
 from __future__ import annotations
 
 from randomNAS_files.architecture import Genotype
+from randomNAS_files.hadamard import HadamardGenotype  # noqa: F401, for constants of that kind
 
 # Pham et al. 2018 (arXiv 1802.03268), as listed with DARTS.
 ENAS = Genotype(

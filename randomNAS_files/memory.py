@@ -13,8 +13,9 @@ from nas.core.relaxation import Paths
 from nas.core.seeds import torch_generator
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.fast.decoder import CHUNK
-from randomNAS_files.fast.model import FastLanguageModel
-from randomNAS_files.fast.supernet import FastSupernet
+from randomNAS_files.fast.networks import has_fast_form, network_type, supernet_type
+from randomNAS_files.hadamard import C, HadamardGenotype
+from randomNAS_files.hadamard_space import HadamardSpace
 from randomNAS_files.model import LanguageModel, ModelConfig, Output, activation_penalty
 from randomNAS_files.relaxation import CELL, paths_of, shape_of
 from randomNAS_files.supernet import Supernet, SupernetConfig
@@ -24,7 +25,7 @@ _MEASURED = (2, 3)  # words a column; of more, each takes what the third one doe
 
 def estimate(
     model: ModelConfig,
-    genotype: Genotype,
+    genotype: Genotype | HadamardGenotype,
     words: int,
     columns: int,
     length: int,
@@ -42,8 +43,7 @@ def estimate(
         device: where the step runs; the tests run it on real ones.
     """
     with torch.device(device):
-        kind = FastLanguageModel if fast else LanguageModel
-        net = kind(model, genotype, words, torch_generator("cpu", 0))
+        net = network_type(genotype, fast)(model, genotype, words, torch_generator("cpu", 0))
         masks = net.draw_masks(torch_generator("cpu", 0), columns, slice(None))
         tokens = torch.zeros(length, columns, dtype=torch.int64)
 
@@ -52,7 +52,7 @@ def estimate(
             return _kept(output, activation_penalty(output, alpha, beta))
 
         activations = saved_bytes(forward, net.parameters())
-    working = _decoding(net, length * columns) if fast else None
+    working = _decoding(net, length * columns) if fast and has_fast_form(genotype) else None
     return estimate_memory(
         net, activations, 1, 2 * tokens.nbytes, working=working, assumes=f"batch of {columns}, longest slices"
     )
@@ -88,14 +88,14 @@ def estimate_supernet(
     if fast and order == "exact":
         raise ValueError("an exact second order needs the plain form: fast must be false, got true")
     with torch.device(device):
-        kind = FastSupernet if fast else Supernet
-        net = kind(model, words, torch_generator("cpu", 0), supernet)
+        net = supernet_type(supernet, fast)(model, words, torch_generator("cpu", 0), supernet)
         steps = _SearchSteps(net, columns, alpha, beta, mixture)
         kept = steps.keep(length, None)
         if order is not None:
             kept = max(kept, steps.keep(length, order))
     logits = length * columns * words * net.embedding.element_size()
-    working = _decoding(net, length * columns) if fast else 2 * logits  # gradients of log-softmax and of logits
+    in_parts = fast and has_fast_form(supernet)
+    working = _decoding(net, length * columns) if in_parts else 2 * logits  # gradients of log-softmax and of logits
     copies = 3 * sum(parameter.nbytes for parameter in net.parameters()) if order == "unrolled" else 0
     batches = 2 if order is None else 4  # inputs and targets, of the architecture's batch too
     found = estimate_memory(
@@ -153,6 +153,9 @@ class _SearchSteps:
     def _chain(self) -> Paths:
         """Of all cells the one that takes most, as no node shares."""
         nodes = self.net.supernet.most_nodes
+        if self.net.supernet.hadamard:
+            products = tuple(("product", "tanh", i, i - 1 if i else C) for i in range(nodes))
+            return HadamardSpace(nodes).paths_of(HadamardGenotype(products, nodes))
         return paths_of(Genotype(tuple(("tanh", i) for i in range(nodes))), nodes=nodes)
 
     def _of_architecture(self, length: int) -> list[torch.Tensor]:

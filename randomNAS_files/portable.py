@@ -50,9 +50,10 @@ def portable(trained: LanguageModel, tokens: torch.Tensor, vocabulary: Sequence[
     trained.eval()
     output = trained(words.to(trained.embedding.device), trained.initial_state(COLUMNS))
     module = NextWord(network).eval()
-    state = torch.zeros(settings.depth, COLUMNS, settings.nhid)
+    state = torch.stack(network.initial_state(COLUMNS))  # (layers, B, H), or (layers, B, 2H) of h and c
     for step in words[:-1]:
         _, state = module(step, state)
+    width = "hidden" if state.size(-1) == settings.nhid else "2 hidden: h, then c"
     return Portable(
         network,
         sizes,
@@ -63,7 +64,7 @@ def portable(trained: LanguageModel, tokens: torch.Tensor, vocabulary: Sequence[
         (0, 1),
         {"vocabulary": list(vocabulary)},
         (
-            "in: words, int64 (B,), places in the vocabulary; state, float32 (layers, B, hidden), zeros at first",
+            f"in: words, int64 (B,), places in the vocabulary; state, float32 (layers, B, {width}), zeros at first",
             "out: logits of the next word, (B, vocabulary), before the softmax; the next state",
         ),
     )

@@ -84,10 +84,11 @@ def score_paths(
         rows: only the first so many; None: the whole stream.
     """
     chosen = columns if rows is None else columns.some_rows(0, rows)
-    space, least = net.supernet.space, net.supernet.least_nodes
-    cells = [space.genotype_of(each.paths or {}) for each in architectures if is_one_cell(each, least)]
-    if isinstance(net, ManyCells) and scored_at_once(net) and len(cells) == len(architectures):
-        return net.score_cells(chosen, bptt, cells)
+    if isinstance(net, ManyCells) and scored_at_once(net):
+        space, least = net.supernet.space, net.supernet.least_nodes
+        cells = [space.genotype_of(each.paths or {}) for each in architectures if is_one_cell(each, least)]
+        if len(cells) == len(architectures):
+            return net.score_cells(chosen, bptt, cells)
     net.eval()
     return [_score_path(net, chosen, bptt, each) for each in architectures]
 

@@ -6,20 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nas.core.constants import Constants
+from nas.core.errors import ConfigError
 from nas.core.relaxation import Paths, Relaxation
 from nas.core.seeds import torch_generator
 from nas.core.space import Size, Space, named_genotypes
 from nas.core.variants import Variant
-from randomNAS_files import architecture, drawing, official, relaxation
+from randomNAS_files import architecture, drawing, hadamard, official, relaxation
 from randomNAS_files import canonical as forms
 from randomNAS_files import variants as changes
 from randomNAS_files.architecture import NODES, Genotype
+from randomNAS_files.hadamard import HadamardGenotype
+from randomNAS_files.hadamard_space import HADAMARD
 from randomNAS_files.outputs import with_output
+
+Cell = Genotype | HadamardGenotype
 
 
 @dataclass(frozen=True)
-class RecurrentSpace(Space[Genotype]):
+class RecurrentSpace(Space[Any]):
     """Recurrent cells for language models.
+
+    It samples and relaxes cells of gates. Hadamard cells are read, drawn and counted too, by their own space.
 
     The settings of `size` and `network`:
 
@@ -46,8 +54,10 @@ class RecurrentSpace(Space[Genotype]):
     sizes: tuple[int, ...] = ()
 
     @property
-    def genotypes(self) -> Mapping[str, Genotype]:
-        return named_genotypes(self.package, Genotype)
+    def genotypes(self) -> Mapping[str, Cell]:
+        cells, others = named_genotypes(self.package, Genotype), HADAMARD.genotypes
+        wrong = {name: what for name, what in cells.wrong.items() if name not in others}
+        return Constants[Cell]({**cells, **others}, wrong)
 
     def sample(self, seed: int, *labels: str | int) -> Genotype:
         """Uniform over all activations but `none` and all earlier states of each node; see `architecture.sample`."""
@@ -55,31 +65,36 @@ class RecurrentSpace(Space[Genotype]):
         cell = architecture.sample(seed, *labels, nodes=self.nodes, **restrictions)  # type: ignore[arg-type]
         return with_output(cell, self.output)
 
-    def from_json(self, data: Mapping[str, Any]) -> Genotype:
-        return architecture.from_json(data)
+    def from_json(self, data: Mapping[str, Any]) -> Cell:
+        own = isinstance(data, Mapping) and hadamard.OWN_FIELD in data
+        return hadamard.from_json(data) if own else architecture.from_json(data)
 
     def spells(self, text: str) -> bool:
         return super().spells(text) or official.is_string(text)
 
-    def from_text(self, text: str) -> Genotype:
-        """A `Genotype(...)`, or a string of ENAS's programs, such as `enas_lm 0 2 1 0`; see `official`."""
+    def from_text(self, text: str) -> Cell:
+        """A `Genotype(...)`, a `HadamardGenotype(...)`, or a string of ENAS's programs, such as `enas_lm 0 2 1 0`; see
+        `official`.
+        """
+        if hadamard.is_hadamard(text):
+            return hadamard.from_text(text)
         return official.read(text) if official.is_string(text) else architecture.from_text(text)
 
     def from_hparams(self, hparams: Mapping[str, Any]) -> Genotype:
         return architecture.from_hparams(hparams)
 
-    def canonical(self, genotype: Genotype) -> Genotype:
+    def canonical(self, genotype: Cell) -> Cell:
         """See `canonical.canonical`, which also says how the weights of the two networks match."""
-        return forms.canonical(genotype)
+        return HADAMARD.canonical(genotype) if isinstance(genotype, HadamardGenotype) else forms.canonical(genotype)
 
-    def draw(self, genotype: Genotype) -> list[str]:
-        return drawing.draw(genotype)
+    def draw(self, genotype: Cell) -> list[str]:
+        return HADAMARD.draw(genotype) if isinstance(genotype, HadamardGenotype) else drawing.draw(genotype)
 
-    def outline(self, genotype: Genotype) -> dict[str, Any]:
-        return drawing.outline(genotype)
+    def outline(self, genotype: Cell) -> dict[str, Any]:
+        return HADAMARD.outline(genotype) if isinstance(genotype, HadamardGenotype) else drawing.outline(genotype)
 
-    def to_dot(self, genotype: Genotype) -> str:
-        return drawing.dot(genotype)
+    def to_dot(self, genotype: Cell) -> str:
+        return HADAMARD.to_dot(genotype) if isinstance(genotype, HadamardGenotype) else drawing.dot(genotype)
 
     @property
     def relaxation(self) -> Relaxation:
@@ -107,24 +122,32 @@ class RecurrentSpace(Space[Genotype]):
         ((chosen,),) = paths[relaxation.HIDDEN]
         return {"hidden": self.sizes[chosen]}
 
-    def paths_of(self, genotype: Genotype) -> Paths:
+    def paths_of(self, genotype: Cell) -> Paths:
         """Of any cell that a supernet of so many nodes can run, also of one that is never sampled."""
+        if isinstance(genotype, HadamardGenotype):
+            raise ConfigError(["a Hadamard cell does not lie in a supernet of gates; one with hadamard true holds it"])
         sizes = {relaxation.HIDDEN: ((len(self.sizes) - 1,),)} if self.sizes else {}
         return {**relaxation.paths_of(genotype, self.output, self.nodes, self.least), **sizes}
 
     def genotype_of(self, paths: Paths) -> Genotype:
         return relaxation.genotype_of(paths, self.output, self.least)
 
-    def variants(self, genotype: Genotype) -> Sequence[Variant]:
+    def variants(self, genotype: Cell) -> Sequence[Variant]:
         """See `variants.variants`."""
-        return changes.variants(genotype)
+        return HADAMARD.variants(genotype) if isinstance(genotype, HadamardGenotype) else changes.variants(genotype)
 
-    def size(self, genotype: Genotype, **settings: Any) -> Size:
+    def size(self, genotype: Cell, **settings: Any) -> Size:
         """All parameters, those of unused nodes too; of the multiply-accumulates, those of the matrix products for a word."""
-        return _size(genotype, **settings)
+        return (
+            HADAMARD.size(genotype, **settings)
+            if isinstance(genotype, HadamardGenotype)
+            else _size(genotype, **settings)
+        )
 
-    def network(self, genotype: Genotype, seed: int, **settings: Any) -> Any:
+    def network(self, genotype: Cell, seed: int, **settings: Any) -> Any:
         """A `LanguageModel` without dropout, with the initial weights of a trial of that seed."""
+        if isinstance(genotype, HadamardGenotype):
+            return HADAMARD.network(genotype, seed, **settings)
         return _network(genotype, seed, **settings)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,10 @@ from torch import nn
 
 from nas.core.arch_weights import ArchWeights
 from nas.core.fields import field
+from nas.core.space import Space
 from randomNAS_files.architecture import ACTIVATIONS, NODES, SEARCHED_ACTIVATIONS, TOPOLOGIES, Genotype
 from randomNAS_files.dropout import DropoutMasks, apply
+from randomNAS_files.hadamard_space import HadamardSpace
 from randomNAS_files.model import (
     FUNCTIONS,
     INIT_RANGE,
@@ -51,6 +53,7 @@ class SupernetConfig:
     one_activation: bool = False  # all nodes of a cell that is drawn have the same
     fixed_topology: str | None = field(None, choices=TOPOLOGIES)  # only activations are drawn
     hidden_choices: tuple[int, ...] | None = field(None, ge=1, most=65_536)  # sizes that are drawn; null: all have nhid
+    hadamard: bool = False  # nodes may be products and sums of two states, and a second state is carried, as in an LSTM
 
     def problems(self) -> list[str]:
         """Rules over several fields."""
@@ -60,6 +63,10 @@ class SupernetConfig:
             found.append(f"{rule}, got {list(self.nodes)}")
         if sizes is not None and (len(sizes) < 2 or list(sizes) != sorted(set(sizes))):
             found.append(f"hidden_choices must be two or more sizes that rise, got {list(sizes)}")
+        if self.hadamard:
+            given = {name: value for name, value in self.restrictions().items() if name != "hadamard"}
+            given |= {} if self.sharing == "node" else {"sharing": self.sharing}
+            found += [f"{name} must be left out with hadamard true, got {value}" for name, value in given.items()]
         return found
 
     @property
@@ -73,8 +80,10 @@ class SupernetConfig:
         return None if isinstance(self.nodes, int) else self.nodes[0]
 
     @property
-    def space(self) -> RecurrentSpace:
+    def space(self) -> Space[Any]:
         """The cells that are drawn, and how the supernet runs them."""
+        if self.hadamard:
+            return HadamardSpace(self.most_nodes, self.output)
         return RecurrentSpace(
             self.most_nodes,
             self.output,
@@ -102,6 +111,7 @@ class SupernetConfig:
             "one_activation": "true" if self.one_activation else "",
             "fixed_topology": self.fixed_topology or "",
             "hidden_choices": "" if self.hidden_choices is None else str(list(self.hidden_choices)),
+            "hadamard": "true" if self.hadamard else "",
         }
         return {name: value for name, value in given.items() if value}
 

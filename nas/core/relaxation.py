@@ -66,6 +66,27 @@ class CellShape:
                 found += sets * len(self.choices) ** (1 if self.same_operation else self.kept * nodes)
         return found
 
+    @property
+    def numbers(self) -> int:
+        """How many random numbers `drawn` takes."""
+        return 2 * len(self.edges) + (len(self.sizes) > 1)
+
+    def drawn(self, numbers: Sequence[float], with_excluded: bool = False) -> Path:
+        """A genotype's path by `numbers` from [0, 1): each node keeps edges, all sets of them equally likely, each with an
+        equally likely operation; all numbers of nodes are equally likely.
+
+        Args:
+            with_excluded: also operations that no derived genotype has.
+        """
+        choices = list(range(len(self.operations))) if with_excluded else self.choices
+        count, sizes = len(self.edges), self.sizes
+        order, operation = numbers[:count], numbers[count:]
+        path: list[tuple[int, ...]] = [()] * count
+        for node in range(sizes[int(numbers[-1] * len(sizes))]):
+            for edge in sorted(self.open(node), key=order.__getitem__)[: self.kept]:
+                path[edge] = (choices[int(operation[0 if self.same_operation else edge] * len(choices))],)
+        return tuple(path)
+
     def edge(self, node: int, state: int) -> int:
         """The number of the edge from a state to a node."""
         return self.edges.index((node, state))
