@@ -268,6 +268,17 @@ def test_canonical_forms_of_renumbered_cells_compute_the_same() -> None:
             _same_function(genotype, form)
 
 
+def test_nodes_that_only_look_alike_are_told_apart() -> None:
+    """Seven gates in a ring of three and a ring of four: each is in two sums, so that its neighbours do not tell which."""
+
+    def rings(first: int) -> HadamardGenotype:
+        sizes = range(1, first + 1), range(first + 1, 8)
+        sums = [("sum", ring[k - 1], ring[k]) for ring in sizes for k in range(len(ring))]
+        return HadamardGenotype((*[("gate", "tanh", 0)] * 7, *sums), 1, tuple(range(8, 15)))
+
+    assert canonical(rings(3)) == canonical(rings(4)) != canonical(rings(2))
+
+
 def _depth(genotype: HadamardGenotype, node: int) -> int:
     reads = [state for state in genotype.nodes[node - 1].reads if isinstance(state, int) and state]
     return 1 + max((_depth(genotype, state) for state in reads), default=0)
