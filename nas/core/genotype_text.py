@@ -21,7 +21,7 @@ ALL_NODES: tuple[int, ...] = (-1,)  # told from a concat that was given by its i
 """As a concat: all nodes of the cell."""
 
 _LONGEST_RANGE = 1000  # more than any cell has nodes; a longer one would only fill memory
-_CALL = re.compile(r"\b(?:Hadamard)?Genotype\w*\s*\(")
+_CALL = re.compile(r"\b\w*Genotype\w*\s*\(")
 _NUMBERS = re.compile(r"u?int\d*|int_|u?intp|u?byte|long|tensor|array|asarray|Tensor|str_|str")
 """What libraries print around a number, a text or a list: `np.int64(1)`, `tensor(1, device='cuda:0')`, `array([2, 3])`."""
 _JSON = {"true": True, "false": False, "null": None}
@@ -197,7 +197,7 @@ class _Reader:
             ]
         elif isinstance(body, ast.List | ast.Tuple):
             pairs = [(order[0], body)]
-        elif isinstance(body, ast.Call) and _last_name(body.func).removeprefix("Hadamard").startswith("Genotype"):
+        elif isinstance(body, ast.Call) and "Genotype" in _last_name(body.func):
             if len(body.args) > len(order):
                 raise self._refusal(
                     body.args[len(order)], f"a Genotype has {len(order)} fields, {', '.join(order)}; got more"
