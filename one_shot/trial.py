@@ -31,6 +31,7 @@ from nas.trial.fitting import check_fits
 from nas.trial.metrics import replace_nonfinite
 from one_shot import analysis
 from one_shot.against_random import against_random_config, contenders
+from one_shot.architecture_training import ArchitectureTraining
 from one_shot.averaging import average_over_processes, check_same_everywhere
 from one_shot.choosing import Chooser, eigenvalue
 from one_shot.collapse import grown_too_quickly, too_many_skips
@@ -39,8 +40,8 @@ from one_shot.record import SearchRecord, on_cpu
 from one_shot.reporting import DERIVED, REPORTED, best_of, derived, directions, mean_of_sane, of_policy
 from one_shot.retrain import retraining_config, retraining_template, spelt_out
 from one_shot.settings import TASKS, Settings, build_strategy, read_settings
-from one_shot.strategy import Objective, Problem, Progress, Scores, WeightStep
-from one_shot.task import Place, Step
+from one_shot.strategy import Progress
+from one_shot.task import Place
 from one_shot.timing import time_step
 from one_shot.watch import Watch
 from one_shot.within import network_of
@@ -65,7 +66,6 @@ class SearchTrial(Trial):
         self._mixtures = (
             0 if self.strategy.mixture() is None else 1
         )  # that a validation scores before the discrete ones
-        self.arch_optimizer = self.strategy.optimizer()
         gather = context.distributed.allgather
         self.chooser = Chooser(self.settings, self.task, self.strategy, self.seed, gather, self.rank, self.processes)
         context.wrap_model(self.task.net)  # to be saved; gradients of several processes are averaged here
@@ -80,7 +80,8 @@ class SearchTrial(Trial):
         self.watch = Watch(self.search_space, context.device, self.task.when_diverging)
         self._entrants: list[ArchWeights] = []
         self._scores: list[dict[str, float]] = []
-        self._last_gradient: list[torch.Tensor | None] = []  # of each parameter, clipped
+        second_order = self.settings.order in ("unrolled", "exact")
+        self.architecture_training = ArchitectureTraining(self.strategy, self.task, self.sgd, self.seed, second_order)
         self._wrap_means()
 
     def _network(self) -> dict[str, Any] | None:
@@ -188,14 +189,15 @@ class SearchTrial(Trial):
         self.lr = step.learning_rate
         for group in self.sgd.param_groups:
             group["lr"] = self.lr
-        self._update_architecture(step, progress)
+        for found in self.architecture_training.update(step, progress):
+            self.arch_means.update(1, **found)
         generator = torch_generator("cpu", self.seed, "architecture", index)
         weights = self.strategy.sample(generator, progress, step.train_loss)
         trained = step.train(weights)
         self.watch.see(index, trained.objective, weights)
         self.context.backward(trained.objective)
         average_over_processes([each.grad for each in self.parameters if each.grad is not None])
-        self.context.step_optimizer(self.sgd, clip_grads=self._clip)
+        self.context.step_optimizer(self.sgd, clip_grads=self.architecture_training.clip)
         self.strategy.trained(weights)
         self.task.end()
         self.train_means.update(trained.samples, **trained.sums)
@@ -204,39 +206,6 @@ class SearchTrial(Trial):
     def _training_report(self, means: dict[str, float]) -> dict[str, float]:
         """The learning rate is that of the last batch: a mean over the batches since a report would depend on stops."""
         return {**self.task.report(means, training=True), "lr": self.lr}
-
-    def _update_architecture(self, step: Step, progress: Progress) -> None:
-        if self.arch_optimizer is None or step.valid_loss is None:
-            return
-        for number in self.strategy.updates(progress):
-            step_of_weights, scored = self._weight_step(step), self._scored_on(number)
-            problem = Problem(
-                step.train_loss, step.valid_loss, self.parameters, step_of_weights, average_over_processes, *scored
-            )
-            generator = torch_generator("cpu", self.seed, "architecture update", number)
-            found = self.strategy.update(problem, generator, progress)
-            self.arch_optimizer.step()
-            self.arch_optimizer.zero_grad()
-            if found:
-                self.arch_means.update(1, **found)
-
-    def _scored_on(self, number: int) -> tuple[Scores | None, Objective | None]:
-        """What the update of that number scores cells by, if it does."""
-        if not self.strategy.scores_cells:
-            return None, None
-        return self.task.scores_on(number), self.task.scored_loss_on(number)
-
-    def _weight_step(self, step: Step) -> WeightStep:
-        group, momenta = self.sgd.param_groups[0], []
-        if self.settings.order in ("unrolled", "exact") or self.strategy.looks_ahead:
-            momenta = [self.sgd.state[each].get("momentum_buffer") for each in self.parameters]
-        rates = step.learning_rate, group["momentum"], group["weight_decay"]
-        return WeightStep(*rates, self.task.max_norm, momenta, self._last_gradient)
-
-    def _clip(self, parameters: Any) -> None:
-        torch.nn.utils.clip_grad_norm_(parameters, self.task.max_norm)
-        if self.strategy.keeps_gradient:
-            self._last_gradient = [None if each.grad is None else each.grad.clone() for each in self.parameters]
 
     def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """Some of the validation data for all entrants; `valid_means` has the result."""
@@ -412,21 +381,15 @@ class SearchTrial(Trial):
 
     def shared_state(self) -> dict[str, Any]:
         """The strategy and its optimiser, and what it chose."""
-        optimizer = None if self.arch_optimizer is None else on_cpu(self.arch_optimizer.state_dict())
-        strategy = on_cpu(self.strategy.state_dict())
         own = {"method": self.settings.method, "record": self.record.to_state()}
-        last = [each if each is None else each.cpu() for each in self._last_gradient]
-        return {"strategy": strategy, "optimizer": optimizer, "last_gradient": last, **own}
+        return {"strategy": on_cpu(self.strategy.state_dict()), **self.architecture_training.to_state(), **own}
 
     def load_shared_state(self, state: dict[str, Any]) -> None:
         """The inverse of `shared_state`. Raises MismatchError if it is of another strategy."""
         self.settings.check_method(state["method"])
         self.strategy.load_state_dict(state["strategy"])
-        if self.arch_optimizer is not None:
-            self.arch_optimizer.load_state_dict(state["optimizer"])
+        self.architecture_training.load_state(state, self.context.device)
         self.record = SearchRecord.from_state(state["record"])
-        device, last = self.context.device, state.get("last_gradient", [])
-        self._last_gradient = [each if each is None else each.to(device) for each in last]
 
 
 if __name__ == "__main__":
