@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -18,7 +18,8 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from cnn_nas import data_checks
-from cnn_nas.counting import operation_costs
+from cnn_nas.counting import NetworkSize, operation_costs
+from cnn_nas.expected_cost import ExpectedCost
 from cnn_nas.fast.supernet import FastSupernet
 from cnn_nas.images.arrays import Images, held_out
 from cnn_nas.images.augmentation import Augmentation
@@ -37,6 +38,7 @@ from nas.core.memory import MemoryEstimate
 from nas.core.optimizers import fused_sgd, with_momenta
 from nas.core.seeds import derive, numpy_generator, torch_generator
 from nas.core.space import Size
+from one_shot.counted import Counted
 from one_shot.gradient import Costs
 from one_shot.pairs import PairedBatches, PairedImages
 from one_shot.strategy import Objective, Progress
@@ -171,6 +173,15 @@ class ImageTask(Task):
     def costs(cls, settings: Any) -> Costs:
         """Multiply-accumulates of the discrete operation, over all cells of its kind."""
         return operation_costs(cls.size_settings(settings))
+
+    @classmethod
+    def counted(cls, network: Mapping[str, Any]) -> Counted:
+        size = NetworkSize(**network)
+        return Counted(
+            lambda measure: ExpectedCost(size, measure),
+            lambda budget: SPACE.decoder(budget, None, "the network that is retrained", **network),
+            network,
+        )
 
     @classmethod
     def directions(cls, settings: Any | None) -> dict[str, str]:

@@ -24,6 +24,7 @@ class SearchRecord:
         random_summary: of all that it scored, see `Choice.summary`.
         eigenvalues: of the Hessian, as they were computed.
         stopped: why, if a rule stopped the search.
+        front: of a search for all budgets, the best cells of all sizes, see `one_shot.front.Front`.
     """
 
     chosen: dict[str, list[list[int]]] | None = None
@@ -32,6 +33,7 @@ class SearchRecord:
     random_summary: dict[str, float] = field(default_factory=dict)
     eigenvalues: list[float] = field(default_factory=list)
     stopped: str = ""
+    front: dict[str, Any] = field(default_factory=dict)
 
     @property
     def paths(self) -> Paths | None:
@@ -68,7 +70,8 @@ class SearchRecord:
         return self.trace[-1 - min(epochs, len(self.trace) - 1)]
 
     def finish(self, space: Space[Any], choice: Choice) -> None:
-        """Keep what else random search scored."""
+        """Keep what else was scored."""
+        self.front = {} if choice.front is None else choice.front.to_json(space)
         self.others = [
             {"genotype": space.genotype_of(paths).to_json(), **space.beside(paths), **each}
             for paths, each in choice.others
@@ -80,6 +83,8 @@ class SearchRecord:
         if self.paths is None:
             return {}
         found: dict[str, Any] = {"genotype.json": space.genotype_of(self.paths).to_json(), "search.json": self.trace}
+        if self.front:
+            found["front.json"] = self.front
         if self.others:
             found["architectures.json"] = {"summary": self.random_summary, "best": self.others}
         return found

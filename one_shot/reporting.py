@@ -17,7 +17,11 @@ from one_shot.task import Task
 
 DERIVED = "derived_"
 """Before the metrics of the architecture that would be chosen, with the shared weights."""
-REPORTED = ("arch_entropy", "largest_probability", "skip_connections", *NAMES)
+REPORTED = (
+    *("arch_entropy", "largest_probability", "skip_connections"),
+    *("count_low_level", "count_high_level", "count_violation"),
+    *NAMES,
+)
 """Of what a strategy says of itself."""
 _Value = TypeVar("_Value")
 

@@ -20,7 +20,7 @@ from one_shot.strategy import Strategy
 from one_shot.task import Task
 from one_shot.text import TextTask
 from one_shot.within import NAMES as LIMITS
-from one_shot.within import Within, read_within
+from one_shot.within import Within, network_of, read_within
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +62,7 @@ class SearchConfig:
 
 
 DEFAULTS = {each.name: each.default for each in fields(SearchConfig)}
+DRAW_CELLS = ("enas", "random")
 OF_MIXTURES = ("select", "stop_skip_connections", "stop_eigenvalue_ratio", "eigenvalue_epochs")
 """Fields that ask for the weights of a mixture."""
 
@@ -174,8 +175,9 @@ def build_strategy(settings: Settings, generator: torch.Generator, read: Mapping
         generator: on the CPU, draws what starts at random.
         read: see `Task.size_read`.
     """
-    build, costs = STRATEGIES[settings.search.strategy].build, settings.task.costs(settings)
-    strategy = build(settings.space.relaxation, settings.strategy, generator, costs)
+    entry, costs = STRATEGIES[settings.search.strategy], settings.task.costs(settings)
+    counted = settings.task.counted(network_of(settings).settings_with(read or {})) if entry.counts else None
+    strategy = entry.build(settings.space.relaxation, settings.strategy, generator, costs, counted)
     strategy.parameters_of = lambda paths: settings.size_of(paths).parameters
     if settings.within is not None:
         strategy.decoder = settings.within.decoder(settings.space, **(read or {}))
@@ -217,7 +219,7 @@ def _choose(options: Mapping[str, Any], hparams: Mapping[str, Any], name: str) -
 
 def _strategy_problems(settings: Settings) -> list[str]:
     """What of the strategy does not go with the rest."""
-    found, strategy, epochs = [], settings.strategy, settings.run.train_epochs
+    found, strategy = [], settings.strategy
     skips = any(getattr(group, "auxiliary_skip", False) for group in settings.groups.values())
     if settings.search.strategy == "enas" and settings.search.space != "recurrent":
         rule = "must be gradient or random in the convolutional space, as the controller draws recurrent cells"
@@ -227,6 +229,10 @@ def _strategy_problems(settings: Settings) -> list[str]:
             f"must be gradient or last_gradient, as the {settings.search.space} space trains weights without momentum"
         )
         found.append(f"hyperparameters.lookahead {rule}, got momentum")
+    if settings.search.strategy == "budget":
+        found += _budget_problems(settings)
+    if settings.search.strategy in ("gradient", "budget"):
+        found += _mixture_problems(settings)
     if settings.search.strategy != "gradient":
         return found + (["hyperparameters.auxiliary_skip is for strategy gradient, leave it out"] if skips else [])
     if (strategy.auxiliary_weight > 0) != skips:
@@ -235,6 +241,12 @@ def _strategy_problems(settings: Settings) -> list[str]:
     if strategy.cost_weight and settings.task.costs(settings) is None:
         rule = f"must be 0 in the {settings.search.space} space, all of whose operations cost the same"
         found.append(f"hyperparameters.cost_weight {rule}, got {strategy.cost_weight:g}")
+    return found
+
+
+def _mixture_problems(settings: Settings) -> list[str]:
+    """Of the strategies that train weights with a mixture."""
+    found, strategy, epochs = [], settings.strategy, settings.run.train_epochs
     if epochs is not None and strategy.arch_warmup_epochs >= epochs:
         rule = f"must be below train_epochs {epochs}, or the architecture is never trained"
         found.append(f"hyperparameters.arch_warmup_epochs {rule}, got {strategy.arch_warmup_epochs}")
@@ -242,6 +254,18 @@ def _strategy_problems(settings: Settings) -> list[str]:
         rule = "must not be true with bilevel exact, as the fast form of this space has no second derivatives"
         found.append(f"hyperparameters.fast {rule}; leave it out")
     return found
+
+
+def _budget_problems(settings: Settings) -> list[str]:
+    """Of a search for all budgets."""
+    space, retrain = settings.search.space, settings.search.retrain
+    if space != "convolutional":
+        why = f"must not be budget in the {space} space, as all its cells cost the same, so that there is nothing to search for"
+        return [f"hyperparameters.strategy {why}; take gradient, random or enas"]
+    if retrain is None:
+        why = "must be given with strategy budget, as the network that it trains is the one whose size counts"
+        return [f"hyperparameters.retrain {why}, such as cnn_nas/digits.yaml, got null"]
+    return []
 
 
 def _momentum(settings: Settings) -> float:
@@ -267,7 +291,7 @@ def _problems(settings: Settings) -> list[str]:
         rule = f"must be 0 in the {search.space} space, as only the recurrent trial reads such cells"
         found.append(f"hyperparameters.against_random {rule}, got {search.against_random}")
     for names, users, has in (
-        (("against_random",), "strategies that draw whole cells, enas and random", search.strategy != "gradient"),
+        (("against_random",), "strategies that draw whole cells, enas and random", search.strategy in DRAW_CELLS),
         (("arch_data",), "strategies that learn", settings.learns),
         (OF_MIXTURES, "strategy gradient", search.strategy == "gradient"),
     ):

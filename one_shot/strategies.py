@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from nas.core.relaxation import Relaxation
+from one_shot.budget import BudgetStrategy
+from one_shot.budget_config import BudgetConfig
+from one_shot.counted import Counted
 from one_shot.enas import Enas, EnasConfig
 from one_shot.gradient import Costs, GradientStrategy
 from one_shot.gradient_config import GradientConfig
@@ -24,24 +26,49 @@ class Entry:
         config: dataclass of its hyperparameters, for `nas.core.fields.read`.
         learns: see `Strategy.learns`.
         meaning: those of them that fix what its parameters mean.
-        build: makes it of a search space, a `config`, a generator on the CPU for what starts at random, and the cost of each
-            operation, or None where no costs are known. It raises ConfigError for what does not fit the space.
+        build: makes it of a search space, a `config`, a generator on the CPU for what starts at random, the cost of each
+            operation, or None where no costs are known, and what the networks that are retrained cost, or None where it
+            does not ask for that. It raises ConfigError for what does not fit the space.
+        counts: whether it asks what these networks cost.
     """
 
     config: type
     learns: bool
     meaning: tuple[str, ...]
-    build: Callable[[Relaxation, Any, torch.Generator, Costs | None], Strategy]
+    build: Callable[..., Strategy]
+    counts: bool = False
 
 
 def _random(
-    relaxation: Relaxation, config: RandomConfig, generator: torch.Generator, costs: Costs | None
+    relaxation: Relaxation, config: RandomConfig, generator: torch.Generator, costs: Costs | None, counted: None = None
 ) -> RandomSearch:
     return RandomSearch(relaxation, config)
 
 
-def _enas(relaxation: Relaxation, config: EnasConfig, generator: torch.Generator, costs: Costs | None) -> Enas:
+def _gradient(
+    relaxation: Relaxation,
+    config: GradientConfig,
+    generator: torch.Generator,
+    costs: Costs | None,
+    counted: None = None,
+) -> GradientStrategy:
+    return GradientStrategy(relaxation, config, generator, costs)
+
+
+def _enas(
+    relaxation: Relaxation, config: EnasConfig, generator: torch.Generator, costs: Costs | None, counted: None = None
+) -> Enas:
     return Enas(relaxation, config, generator)
+
+
+def _budget(
+    relaxation: Relaxation,
+    config: BudgetConfig,
+    generator: torch.Generator,
+    costs: Costs | None,
+    counted: Counted | None = None,
+) -> BudgetStrategy:
+    return BudgetStrategy(relaxation, config, generator, counted)
 
 
 _ENAS_MEANING = (
@@ -49,7 +76,10 @@ _ENAS_MEANING = (
     *("response", "joint_horizon"),
 )
 STRATEGIES = {
-    "gradient": Entry(GradientConfig, GradientStrategy.learns, ("sampler", "edge_norm"), GradientStrategy),
+    "gradient": Entry(GradientConfig, GradientStrategy.learns, ("sampler", "edge_norm"), _gradient),
     "random": Entry(RandomConfig, RandomSearch.learns, (), _random),
     "enas": Entry(EnasConfig, Enas.learns, _ENAS_MEANING, _enas),
+    "budget": Entry(
+        BudgetConfig, BudgetStrategy.learns, ("mixing", "edge_norm", "knots", "hidden", "level"), _budget, counts=True
+    ),
 }

@@ -13,6 +13,7 @@ from torch import nn
 from nas.core.arch_weights import ArchWeights
 from nas.core.budget import Decoder
 from nas.core.relaxation import Paths, Relaxation
+from one_shot.front import Front
 
 Objective = Callable[[ArchWeights], torch.Tensor]
 """The mean loss of the supernet on one batch as a function of the architecture weights. Batch, dropout masks and the state that
@@ -123,12 +124,14 @@ class Choice:
         others: what else was scored on all of it, best first, with the one that was chosen.
         summary: of all architectures that were scored, if there were many: how many, mean, standard deviation, best, worst,
             exploded; and as which of those that were scored again the best one came out.
+        front: of a search for all budgets, the best cells of all sizes.
     """
 
     paths: Paths
     scores: dict[str, float]
     others: list[tuple[Paths, dict[str, float]]] = field(default_factory=list)
     summary: dict[str, float] = field(default_factory=dict)
+    front: Front | None = None
 
 
 class Strategy(nn.Module, ABC):

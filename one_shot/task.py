@@ -17,6 +17,7 @@ from nas.core.identity import DataPart
 from nas.core.memory import MemoryEstimate
 from nas.core.space import Size, Space, load_space
 from nas.core.variants import SharedScores
+from one_shot.counted import Counted
 from one_shot.gradient import Costs
 from one_shot.strategy import Objective, Progress, Scores
 
@@ -145,6 +146,11 @@ class Task(ABC):
     @classmethod
     def costs(cls, settings: Any) -> Costs | None:
         """What each operation of each edge costs, as its share of the costs of a mean architecture; None if nobody knows."""
+        return None
+
+    @classmethod
+    def counted(cls, network: Mapping[str, Any]) -> Counted | None:
+        """What networks of a size cost, by the settings of `Space.size`; None where all cost the same."""
         return None
 
     @classmethod

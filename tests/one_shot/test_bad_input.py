@@ -15,6 +15,7 @@ from nas.core.identity import MismatchError
 from one_shot.trial import SearchTrial
 
 IMAGES, TEXT, ENAS = "one_shot/digits_darts.yaml", "one_shot/pydoc_darts.yaml", "one_shot/rnn_enas_small.yaml"
+BUDGET = "one_shot/budget_digits.yaml"
 
 
 def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, **changes: Any) -> list[str]:
@@ -31,9 +32,13 @@ def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, 
         (
             IMAGES,
             {"strategy": "gradiant"},
-            "hyperparameters.strategy 'gradiant' is not one of gradient, random, enas; did you mean",
+            "hyperparameters.strategy 'gradiant' is not one of gradient, random, enas, budget; did you mean",
         ),
-        (IMAGES, {"strategy": None}, "hyperparameters.strategy is missing; it must be one of gradient, random, enas"),
+        (
+            IMAGES,
+            {"strategy": None},
+            "hyperparameters.strategy is missing; it must be one of gradient, random, enas, budget",
+        ),
         (
             IMAGES,
             {"space": "convolution"},
@@ -138,6 +143,45 @@ def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, 
             "one_shot/pydoc_random.yaml",
             {"sharing": "edge", "state_norm": True},
             "hyperparameters.state_norm must be false with sharing edge, where each step trains a cell without batch norm",
+        ),
+        (BUDGET, {"knots": 1}, "hyperparameters.knots must be at least 2, got 1"),
+        (BUDGET, {"hidden": 0}, "hyperparameters.hidden must be at least 1"),
+        (BUDGET, {"level": 1.5}, "hyperparameters.level must be"),
+        (BUDGET, {"level": -0.1}, "hyperparameters.level must be"),
+        (BUDGET, {"temperature": 0}, "hyperparameters.temperature must be above 0, got 0"),
+        (BUDGET, {"penalty_low": 0}, "hyperparameters.penalty_low must be above 0, got 0"),
+        (
+            BUDGET,
+            {"penalty_low": 2, "penalty_high": 1},
+            "hyperparameters.penalty_low must be at most penalty_high 1, got 2",
+        ),
+        (BUDGET, {"level": 0.5, "levels_per_step": 2}, "levels_per_step must be 1 where level is fixed, got 2"),
+        (BUDGET, {"mixing": "mean"}, "hyperparameters.mixing must be one of softmax, gumbel, straight_through"),
+        (
+            BUDGET,
+            {"mixing": "softmax", "temperature": 2.0},
+            "temperature must be left out with mixing softmax, which has",
+        ),
+        (
+            BUDGET,
+            {"temperature_end": 0.5},
+            "temperature_end and a temperature_schedule other than constant go together",
+        ),
+        (BUDGET, {"measure": "flops"}, "hyperparameters.measure must be one of parameters, macs"),
+        (BUDGET, {"finite_difference": 0.1}, "finite_difference must be left at 0.01 unless bilevel is unrolled"),
+        (
+            BUDGET,
+            {"retrain": None},
+            "hyperparameters.retrain must be given with strategy budget, as the network that it",
+        ),
+        (BUDGET, {"arch_warmup_epochs": 99}, "hyperparameters.arch_warmup_epochs must be below train_epochs"),
+        (BUDGET, {"select": "perturbation"}, "hyperparameters.select is for strategy gradient"),
+        (BUDGET, {"sampler": "softmax"}, "hyperparameters.sampler is read by nothing"),
+        (TEXT, {"level": 0.5}, "hyperparameters.level is read by nothing"),
+        (
+            "one_shot/pydoc_darts.yaml",
+            {"strategy": "budget", "sampler": None},
+            "hyperparameters.strategy must not be budget in the recurrent space, as all its cells cost the same",
         ),
         (TEXT, {"nonmono": 5}, "hyperparameters.nonmono is read by nothing"),
         (

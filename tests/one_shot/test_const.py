@@ -8,6 +8,7 @@ import re
 from support.runs import ROOT
 
 from nas.core.run_config import RunConfig
+from one_shot.budget_config import BudgetConfig
 from one_shot.enas import EnasConfig
 from one_shot.gradient_config import GradientConfig
 from one_shot.images import ImageSearchConfig
@@ -23,6 +24,7 @@ def test_it_names_every_field() -> None:
     text = (ROOT / "one_shot" / "const.yaml").read_text(encoding="utf-8")
     named = set(re.findall(r"^  (?:# )?(\w+):", text, re.MULTILINE))
     groups = (RunConfig, SearchConfig, GradientConfig, RandomConfig, EnasConfig, ImageSearchConfig, SupernetConfig)
+    groups += (BudgetConfig,)
     fields = {each.name for group in groups for each in dataclasses.fields(group)}
     fields |= {each.name for each in set(dataclasses.fields(TextSearchConfig)) - set(dataclasses.fields(StreamConfig))}
     fields |= set(NAMES)

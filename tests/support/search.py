@@ -62,6 +62,17 @@ TEXT_ONLY: dict[str, dict[str, Any]] = {
     },
 }
 IMAGES_ONLY: dict[str, dict[str, Any]] = {
+    "all budgets": {
+        **{
+            "strategy": "budget",
+            "sampler": None,
+            "retrain": "cnn_nas/folder.yaml",
+            "projections": 3,
+            "random_cells": 2,
+        },
+        **{"mixing": "straight_through", "temperature": 2.0, "temperature_end": 0.5, "temperature_schedule": "linear"},
+        **{"edge_norm": True, "bilevel": "unrolled", "measure": "macs"},
+    },
     "PC-DARTS": {"partial": 2, "init_channels": 4, "edge_norm": True},
     "DARTS-": {"auxiliary_skip": True, "auxiliary_weight": 1.0, "op_drop": 0.3},
 }
