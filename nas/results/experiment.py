@@ -41,6 +41,7 @@ class TrialResult:
         seconds: for which it was at work, in all attempts, up to its last checkpoint.
         curves: all metrics that were reported.
         test: the scores on the test split, by name.
+        front: of a search for all budgets, what `front.json` has.
         search: of a one-shot search the trace, one entry a validation: `epochs`, `genotype`, `scores`, `weights`, ...
         checkpoint: id of the best checkpoint that is left, or of the latest.
         bracket: of ASHA, from 0.
@@ -67,6 +68,7 @@ class TrialResult:
     curves: MetricCurves = field(default_factory=dict)
     test: dict[str, float] = field(default_factory=dict)
     search: list[dict[str, Any]] = field(default_factory=list)
+    front: dict[str, Any] = field(default_factory=dict)
     checkpoint: str | None = None
     bracket: int | None = None
     restarts: int = 0

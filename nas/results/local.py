@@ -172,11 +172,18 @@ def _of_folder(opened: RunFolder, time_metric: str) -> dict[str, Any]:
         "curves": _curves(opened, time_metric),
         "test": _test(opened),
         "search": trace,
+        "front": _front(path),
         "checkpoint": next((uuid for uuid in kept if uuid and (opened.checkpoints / uuid).is_dir()), None),
         "versions": dict(run.get("versions") or {}),
         "device": (run.get("device") or {}).get("name"),
     }
     return {name: value for name, value in found.items() if value is not None}
+
+
+def _front(path: Path) -> dict[str, Any] | None:
+    """Of a search for all budgets; None without one, and for what is no mapping."""
+    found = _json(path / "front.json")
+    return found if isinstance(found, dict) else None
 
 
 def _curves(opened: RunFolder, time_metric: str) -> MetricCurves:

@@ -14,6 +14,7 @@ from nas.core.space import load_space
 from nas.core.wording import plural
 from nas.results.experiment import UNREADABLE, ExperimentResult, TrialResult, device_seconds
 from nas.results.figures.animation import weights_animation
+from nas.results.figures.budget_front import budget_front
 from nas.results.figures.cell import cell
 from nas.results.figures.chosen_cells import cells_animation
 from nas.results.figures.importance import importance
@@ -230,7 +231,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def _pictures(experiment: ExperimentResult) -> list[Picture]:
-    figures = (learning_curves, progress, pareto, rung_diagram, importance)
+    figures = (learning_curves, progress, pareto, budget_front, rung_diagram, importance)
     found = [figure(experiment) for figure in figures]
     animations = weights_animation(experiment), cells_animation(experiment)
     return [each for each in (*found, *weights_evolution(experiment), *animations) if each is not None]
