@@ -143,7 +143,7 @@ class _Search:
             raise ConfigError(
                 [f"--level is for searches with levels, which leave a {FILE}; {self.found.origin} has none"]
             )
-        return self._of_row(min(self.front.rows, key=lambda row: (abs(row.level - level), row.level)))
+        return self._of_row(self.front.at(level))
 
     def _of_row(self, row: Row) -> tuple[Size, Any, str]:
         how = f"level {row.level:g} of {FILE}" + (", by projection" if row.by == "projection" else "")

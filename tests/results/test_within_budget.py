@@ -200,6 +200,22 @@ def test_below_a_front_the_weights_of_the_nearest_level_decide(tmp_path: Path) -
     assert chosen.genotype == SPACE.genotype_of(decoder.decode(tables[smallest]))
 
 
+def test_a_level_is_what_it_derives_where_the_front_says_so(tmp_path: Path) -> None:
+    """Also where it is dominated, or has no score: each from its own level to that of the next."""
+    made, found = front(), finished(tmp_path)
+    rows = [replace(made.rows[k], level=level) for level, k in ((0.0, 1), (0.3, 0), (0.5, 2))]
+    data = front(levels=rows).to_json()
+    data["levels"][1]["score"] = None
+    put(tmp_path, data)
+    for level, row in (("0", 0), ("0.29", 0), ("0.3", 1), ("0.45", 1), ("1", 2)):
+        chosen = exported(found, None, None, level, None)
+        assert chosen.genotype.to_json() == rows[row].genotype and f"level {level} of" in chosen.origin
+    data["levels"][2]["macs"] = 1
+    put(tmp_path, data)
+    with pytest.raises(ConfigError, match="level 2: macs must be"):
+        exported(found, None, None, "0.1", None)
+
+
 def edited(**changes: Any) -> dict[str, Any]:
     made = front().to_json()
     made["rows"][1].update(changes)
