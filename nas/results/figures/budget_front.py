@@ -13,6 +13,7 @@ from nas.results.figures.data import logarithmic, plain_ticks, winner
 from nas.results.figures.style import Picture
 
 _LABELS = {"parameters": "parameters of the network that is trained", "macs": "multiply-accumulates for one input"}
+_WORDS = {"parameters": "parameters", "macs": "MACs"}
 _Point = tuple[int, float]
 """Size and score."""
 
@@ -75,16 +76,23 @@ def _drawn(
             figure, [{**look, "linestyle": "", "label": label} for points, look, label in reversed(looks) if points]
         )
         svg = style.svg_of(figure, f"Score against size of the cells of {experiment.name}")
-    return Picture("budget_front", "A network for every budget", _caption(metric, rows, levels, others), svg)
+    return Picture(
+        "budget_front", "A network for every budget", _caption(metric, str(front["measure"]), rows, levels, others), svg
+    )
 
 
-def _caption(metric: str, rows: Sequence[_Point], levels: Sequence[_Point], others: Sequence[_Point]) -> str:
+def _caption(
+    metric: str, measure: str, rows: Sequence[_Point], levels: Sequence[_Point], others: Sequence[_Point]
+) -> str:
     says = [
         f"{plural(len(rows), 'cell')} of which no smaller one has a better {metric} with the shared weights, "
-        f"of {rows[0][0]:,} to {rows[-1][0]:,}; {plural(len(levels), 'cell')} derived along the levels."
+        f"of {rows[0][0]:,} to {rows[-1][0]:,} {_WORDS[measure]}; {plural(len(levels), 'cell')} derived along the levels."
     ]
     if others:
         mean = sum(score for _, score in others) / len(others)
         says.append(f"{plural(len(others), 'random cell')} of sizes on the front have {mean:.4g} in the mean.")
-    says.append("Shared weights favour what trains quickly: compare retrained networks before you conclude.")
+    says.append(
+        "Shared weights favour what the search preferred, and what trains quickly: compare retrained networks before you "
+        "conclude."
+    )
     return " ".join(says)

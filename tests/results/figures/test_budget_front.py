@@ -28,9 +28,10 @@ FRONT: dict[str, Any] = {
 def test_it_has_all_cells_that_were_scored(measure: str) -> None:
     picture = budget_front(experiment(trial(0, [0.5]), trial(1, [0.4], front={**FRONT, "measure": measure})))
     assert picture is not None and picture.name == "budget_front"
+    words = {"parameters": "parameters", "macs": "MACs"}[measure]
     low, high = ("2,000", "3,000") if measure == "parameters" else ("20,000", "30,000")
     assert "2 cells of which no smaller one has a better top1_accuracy" in picture.caption
-    assert f"of {low} to {high}; 2 cells derived along the levels. 2 random cells" in picture.caption
+    assert f"of {low} to {high} {words}; 2 cells derived along the levels. 2 random cells" in picture.caption
     assert "have 0.3 in the mean" in picture.caption
     root = ElementTree.fromstring(picture.svg)
     texts = ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
