@@ -229,10 +229,8 @@ def _strategy_problems(settings: Settings) -> list[str]:
             f"must be gradient or last_gradient, as the {settings.search.space} space trains weights without momentum"
         )
         found.append(f"hyperparameters.lookahead {rule}, got momentum")
-    if settings.search.strategy == "budget":
-        found += _budget_problems(settings)
-    if settings.search.strategy in ("gradient", "budget"):
-        found += _mixture_problems(settings)
+    found += _budget_problems(settings) if settings.search.strategy == "budget" else []
+    found += _mixture_problems(settings) if settings.search.strategy in ("gradient", "budget") else []
     if settings.search.strategy != "gradient":
         return found + (["hyperparameters.auxiliary_skip is for strategy gradient, leave it out"] if skips else [])
     if (strategy.auxiliary_weight > 0) != skips:
@@ -258,11 +256,11 @@ def _mixture_problems(settings: Settings) -> list[str]:
 
 def _budget_problems(settings: Settings) -> list[str]:
     """Of a search for all budgets."""
-    space, retrain = settings.search.space, settings.search.retrain
+    space = settings.search.space
     if space != "convolutional":
         why = f"must not be budget in the {space} space, as all its cells cost the same, so that there is nothing to search for"
         return [f"hyperparameters.strategy {why}; take gradient, random or enas"]
-    if retrain is None:
+    if settings.search.retrain is None:
         why = "must be given with strategy budget, as the network that it trains is the one whose size counts"
         return [f"hyperparameters.retrain {why}, such as cnn_nas/digits.yaml, got null"]
     return []
