@@ -18,7 +18,7 @@ from determined.common import context
 from support.runs import ROOT
 
 NAMES = {"nas", "one_shot", "cnn_nas", "randomNAS_files", "model_def", "data"}
-LIMIT = 1_500_000
+LIMIT = 2_500_000
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
