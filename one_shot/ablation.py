@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 
 from nas.core.errors import ConfigError
 from nas.core.metrics import perplexity
@@ -22,11 +21,11 @@ from randomNAS_files.architecture import Genotype
 from randomNAS_files.canonical import canonical, numbering
 from randomNAS_files.fast.model import FastLanguageModel
 from randomNAS_files.fast.supernet import FastSupernet
-from randomNAS_files.model import LanguageModel, RecurrentCell, gated
+from randomNAS_files.model import LanguageModel, RecurrentCell
 from randomNAS_files.outputs import with_output
 from randomNAS_files.scoring import ManyCells, score_stream, scored_at_once
 from randomNAS_files.slices import Columns
-from randomNAS_files.supernet import NORM_EPS, Supernet, matrices_of
+from randomNAS_files.supernet import Supernet, matrices_of, normalised
 
 _KEPT = "keeps its matrix, which was trained with all of them"
 _BROUGHT = "brings another matrix, which was trained apart from the first, so that both change at once"
@@ -40,28 +39,12 @@ _ABOUT = {
 class _NormedCell(RecurrentCell):
     """A cell whose states are normalised over the batch, as those of a supernet with `state_norm` are."""
 
-    def _step(
-        self,
-        gates: torch.Tensor,
-        h: torch.Tensor,
-        h_mask: torch.Tensor | None,
-        genotype: Genotype,
-        weights: Sequence[torch.Tensor],
-    ) -> torch.Tensor:
-        states = [_normalised(gated(gates, h, self.init_op))]  # (B, H) each
-        for weight, (activation, predecessor) in zip(weights, genotype.recurrent, strict=True):
-            previous = states[predecessor]
-            zero = activation == "none"
-            states.append(_normalised(torch.zeros_like(h) if zero else gated(previous @ weight, previous, activation)))
-        return torch.stack([states[i] for i in genotype.concat]).mean(0)
+    def _normalised(self, state: torch.Tensor) -> torch.Tensor:
+        return normalised(state)
 
 
 class _NormedModel(LanguageModel):
     cell_type = _NormedCell
-
-
-def _normalised(state: torch.Tensor) -> torch.Tensor:
-    return F.batch_norm(state, None, None, training=True, eps=NORM_EPS)
 
 
 def cut_out(net: Supernet, genotype: Genotype) -> LanguageModel:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from nas.core.relaxation import Paths
+from nas.core.relaxation import Paths, short_tables
 from nas.core.space import Size, Space
 
 GRID = 257
@@ -78,12 +78,11 @@ class Front:
         metric = next((name for name in QUALITIES if name in self.rows[0].scores), "minus the loss")
         found = {"space": space.package, **self.about, "metric": metric, "smaller_is_better": False}
         parts = {name: [row.to_json(space) for row in getattr(self, name)] for name in ("rows", "levels", "random")}
-        return {**found, **parts, "weights": [{**each, "weights": _short(each["weights"])} for each in self.weights]}
-
-
-def _short(tables: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, list[list[float]]]:
-    """With 6 digits."""
-    return {kind: [[float(f"{value:.6g}") for value in row] for row in table] for kind, table in tables.items()}
+        return {
+            **found,
+            **parts,
+            "weights": [{**each, "weights": short_tables(each["weights"])} for each in self.weights],
+        }
 
 
 def changes(derive: Callable[[float], Paths], low: float = 0.0, high: float = 1.0) -> list[tuple[float, Paths]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from nas.core.relaxation import Path, Paths
+from nas.core.relaxation import Path, Paths, short_tables
 from nas.core.space import Space
 from one_shot.strategy import Choice
 
@@ -55,10 +55,7 @@ class SearchRecord:
             entry: what else belongs into the trace.
         """
         self.chosen = {name: [list(each) for each in path] for name, path in paths.items()}
-        tables = {
-            name: [[float(f"{value:.6g}") for value in row] for row in table.tolist()]
-            for name, table in weights.items()
-        }
+        tables = short_tables({name: table.tolist() for name, table in weights.items()})
         genotype = space.genotype_of(paths).to_json()
         self.trace.append(
             {**entry, **space.beside(paths), "genotype": genotype, "scores": dict(scores), "weights": tables}

@@ -82,15 +82,7 @@ def dot(genotype: Genotype) -> str:
     on which it does not depend, and the edges to them, are dashed and grey, and so are edges to `none`, which reads nothing.
     """
     unused = genotype.unused_nodes()
-    lines = [
-        "digraph cell {",
-        "  rankdir=LR;",
-        '  graph [fontname="sans-serif", fontsize=14, ranksep=0.6, nodesep=0.25];',
-        '  node [fontname="sans-serif", fontsize=12, shape=box, style="rounded,filled", fillcolor="#eef3fa"];',
-        '  edge [fontname="sans-serif", fontsize=10, arrowsize=0.7];',
-        *(f'  {name} [label="{name}", fillcolor="#dff0d8"];' for name in ("x", "h")),
-        '  s0 [label="s0"];',
-    ]
+    lines = dot_head("x", "h")
     for i, (name, _) in enumerate(genotype.recurrent, start=1):
         look = f', style="rounded,dashed", {_UNUSED}' if i in unused else ""
         lines.append(f'  s{i} [label="{i} {name}"{look}];')
@@ -99,3 +91,16 @@ def dot(genotype: Genotype) -> str:
         lines.append(f"  s{pred} -> s{i}{f' [style=dashed, {_UNUSED}]' if i in unused else ''};")
     lines += [f"  s{i} -> output [arrowhead=empty];" for i in genotype.concat]
     return "\n".join([*lines, "}", ""])
+
+
+def dot_head(*inputs: str) -> list[str]:
+    """The first lines of a cell's graph: how it looks, its inputs and its initial state."""
+    return [
+        "digraph cell {",
+        "  rankdir=LR;",
+        '  graph [fontname="sans-serif", fontsize=14, ranksep=0.6, nodesep=0.25];',
+        '  node [fontname="sans-serif", fontsize=12, shape=box, style="rounded,filled", fillcolor="#eef3fa"];',
+        '  edge [fontname="sans-serif", fontsize=10, arrowsize=0.7];',
+        *(f'  {name} [label="{name}", fillcolor="#dff0d8"];' for name in inputs),
+        '  s0 [label="s0"];',
+    ]

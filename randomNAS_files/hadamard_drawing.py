@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from nas.core.space import numbered
+from randomNAS_files.drawing import dot_head
 from randomNAS_files.hadamard import C, HadamardGenotype, formula
 
 WIDTH = 100
@@ -48,13 +49,7 @@ def dot(genotype: HadamardGenotype) -> str:
     What the output does not depend on is dashed and grey.
     """
     lines = [
-        "digraph cell {",
-        "  rankdir=LR;",
-        '  graph [fontname="sans-serif", fontsize=14, ranksep=0.6, nodesep=0.25];',
-        '  node [fontname="sans-serif", fontsize=12, shape=box, style="rounded,filled", fillcolor="#eef3fa"];',
-        '  edge [fontname="sans-serif", fontsize=10, arrowsize=0.7];',
-        *(f'  {name} [label="{name}", fillcolor="#dff0d8"];' for name in ("x", "h", C)),
-        '  s0 [label="s0"];',
+        *dot_head("x", "h", C),
         *_nodes(genotype),
         '  output [label="output: mean", fillcolor="#fdf0d5"];',
         '  next_c [label="next c", fillcolor="#fdf0d5"];',

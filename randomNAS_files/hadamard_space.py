@@ -8,13 +8,14 @@ from typing import Any, NoReturn
 
 from nas.core.errors import ConfigError
 from nas.core.relaxation import Paths, Relaxation
-from nas.core.seeds import numpy_generator, torch_generator
+from nas.core.seeds import numpy_generator
 from nas.core.space import Size, Space, named_genotypes
 from nas.core.variants import Variant
 from randomNAS_files import hadamard, hadamard_drawing, hadamard_relaxation
 from randomNAS_files.architecture import NODES
 from randomNAS_files.hadamard import HadamardGenotype
 from randomNAS_files.hadamard_canonical import canonical
+from randomNAS_files.plain_models import model_size, plain_network
 
 
 @dataclass(frozen=True)
@@ -93,31 +94,17 @@ class HadamardSpace(Space[HadamardGenotype]):
 
         A gate and a product have one matrix (H, 2H), a sum has none.
         """
-        return _size(genotype, **settings)
+        unused = genotype.unused_nodes()
+        with_matrix = [i for i, node in enumerate(genotype.nodes, start=1) if node.kind != "sum"]
+        return model_size(len(with_matrix), sum(i not in unused for i in with_matrix), **settings)
 
     def network(self, genotype: HadamardGenotype, seed: int, **settings: Any) -> Any:
         """A `HadamardLanguageModel` without dropout, with the initial weights of a trial of that seed."""
-        return _network(genotype, seed, **settings)
+        from randomNAS_files.hadamard_model import (
+            HadamardLanguageModel,  # here, so that the rest does not wait for torch
+        )
 
-
-def _size(genotype: HadamardGenotype, *, hidden: int, vocabulary: int, depth: int = 1, init_op: str = "tanh") -> Size:
-    unused = genotype.unused_nodes()
-    with_matrix = [i for i, node in enumerate(genotype.nodes, start=1) if node.kind != "sum"]
-    used = [i for i in with_matrix if i not in unused]
-    first, node, decoder = 2 * hidden * 2 * hidden, hidden * 2 * hidden, hidden * vocabulary
-    parameters = decoder + vocabulary + depth * (first + len(with_matrix) * node)
-    return Size(parameters, decoder + depth * (first + len(used) * node))
-
-
-def _network(
-    genotype: HadamardGenotype, seed: int, *, hidden: int, vocabulary: int, depth: int = 1, init_op: str = "tanh"
-) -> Any:
-    from randomNAS_files.hadamard_model import HadamardLanguageModel  # here, so that the rest does not wait for torch
-    from randomNAS_files.model import ModelConfig
-
-    nothing = {f"dropout{place}": 0.0 for place in ("", "h", "x", "i", "e")}
-    config = ModelConfig(hidden, hidden, hidden, depth, init_op=init_op, **nothing)
-    return HadamardLanguageModel(config, genotype, vocabulary, torch_generator("cpu", seed, "weights"))
+        return plain_network(HadamardLanguageModel, genotype, seed, **settings)
 
 
 HADAMARD = HadamardSpace()

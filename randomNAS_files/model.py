@@ -105,14 +105,19 @@ class RecurrentCell(nn.Module):
         genotype: Genotype,
         weights: Sequence[torch.Tensor],
     ) -> torch.Tensor:
-        states = [gated(gates, h, self.init_op)]  # (B, H) each
+        states = [self._normalised(gated(gates, h, self.init_op))]  # (B, H) each
         for weight, (activation, predecessor) in zip(weights, genotype.recurrent, strict=False):
             previous = states[predecessor]
             if activation == "none":
-                states.append(torch.zeros_like(previous))
+                new = torch.zeros_like(previous)
             else:
-                states.append(gated(apply(previous, h_mask) @ weight, previous, activation))
+                new = gated(apply(previous, h_mask) @ weight, previous, activation)
+            states.append(self._normalised(new))
         return torch.stack([states[i] for i in genotype.concat]).mean(0)
+
+    def _normalised(self, state: torch.Tensor) -> torch.Tensor:
+        """A state `(B, H)` as others read it: as it is."""
+        return state
 
 
 def gated(gates: torch.Tensor, previous: torch.Tensor, activation: str) -> torch.Tensor:

@@ -9,7 +9,6 @@ from typing import Any
 from nas.core.constants import Constants
 from nas.core.errors import ConfigError
 from nas.core.relaxation import Paths, Relaxation
-from nas.core.seeds import torch_generator
 from nas.core.space import Size, Space, named_genotypes
 from nas.core.variants import Variant
 from randomNAS_files import architecture, drawing, hadamard, official, relaxation
@@ -19,6 +18,7 @@ from randomNAS_files.architecture import NODES, Genotype
 from randomNAS_files.hadamard import HadamardGenotype
 from randomNAS_files.hadamard_space import HADAMARD
 from randomNAS_files.outputs import with_output
+from randomNAS_files.plain_models import model_size, plain_network
 
 Cell = Genotype | HadamardGenotype
 
@@ -138,36 +138,18 @@ class RecurrentSpace(Space[Any]):
 
     def size(self, genotype: Cell, **settings: Any) -> Size:
         """All parameters, those of unused nodes too; of the multiply-accumulates, those of the matrix products for a word."""
-        return (
-            HADAMARD.size(genotype, **settings)
-            if isinstance(genotype, HadamardGenotype)
-            else _size(genotype, **settings)
-        )
+        if isinstance(genotype, HadamardGenotype):
+            return HADAMARD.size(genotype, **settings)
+        nodes = len(genotype.recurrent)
+        return model_size(nodes, nodes - len(genotype.unused_nodes()), **settings)
 
     def network(self, genotype: Cell, seed: int, **settings: Any) -> Any:
         """A `LanguageModel` without dropout, with the initial weights of a trial of that seed."""
         if isinstance(genotype, HadamardGenotype):
             return HADAMARD.network(genotype, seed, **settings)
-        return _network(genotype, seed, **settings)
+        from randomNAS_files.model import LanguageModel  # here, so that the rest does not wait for torch
 
-
-def _size(genotype: Genotype, *, hidden: int, vocabulary: int, depth: int = 1, init_op: str = "tanh") -> Size:
-    nodes = len(genotype.recurrent)
-    first, node = 2 * hidden * 2 * hidden, hidden * 2 * hidden  # weights of the initial state, and of one node
-    used = nodes - len(genotype.unused_nodes())
-    decoder = hidden * vocabulary
-    parameters = decoder + vocabulary + depth * (first + nodes * node)  # the decoder's weights are the embedding's
-    return Size(parameters, decoder + depth * (first + used * node))
-
-
-def _network(
-    genotype: Genotype, seed: int, *, hidden: int, vocabulary: int, depth: int = 1, init_op: str = "tanh"
-) -> Any:
-    from randomNAS_files.model import LanguageModel, ModelConfig  # here, so that the rest does not wait for torch
-
-    nothing = {f"dropout{place}": 0.0 for place in ("", "h", "x", "i", "e")}
-    config = ModelConfig(hidden, hidden, hidden, depth, init_op=init_op, **nothing)
-    return LanguageModel(config, genotype, vocabulary, torch_generator("cpu", seed, "weights"))
+        return plain_network(LanguageModel, genotype, seed, **settings)
 
 
 SPACE = RecurrentSpace()

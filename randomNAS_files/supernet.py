@@ -193,7 +193,7 @@ class SuperCell(RecurrentCell):
 
     def _normalised(self, state: torch.Tensor) -> torch.Tensor:
         """By the mean and variance of each unit over the batch, without weight and bias; nothing is remembered."""
-        return F.batch_norm(state, None, None, training=True, eps=NORM_EPS) if self.config.state_norm else state
+        return normalised(state) if self.config.state_norm else state
 
 
 class Supernet(LanguageModel):
@@ -259,6 +259,11 @@ class Supernet(LanguageModel):
 def _matrices(nodes: int, sharing: str) -> int:
     edges = len(shape_of(nodes).edges)
     return {"node": nodes, "edge": edges, "edge_activation": edges * len(SEARCHED_ACTIVATIONS)}[sharing]
+
+
+def normalised(state: torch.Tensor) -> torch.Tensor:
+    """Each unit of a state `(B, H)` by its mean and variance over the batch, without weight and bias."""
+    return F.batch_norm(state, None, None, training=True, eps=NORM_EPS)
 
 
 @lru_cache(maxsize=4096)

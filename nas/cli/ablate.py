@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.cli.arguments import add_overrides, add_which, positive, whole
+from nas.cli.arguments import add_device, add_overrides, add_which, positive, whole
 from nas.core.errors import ConfigError
 from nas.core.variants import KINDS
 
@@ -49,7 +49,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="with --retrain: how each is trained (default: as the search retrains its winner, else quickstart.yaml)",
     )
     parser.add_argument("--out", metavar="FOLDER", type=Path, default=Path("ablation"), help="(default: ablation)")
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    add_device(parser)
     add_overrides(parser, "--config data.data_dir=elsewhere")
     parser.set_defaults(run=_run)
 
@@ -107,19 +107,18 @@ def _by_shared_weights(arguments: argparse.Namespace) -> Ablation:
 def _checkpoint(found: Found, source: str) -> Path:
     """The newest whole one of a run on this machine: the shared weights that the search ended with."""
     from nas.results.export import checkpoint_of
-    from nas.runs.checkpoint_files import whole_ones
+    from nas.runs.checkpoint_files import newest_whole
 
     if found.trial is None or not found.trial.folder:
         return Path(source) if found.trial is None else checkpoint_of(found)
-    places = Path(found.trial.folder, "checkpoints")
-    whole = whole_ones(places) if places.is_dir() else []
-    if not whole:
+    newest = newest_whole(Path(found.trial.folder))
+    if newest is None:
         raise ConfigError(
             [
                 f"{found.origin} has no whole checkpoint, so its shared weights are gone; run the search again, or --retrain"
             ]
         )
-    return places / whole[0]
+    return newest
 
 
 def _retrained(arguments: argparse.Namespace, experiment: ExperimentResult) -> Ablation:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nas.cli.arguments import add_overrides, add_which, positive, whole
+from nas.cli.arguments import add_device, add_overrides, add_which, positive, whole
 from nas.core.errors import ConfigError
 
 FOLDER = "analysis"
@@ -24,7 +24,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--batches", metavar="N", type=positive, help="of validation data to score each by (default: all)"
     )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    add_device(parser)
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, help=f"where to write (default: {FOLDER}/ in the run's folder)"
     )
@@ -65,7 +65,7 @@ def newest(source: str, rank: int = 1, number: int | None = None) -> tuple[Path,
     from nas.results.determined_source import download
     from nas.results.export import checkpoint_of
     from nas.results.source import is_experiment, read
-    from nas.runs.checkpoint_files import whole_ones
+    from nas.runs.checkpoint_files import newest_whole
 
     if not is_experiment(source):
         return checkpoint_of(find(source)), None
@@ -74,8 +74,8 @@ def newest(source: str, rank: int = 1, number: int | None = None) -> tuple[Path,
     trial = only or chosen_trial(experiment, rank, number)  # the only one may have no validation yet
     if experiment.source == "determined":
         return download(experiment, trial, Path("checkpoints")), experiment.program_folder
-    places = Path(trial.folder or source, "checkpoints")
-    whole = whole_ones(places) if places.is_dir() else []
-    if not whole:
-        raise ConfigError([f"{places.parent} has no checkpoint yet; a search writes one after each validation"])
-    return places / whole[0], experiment.program_folder
+    run = Path(trial.folder or source)
+    found = newest_whole(run)
+    if found is None:
+        raise ConfigError([f"{run} has no checkpoint yet; a search writes one after each validation"])
+    return found, experiment.program_folder

@@ -26,6 +26,11 @@ def add_overrides(parser: argparse.ArgumentParser, example: str) -> None:
     )
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """`--device`: where to compute."""
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+
+
 def positive(text: str) -> int:
     """A whole number of at least 1."""
     if not _digits(text) or int(text) < 1:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from nas.core.errors import ConfigError
+
+PICTURE = "compare.svg"
+WRITTEN = f"written      {{out}}: compare.md, compare.csv, compare.json, compare.png, {PICTURE}"
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -80,7 +84,6 @@ def _run(arguments: argparse.Namespace) -> int:
         return _run_groups(arguments)
     if arguments.searches:
         raise ConfigError(["--searches goes with --groups, which counts what they cost; leave it out"])
-    import json
     import shlex
 
     from nas.cli.arguments import console
@@ -102,24 +105,18 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     print_comparison(console(), comparison)
     out: Path = arguments.out
-    out.mkdir(parents=True, exist_ok=True)
-    draw(comparison, [out / "compare.png", out / "compare.svg"])
-    write_atomically(out / "compare.md", markdown(comparison, "compare.svg").encode())
-    write_atomically(out / "compare.csv", csv_text(comparison).encode())
-    write_atomically(out / "compare.json", (json.dumps(comparison.to_json(), indent=1) + "\n").encode())
+    _write(out, markdown(comparison, PICTURE), csv_text(comparison), comparison.to_json())
+    draw(comparison, [out / "compare.png", out / PICTURE])
     if comparison.baseline is not None:
         write_atomically(out / "random.yaml", dump(comparison.baseline).encode())
         seed = "--new --config reproducibility.experiment_seed=1"
         print(f"baseline     nas run {shlex.quote(str(out / 'random.yaml'))} {seed}, and so on for other seeds")
-    print(f"written      {out}: compare.md, compare.csv, compare.json, compare.png, compare.svg")
+    print(WRITTEN.format(out=out))
     return 0
 
 
 def _run_groups(arguments: argparse.Namespace) -> int:
-    import json
-
     from nas.cli.arguments import console
-    from nas.core.files import write_atomically
     from nas.results.compare.contest import judge
     from nas.results.compare.contest_figure import draw_outcome
     from nas.results.compare.contest_text import csv_page, markdown_page, print_outcome
@@ -132,10 +129,19 @@ def _run_groups(arguments: argparse.Namespace) -> int:
     outcome = judge(gather_controllers(arguments.experiments, arguments.searches))
     print_outcome(console(), outcome)
     out: Path = arguments.out
-    out.mkdir(parents=True, exist_ok=True)
-    draw_outcome(outcome, [out / "compare.png", out / "compare.svg"])
-    write_atomically(out / "compare.md", markdown_page(outcome, "compare.svg").encode())
-    write_atomically(out / "compare.csv", csv_page(outcome).encode())
-    write_atomically(out / "compare.json", (json.dumps(outcome.to_json(), indent=1) + "\n").encode())
-    print(f"written      {out}: compare.md, compare.csv, compare.json, compare.png, compare.svg")
+    _write(out, markdown_page(outcome, PICTURE), csv_page(outcome), outcome.to_json())
+    draw_outcome(outcome, [out / "compare.png", out / PICTURE])
+    print(WRITTEN.format(out=out))
     return 0
+
+
+def _write(out: Path, page: str, table: str, data: dict[str, Any]) -> None:
+    """All but the pictures."""
+    import json
+
+    from nas.core.files import write_atomically
+
+    out.mkdir(parents=True, exist_ok=True)
+    texts = {"md": page, "csv": table, "json": json.dumps(data, indent=1) + "\n"}
+    for kind, text in texts.items():
+        write_atomically(out / f"compare.{kind}", text.encode())

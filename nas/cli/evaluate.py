@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 
-from nas.cli.arguments import add_overrides, add_which
+from nas.cli.arguments import add_device, add_overrides, add_which
 from nas.core.errors import ConfigError
 
 EVALUATIONS = "evaluations.jsonl"
@@ -23,7 +23,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--split", choices=["valid", "test"], default="valid", help="test is read only if asked for (default: valid)"
     )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    add_device(parser)
     add_overrides(parser, "--config data.data_dir=elsewhere")
     parser.set_defaults(run=_run)
 

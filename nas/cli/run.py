@@ -7,7 +7,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nas.cli.arguments import add_overrides, positive
+from nas.cli.arguments import add_device, add_overrides, positive
 from nas.cli.arguments import console as terminal
 from nas.core.errors import ConfigError, ErrorCollector
 from nas.core.host import thread_count
@@ -46,7 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         type=thread_count,
         help="CPU threads of a trial (default: an even share, or fewer if as fast)",
     )
-    parser.add_argument("--device", choices=["auto", "cpu", "cuda", "mps"], default="auto")
+    add_device(parser)
     parser.add_argument(
         "--experiments", metavar="FOLDER", type=Path, default="experiments", help="where new experiments go"
     )

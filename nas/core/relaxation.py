@@ -109,6 +109,11 @@ def complete_cell(
     return CellShape(edges, tuple(operations), kept, tuple(excluded))
 
 
+def short_tables(tables: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, list[list[float]]]:
+    """Weights by kind of cell as files have them: with 6 significant digits."""
+    return {kind: [[float(f"{value:.6g}") for value in row] for row in table] for kind, table in tables.items()}
+
+
 def derive(relaxation: Relaxation, scores: Mapping[str, Sequence[Sequence[float]]]) -> dict[str, Path]:
     """The discrete architecture of scores: Liu et al. 2019, section 2.4.
 

@@ -90,6 +90,13 @@ def whole_ones(folder: Path) -> list[str]:
     return [name for _, name in sorted(found, reverse=True)]
 
 
+def newest_whole(run: Path) -> Path | None:
+    """The newest checkpoint of a run that is not damaged; None if there is none."""
+    places = run / "checkpoints"
+    whole = whole_ones(places) if places.is_dir() else []
+    return places / whole[0] if whole else None
+
+
 def check_whole(checkpoint: Path, instead: str = "") -> None:
     """Raises DamagedCheckpointError if a checkpoint is not as it was written, with what to do `instead`."""
     if what := damage(checkpoint):
