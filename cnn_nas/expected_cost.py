@@ -26,7 +26,6 @@ from nas.core.relaxation import CellShape, Relaxation
 
 Tables = Mapping[str, torch.Tensor]
 """By kind of cell."""
-MEASURES = ("parameters", "macs")
 
 
 class ExpectedCost(nn.Module):

@@ -43,6 +43,15 @@ def nothing_of_the_user(tmp_path_factory: pytest.TempPathFactory, monkeypatch: p
     monkeypatch.delenv("NAS_DATA", raising=False)
 
 
+@pytest.fixture
+def double_precision() -> Iterator[None]:
+    """Tensors are made in double precision."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(before)
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a corpus of 41 words and 800 tokens, nearly predictable."""

@@ -13,8 +13,9 @@ import torch
 
 from cnn_nas.architecture import CELLS, NODES, OPERATIONS, SEARCHED_OPERATIONS, Genotype
 from cnn_nas.counting import NetworkSize, count_size, extremes
-from cnn_nas.expected_cost import MEASURES, ExpectedCost
+from cnn_nas.expected_cost import ExpectedCost
 from cnn_nas.relaxation import RELAXATION, genotype_of
+from nas.core.budget import MEASURES
 from nas.core.relaxation import Relaxation, complete_cell
 
 SIZES = [NetworkSize(16, 8, 10, (1, 28, 28)), NetworkSize(4, 6, 3, (3, 13, 9)), NetworkSize(6, 3, 1, (1, 7, 10))]

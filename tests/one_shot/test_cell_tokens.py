@@ -40,12 +40,7 @@ COUNTS = (4 * 8, 4 * 6, 64, 64, 4, 4 + 32, 4 * (1 + 2 + 6), 16 + 64, 4 * 4, 2 * 
 KINDS = [Heads, Attention]
 
 
-@pytest.fixture(autouse=True)
-def double() -> Iterator[None]:
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
+pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 def every_cell(given: Mapping[str, Any]) -> Iterator[Genotype]:
