@@ -11,19 +11,16 @@ read once, at the end of each retraining. What is there already is not run again
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas.config.load import load, override
-from nas.config.yaml_text import dump
+from benchmarks.trials import ROOT, Trials, folder_in, tested
+from nas.config.load import load
 
 Settings = Mapping[str, Any]
 
@@ -138,77 +135,34 @@ def main() -> None:
 
 
 class Runs:
-    """Runs trials in folders of their own, or finds them there."""
+    """Searches, retrained, and architectures drawn at random."""
 
     def __init__(self, study: Study, chosen: argparse.Namespace) -> None:
-        self.study, self.chosen = study, chosen
+        self.study, self.folder = study, chosen.folder / chosen.study
+        self.trials = Trials(chosen.data, chosen.set, chosen.threads)
 
     def searched(self, name: str, seeds: int) -> Iterator[dict[str, Any]]:
         """For each seed the search, retrained."""
         path, changes = self.study.methods[name]
         for seed in range(seeds):
-            place = self.chosen.folder / self.chosen.study / _plain(name) / str(seed)
-            config = self._config(path, {**changes, "retrain": self.study.baseline})
-            seconds = self._run(place / "search", config, ("-m", "one_shot.trial"), seed)
-            found = _only(place / "search")
-            left = self._settings(load(found / "retrain.yaml"), self.study.retraining)
-            yield self._retrained(place / "retrain", left, seed, seconds, found)
+            place = self.folder / _plain(name) / str(seed)
+            config = self.trials.settings(load(ROOT / path), {**changes, "retrain": self.study.baseline})
+            seconds = self.trials.run(place / "search", config, ("-m", "one_shot.trial"), seed)
+            found = folder_in(place / "search")
+            left = self.trials.settings(load(found / "retrain.yaml"), self.study.retraining)
+            yield self._retrained(place / "retrain", left, seed, seconds)
 
     def drawn(self, count: int) -> Iterator[dict[str, Any]]:
         """Architectures drawn at random."""
         single = {"searcher": {"name": "single", "metric": "loss", "smaller_is_better": True}}
         for k in range(count):
-            place = self.chosen.folder / self.chosen.study / "drawn" / str(k)
-            config = {**load(_root() / self.study.baseline), **single}
+            config = {**load(ROOT / self.study.baseline), **single}
             settings = {"arch_to_use": None, "arch_seed": 1_000 + k, "evaluate_test": True, **self.study.retraining}
-            yield self._retrained(place, self._settings(config, settings), k, 0.0, None)
+            yield self._retrained(self.folder / "drawn" / str(k), self.trials.settings(config, settings), k, 0.0)
 
-    def _retrained(
-        self, place: Path, config: dict[str, Any], seed: int, seconds: float, search: Path | None
-    ) -> dict[str, Any]:
-        self._run(place, config, self.study.trial, seed)
-        folder = _only(place)
-        (test,) = [record for record in _records(folder) if record["group"] == "test"]
-        parameters = json.loads((folder / "run.json").read_text())["metadata"]["parameters"]
-        return {"test": test[self.study.metric], "parameters": parameters, "seconds": seconds, "search": str(search)}
-
-    def _config(self, path: str, changes: Settings) -> dict[str, Any]:
-        return self._settings(load(_root() / path), changes)
-
-    def _settings(self, config: dict[str, Any], changes: Settings) -> dict[str, Any]:
-        hparams = {**config["hyperparameters"], **changes}
-        config = {**config, "hyperparameters": {key: value for key, value in hparams.items() if value is not None}}
-        if self.chosen.data:
-            kind = {"corpus": "text"} if "corpus" in config["data"] else {"dataset": "folder"}
-            fraction = {key: value for key, value in config["data"].items() if key == "validation_fraction"}
-            config["data"] = {**kind, **fraction, "data_dir": str(Path(self.chosen.data).absolute())}
-        return override(config, self.chosen.set)
-
-    def _run(self, place: Path, config: dict[str, Any], script: tuple[str, ...], seed: int) -> float:
-        """Run a trial to its end, or go on with it; returns its wall time in seconds, of all attempts."""
-        place.mkdir(parents=True, exist_ok=True)
-        took = place / "seconds.txt"
-        if (place / "done").exists():
-            return float(took.read_text())
-        path = place / "config.yaml"
-        path.write_text(dump(config))
-        begun = [each for each in place.iterdir() if each.is_dir()]
-        what = ["--resume", str(begun[0])] if begun else ["--config", str(path), "--experiments", str(place)]
-        command = [sys.executable, *script, *what, "--threads", str(self.chosen.threads)]
-        start = time.perf_counter()
-        done = subprocess.run(
-            [*command, *([] if begun else ["--seed", str(seed)])],
-            cwd=_root(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            raise SystemExit(f"{place} failed:\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
-        seconds = time.perf_counter() - start + (float(took.read_text()) if took.exists() else 0.0)
-        took.write_text(f"{seconds:.1f}\n")
-        (place / "done").touch()
-        return seconds
+    def _retrained(self, place: Path, config: dict[str, Any], seed: int, seconds: float) -> dict[str, Any]:
+        self.trials.run(place, config, self.study.trial, seed)
+        return {**tested(place, self.study.metric), "seconds": seconds}
 
 
 def row_of(name: str, runs: Iterator[dict[str, Any]], study: Study) -> dict[str, Any]:
@@ -236,19 +190,6 @@ def table(rows: list[dict[str, Any]], metric: str) -> Iterator[str]:
 
 def _plain(name: str) -> str:
     return "".join(each if each.isalnum() else "_" for each in name)
-
-
-def _only(place: Path) -> Path:
-    (folder,) = [each for each in place.iterdir() if each.is_dir()]
-    return folder
-
-
-def _records(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-
-
-def _root() -> Path:
-    return Path(__file__).resolve().parent.parent
 
 
 if __name__ == "__main__":
