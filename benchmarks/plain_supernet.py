@@ -152,6 +152,10 @@ class PlainSupernet(nn.Module):
         """The mean cross-entropy."""
         return F.cross_entropy(self(batch[0]), batch[1])
 
+    def architecture_loss(self, batch: Batch) -> torch.Tensor:
+        """What the architecture descends."""
+        return self.loss(batch)
+
 
 class PlainSearch:
     """The three steps of a search: of the weights, and of the architecture by both orders; hyperparameters of DARTS."""
@@ -173,14 +177,14 @@ class PlainSearch:
     def first_order(self, valid: Batch) -> None:
         """Equation 6 with xi = 0, and Adam's step."""
         self.adam.zero_grad()
-        self.net.loss(valid).backward()
+        self.net.architecture_loss(valid).backward()
         self.adam.step()
 
     def second_order(self, train: Batch, valid: Batch) -> None:
         """Equations 7 and 8, and Adam's step."""
         self.adam.zero_grad()
         unrolled = self._unrolled(train)
-        unrolled.loss(valid).backward()
+        unrolled.architecture_loss(valid).backward()
         vector = [cast(torch.Tensor, weight.grad) for weight in unrolled.parameters()]
         implicit = self._hessian_product(vector, train)
         for alpha, direct, term in zip(self.net.alphas, unrolled.alphas, implicit, strict=True):
