@@ -24,7 +24,7 @@ from benchmarks.trials import ROOT, Trials, called, folder_in, tested
 from nas.config.load import load
 from nas.results.statistics import t_interval
 
-SHARES = (0.1, 0.3, 0.5, 0.7, 0.9)
+SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)
 """Budgets, as shares of the way from the smallest network of the space to the largest."""
 WIDTH = 0.04
 """Of a range below its budget, as such a share."""
@@ -48,7 +48,7 @@ STUDIES = {
     "images": Study(
         budget={"train_epochs": 27, "arch_warmup_epochs": 9, "crop_padding": 2},
         darts={"train_epochs": 5, "crop_padding": 2},
-        retraining={"train_epochs": 8, "global_batch_size": 64, "crop_padding": 2},
+        retraining={"train_epochs": 6, "global_batch_size": 64, "crop_padding": 2},
     ),
 }
 

@@ -80,6 +80,7 @@ def estimate_supernet(
     crop_padding: int,
     flip: bool,
     paths: Paths | None = None,
+    whole_cells: bool = False,
     device: str = "meta",
 ) -> MemoryEstimate:
     """The estimate of a search: of its weight step or of its architecture step, whichever needs more.
@@ -87,7 +88,8 @@ def estimate_supernet(
     Args:
         batch: images of one process, of the weights' data and of the architecture's each.
         order: of the architecture step: "first", "unrolled" or "exact"; None where there is none.
-        paths: the operations that run in a weight step; None: all, which an architecture step runs in any case.
+        paths: the operations that run in a weight step; None: all.
+        whole_cells: whether they are all that runs in an architecture step too; otherwise it runs all operations.
         device: where the steps run; the tests run them on real ones.
 
     Raises:
@@ -105,7 +107,8 @@ def estimate_supernet(
     mixture = ArchWeights(weights if paths is None else None, paths=paths)
     found = [_estimate_step(net, mixture, outputs, shape, batch, momentum, inputs, None)]
     if order is not None:
-        leaves = ArchWeights({name: tensor.requires_grad_() for name, tensor in weights.items()})
+        drawn = {name: tensor.requires_grad_() for name, tensor in weights.items()}
+        leaves = ArchWeights(drawn, paths=paths if whole_cells else None)
         found.append(_estimate_step(net, leaves, outputs, shape, batch, momentum, inputs, order))
     return max(found, key=lambda each: each.total)
 

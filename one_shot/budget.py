@@ -142,7 +142,7 @@ class BudgetStrategy(Strategy):
 
     def mixture(self) -> ArchWeights | None:
         """At the lowest level that is searched; none where whole cells are sampled."""
-        return None if self.config.mixing == "straight_through" else self._expected_at(self.levels[0])
+        return None if self.config.whole_cells else self._expected_at(self.levels[0])
 
     @torch.no_grad()
     def probabilities(self, level: float | None = None) -> dict[str, torch.Tensor]:

@@ -46,6 +46,11 @@ class BudgetConfig:
         """See `one_shot.samplers`."""
         return MIXING[self.mixing]
 
+    @property
+    def whole_cells(self) -> bool:
+        """Whether an update of the architecture runs one cell as it is retrained, and not all operations."""
+        return self.mixing == "straight_through"
+
     def penalty(self, level: float) -> float:
         """What the expected count weighs at a level: exactly 0 at level 0, else log-uniform between both ends."""
         if level == 0:

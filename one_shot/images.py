@@ -217,6 +217,7 @@ class ImageTask(Task):
             crop_padding=config.crop_padding,
             flip=config.flip,
             paths=None if settings.mixes else SPACE.paths_of(SPACE.sample(0)),
+            whole_cells=getattr(settings.strategy, "whole_cells", False),
             device=device,
         )
 

@@ -242,6 +242,11 @@ def test_the_larger_of_both_steps_is_estimated() -> None:
     assert weights.optimizer == 2 * weights.parameters and copies.optimizer == 4 * weights.parameters
     one = estimated(PLAIN, order=None, paths=paths_of(DARTS_V2))
     assert one.activations < weights.activations / 4
+    mixed, whole = (estimated(PLAIN, paths=paths_of(DARTS_V2), whole_cells=each) for each in (False, True))
+    assert mixed.activations == estimated(PLAIN).activations
+    assert one.activations <= whole.activations < 1.1 * one.activations  # and what the logits' gradient keeps
+    real = estimated(PLAIN, paths=paths_of(DARTS_V2), whole_cells=True, device="cpu")
+    assert whole.activations == pytest.approx(real.activations, rel=0.01)
 
 
 def test_channels_that_are_passed_on_cost_no_activations_of_operations() -> None:
