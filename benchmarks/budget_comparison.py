@@ -11,6 +11,7 @@ each retraining. What is there already is not run again, so that it may be stopp
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -21,6 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.trials import ROOT, Trials, called, folder_in, tested
+from cnn_nas.architecture import Genotype
+from cnn_nas.space import SPACE
 from nas.config.load import load
 from nas.results.statistics import t_interval
 
@@ -66,12 +69,12 @@ def main() -> None:
     chosen = parser.parse_args()
     runs = Runs(STUDIES[chosen.study], chosen)
     found = list(runs.searched(chosen.seeds))
-    ranges = runs.ranges(found[0])
+    front = json.loads((found[0] / "front.json").read_text())
     rows = [("DARTS, first order", list(runs.darts(chosen.seeds)))]
-    for share, limits in zip(SHARES, ranges, strict=True):
+    for share, limits in ranges(front).items():
         what = f"{share:.0%} of the way, {limits[0]:,} to {limits[1]:,}"
         rows.append((f"search, {what}", list(runs.exported(found, share, limits))))
-        rows.append((f"random, {what}", list(runs.drawn(chosen.random, share, limits))))
+        rows.append((f"random, {what}", list(runs.drawn(chosen.random, share, limits, front["network"]))))
     print("\n".join(table(rows)))
 
 
@@ -87,12 +90,6 @@ class Runs:
         for seed in range(seeds):
             place = self.folder / "budget" / str(seed)
             yield self._searched(place, "one_shot/budget_digits.yaml", self.study.budget, seed)
-
-    def ranges(self, search: Path) -> list[tuple[int, int]]:
-        """Of parameters, for each of `SHARES`."""
-        front = json.loads((search / "front.json").read_text())
-        low, span = front["low"], front["high"] - front["low"]
-        return [(round(low + (share - WIDTH) * span), round(low + share * span)) for share in SHARES]
 
     def darts(self, seeds: int) -> Iterator[dict[str, Any]]:
         """For each seed what DARTS finds, retrained."""
@@ -110,14 +107,14 @@ class Runs:
                 called(place, [sys.executable, "-m", "nas", "export", str(search), *wish])
             yield self._retrained(place / "retrain", load(place / "cell" / "retrain.yaml"), {}, seed)
 
-    def drawn(self, count: int, share: float, limits: tuple[int, int]) -> Iterator[dict[str, Any]]:
-        """Random cells of a range."""
+    def drawn(self, count: int, share: float, limits: tuple[int, int], network: Settings) -> Iterator[dict[str, Any]]:
+        """Random cells of a range, drawn uniformly until one is within."""
         single = {"searcher": {"name": "single", "metric": "loss", "smaller_is_better": True}}
         for k in range(count):
-            constraints = {"parameters": list(limits)}
-            cell = {"arch_to_use": None, "arch_seed": 1_000 + k, "constraints": constraints}
+            cell = within(limits, network, 1_000_000 * k)
             place = self.folder / f"{share:g}" / f"random{k}"
-            yield self._retrained(place, {**load(ROOT / RETRAINED), **single}, cell, k)
+            settings = {"arch_to_use": cell.to_text()}
+            yield self._retrained(place, {**load(ROOT / RETRAINED), **single}, settings, k)
 
     def _searched(self, place: Path, path: str, changes: Settings, seed: int) -> Path:
         config = self.trials.settings(load(ROOT / path), {**changes, "retrain": RETRAINED})
@@ -132,6 +129,18 @@ class Runs:
             f"{place}: {found['test']:.4f} of {found['parameters']:,} in {seconds:.0f} s", file=sys.stderr, flush=True
         )
         return found
+
+
+def ranges(front: Settings) -> dict[float, tuple[int, int]]:
+    """Of parameters, for each of `SHARES`."""
+    low, span = front["low"], front["high"] - front["low"]
+    return {share: (round(low + (share - WIDTH) * span), round(low + share * span)) for share in SHARES}
+
+
+def within(limits: tuple[int, int], network: Settings, seed: int) -> Genotype:
+    """The first of the cells of this seed and the next ones whose network has so many parameters."""
+    cells = (SPACE.sample(seed + k) for k in itertools.count())
+    return next(cell for cell in cells if limits[0] <= SPACE.size(cell, **network).parameters <= limits[1])
 
 
 def table(rows: list[tuple[str, list[dict[str, Any]]]]) -> Iterator[str]:
