@@ -37,6 +37,7 @@ from randomNAS_files.architecture import Genotype
 from randomNAS_files.averaged_sgd import AveragedSGD
 from randomNAS_files.fast import scoring as fast_scoring
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
+from randomNAS_files.fast.model import FastLanguageModel
 from randomNAS_files.fast.networks import has_fast_form, network_type
 from randomNAS_files.from_config import ArchitectureConfig, from_config
 from randomNAS_files.hadamard import HadamardGenotype
@@ -131,7 +132,10 @@ class RecurrentTrial(Trial):
             WeightedMeans(device, ("loss",), _metrics, over_epoch=True), for_validation=False
         )
         self.valid_means = context.wrap_reducer(WeightedMeans(device, ("loss",), _metrics), for_training=False)
-        self.hidden = self.net.initial_state(self.shard.stop - self.shard.start)
+        columns = self.shard.stop - self.shard.start
+        if isinstance(self.net, FastLanguageModel) and device.type != "cpu":
+            self.net.reserve(optimizer.bptt + optimizer.max_seq_length_delta, columns)
+        self.hidden = self.net.initial_state(columns)
         self.eval_hidden: list[torch.Tensor] = []
 
     @classmethod
@@ -225,8 +229,7 @@ class RecurrentTrial(Trial):
         objective = output.loss / targets.numel() + activation_penalty(output, config.alpha, config.beta)
         for parameter in self.unused:  # data parallelism wants a gradient of every parameter
             objective = objective + 0 * parameter.sum()
-        for group in self.sgd.param_groups:
-            group["lr"] = config.learning_rate * len(inputs) / config.bptt
+        self.sgd.set_rate(config.learning_rate * len(inputs) / config.bptt)
         self.context.backward(objective)
         self.context.step_optimizer(self.sgd)  # which clips as well
         self.train_means.update(targets.numel(), loss=output.loss)

@@ -26,6 +26,10 @@ class AveragedSGD(Uncompiled):
         weight_decay: L2 penalty, added to the gradient (after clipping).
         max_norm: before a step, all gradients together are scaled down to this L2 norm if theirs is larger, as
             `torch.nn.utils.clip_grad_norm_` does; None: they are taken as they are.
+        capturable: as torch's own: a CUDA graph that was captured of a step can be replayed. Learning rates and the count
+            of averaged steps are tensors where the weights are, which each replay reads anew, and everything stays where it
+            is in memory; see `set_rate`. A graph captured before `start_averaging()` averages nothing. The iterates are the
+            same, and so is `state_dict()`.
     """
 
     def __init__(
@@ -34,9 +38,39 @@ class AveragedSGD(Uncompiled):
         lr: float,
         weight_decay: float = 0.0,
         max_norm: float | None = None,
+        capturable: bool = False,
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "averaging": False, "averaged_steps": 0})
-        self.max_norm = max_norm
+        self.max_norm, self.capturable = max_norm, capturable
+        self._numbers_to_tensors()
+
+    def set_rate(self, rate: float) -> None:
+        """The learning rate of all groups from the next step or replay on, without waiting for the device."""
+        for group in self.param_groups:
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `torch.optim.Optimizer.state_dict`; numbers are numbers there, whether they are tensors here or not."""
+        state: dict[str, Any] = super().state_dict()
+        for group in state["param_groups"]:
+            group["lr"], group["averaged_steps"] = float(group["lr"]), int(group["averaged_steps"])
+        return state
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """The inverse of `state_dict`."""
+        super().load_state_dict(state_dict)
+        self._numbers_to_tensors()
+
+    def _numbers_to_tensors(self) -> None:
+        """In double precision, as Python's are: all that is computed of them is rounded once, as theirs is."""
+        if self.capturable:
+            for group in self.param_groups:
+                for name in ("lr", "averaged_steps"):
+                    number = torch.as_tensor(group[name], dtype=torch.float64, device=group["params"][0].device)
+                    group[name] = number
 
     @property
     def averaging(self) -> bool:
@@ -47,6 +81,8 @@ class AveragedSGD(Uncompiled):
         """Average the iterates from the next step on."""
         for group in self.param_groups:
             group["averaging"] = True
+            if self.capturable:  # whose memory must be there before a step is captured
+                self._means(group["params"])
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -57,7 +93,7 @@ class AveragedSGD(Uncompiled):
         for group in self.param_groups:
             if group["averaging"]:
                 group["averaged_steps"] += 1
-                self._average(group["params"], group["averaged_steps"])
+                self._average(group["params"], number(group["averaged_steps"]))
 
     def _descend(self) -> None:
         """Clip all gradients together, then move every parameter that has one."""
@@ -70,21 +106,40 @@ class AveragedSGD(Uncompiled):
                 continue
             if group["weight_decay"]:
                 grads = list(torch._foreach_add(grads, params, alpha=group["weight_decay"]))
-            torch._foreach_add_(params, grads, alpha=-group["lr"])
+            rate = number(group["lr"])
+            if isinstance(rate, torch.Tensor):
+                torch._foreach_add_(params, list(torch._foreach_mul(grads, -rate.to(grads[0].dtype))))
+            else:
+                torch._foreach_add_(params, grads, alpha=-rate)
 
-    def _average(self, params: list[torch.Tensor], steps: int) -> None:
-        if steps == 1:
-            for p in params:
-                self.state[p]["mean"] = p.detach().clone(memory_format=torch.preserve_format)
+    def _average(self, params: list[torch.Tensor], steps: float | torch.Tensor) -> None:
+        """Take the weights after so many averaged steps, this one included, into their means."""
+        means = self._means(params)
+        if isinstance(steps, torch.Tensor):
+            weight = steps.reciprocal()
+            for mean, p in zip(means, params, strict=True):
+                mean.lerp_(p, weight.to(p.dtype))
         else:
-            torch._foreach_lerp_([self.state[p]["mean"] for p in params], params, 1.0 / steps)
+            torch._foreach_lerp_(means, params, 1.0 / steps)  # by a weight of 1, which is the first, a mean becomes p
+
+    def _means(self, params: list[torch.Tensor]) -> list[torch.Tensor]:
+        """Of these parameters; a parameter that has none begins with itself."""
+        for p in params:
+            if "mean" not in self.state[p]:
+                self.state[p]["mean"] = p.detach().clone(memory_format=torch.preserve_format)
+        return [self.state[p]["mean"] for p in params]
 
     def exchange(self) -> None:
         """Swap the weights and their means; calling it again swaps them back. Does nothing before the first mean."""
         for group in self.param_groups:
             for p in group["params"]:
-                if "mean" in self.state.get(p, {}):
-                    p.data, self.state[p]["mean"] = self.state[p]["mean"], p.data
+                mean = self.state.get(p, {}).get("mean")
+                if mean is not None and self.capturable:  # a captured step knows where both are
+                    weights = p.detach().clone(memory_format=torch.preserve_format)
+                    p.data.copy_(mean)
+                    mean.copy_(weights)
+                elif mean is not None:
+                    p.data, self.state[p]["mean"] = mean, p.data
 
     def restart(self) -> None:
         """Forget that weights were averaged; the parameters become the means, if there are any."""
@@ -92,6 +147,7 @@ class AveragedSGD(Uncompiled):
         self.state.clear()
         for group in self.param_groups:
             group["averaging"], group["averaged_steps"] = False, 0
+        self._numbers_to_tensors()
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
@@ -101,3 +157,8 @@ class AveragedSGD(Uncompiled):
             yield
         finally:
             self.exchange()
+
+
+def number(value: float | torch.Tensor) -> float | torch.Tensor:
+    """A tensor of the CPU as a number, which nobody waits for there; one of another device as it is."""
+    return float(value) if isinstance(value, torch.Tensor) and value.device.type == "cpu" else value

@@ -1,8 +1,7 @@
-"""The embedding, and the cross entropy of a decoder that shares its weights, computed faster and in less memory.
+"""The cross entropy of a decoder that shares the weights of the embedding, computed faster and in less memory.
 
 The logits of all words are never held. Those of some rows at a time become probabilities, and at once the gradients, in
-memory that is used again; they take V numbers a row, more than anything else in a language model. And the gradient of the
-few words that were read is added to the decoder's, instead of filling a table of all words for autograd to add up.
+memory that is used again; they take V numbers a row, more than anything else in a language model.
 
 The active features of a column, those that dropout keeps, are multiplied by their own weights only, where that saves work
 (`column_sparse.py`).
@@ -25,35 +24,6 @@ from randomNAS_files.fast.once import ONCE, once_only, wants_gradient
 CHUNK = 1120  # rows at a time: enough for fast products, few enough for little memory
 SCORED = 192  # on a CPU without gradients, which need no large products: at 10,000 words they stay in a cache
 BLOCK = 8  # a product of 40 rows is faster than one of 35
-
-
-class SharedEmbedding(torch.autograd.Function):
-    """Rows `(T, B, H)` of an embedding `(V, H)` for tokens `(T, B)`, and the embedding itself, for the decoder to use.
-
-    The decoder's gradient then comes here, by way of autograd, and the embedding gets one tensor from each forward pass: the
-    decoder's, which nobody else holds, with that of the few words of the tokens added to it.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, tokens: torch.Tensor, embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        ctx.words = len(embedding)
-        ctx.set_materialize_grads(False)  # a part that the result does not depend on has no gradient
-        ctx.save_for_backward(tokens)
-        return F.embedding(tokens, embedding), embedding
-
-    @staticmethod
-    @once_only
-    def backward(
-        ctx: Any, of_rows: torch.Tensor | None, of_decoder: torch.Tensor | None
-    ) -> tuple[None, torch.Tensor | None]:
-        (tokens,) = ctx.saved_tensors
-        if of_rows is None:
-            return None, of_decoder
-        if tokens.device.type != "cpu":  # adding row by row is atomic there, so that rounding differs from run to run
-            table = torch.ops.aten.embedding_dense_backward(of_rows, tokens, ctx.words, -1, False)
-            return None, table if of_decoder is None else of_decoder.add_(table)
-        table = of_rows.new_zeros(ctx.words, of_rows.size(-1)) if of_decoder is None else of_decoder
-        return None, table.index_add_(0, tokens.flatten(), of_rows.flatten(0, -2))
 
 
 class DecodedLoss(torch.autograd.Function):

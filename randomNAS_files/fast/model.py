@@ -13,11 +13,12 @@ from randomNAS_files.architecture import Genotype
 from randomNAS_files.dropout import DropoutMasks, apply
 from randomNAS_files.fast import inference
 from randomNAS_files.fast.column_sparse import masked_product
-from randomNAS_files.fast.decoder import SharedEmbedding, decoded_loss
+from randomNAS_files.fast.decoder import decoded_loss
+from randomNAS_files.fast.embedding import SharedEmbedding
 from randomNAS_files.fast.once import wants_gradient
 from randomNAS_files.fast.plan import plan_of
 from randomNAS_files.fast.sequence import CellSequence
-from randomNAS_files.fast.workspace import WorkspacePool
+from randomNAS_files.fast.workspace import Layout, WorkspacePool
 from randomNAS_files.model import LanguageModel, Output, RecurrentCell
 
 
@@ -27,6 +28,16 @@ class FastRecurrentCell(RecurrentCell):
     def __init__(self, genotype: Genotype, hidden: int, init_op: str = "tanh") -> None:
         super().__init__(genotype, hidden, init_op)
         self._workspaces = WorkspacePool()
+
+    def reserve(self, steps: int, columns: int, masked: bool) -> None:
+        """Allocate at once the memory of all training passes of this cell over at most `steps` time steps.
+
+        Args:
+            columns: of the batch.
+            masked: whether there is a mask of states.
+        """
+        layout = Layout(plan_of(self.genotype, self.init_op), len(self.w0) // 2, columns, masked)
+        self._workspaces.reserve(layout, steps, self.w0)
 
     def forward(
         self,
@@ -54,6 +65,14 @@ class FastLanguageModel(LanguageModel):
     """
 
     cell_type = FastRecurrentCell
+
+    def reserve(self, steps: int, columns: int) -> None:
+        """Allocate at once what cells need to train on slices of at most `steps` words in so many columns.
+
+        Otherwise memory grows with the slices. A CUDA graph that was captured of a step needs it to stay where it is.
+        """
+        for cell in self.cells:
+            cell.reserve(steps, columns, masked=self.config.dropouth > 0)  # type: ignore[operator]
 
     def forward(
         self,

@@ -110,7 +110,7 @@ class Backward:
     def __init__(self, space: Workspace, weights: Sequence[torch.Tensor], mask: torch.Tensor | None) -> None:
         plan, like = space.plan, space.outputs[0]
         self._plan, self._mask, self._weights = plan, mask, weights
-        self._shares = like.new_tensor((0.0, *plan.shares)).view(-1, 1, 1)
+        self._shares = space.shares
         self._grads = like.new_empty(plan.slots + 1, *like.shape)  # of h before the time step, and of all states
         widest = max(len(group) for group in plan.groups)
         self._first, self._second = like.new_empty(2, widest, *like.shape).unbind(0)

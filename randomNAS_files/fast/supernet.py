@@ -20,7 +20,8 @@ from randomNAS_files.dropout import DropoutMasks, apply
 from randomNAS_files.fast import scoring
 from randomNAS_files.fast.blocks import blocks_of
 from randomNAS_files.fast.column_sparse import masked_product
-from randomNAS_files.fast.decoder import SharedEmbedding, decoded_loss
+from randomNAS_files.fast.decoder import decoded_loss
+from randomNAS_files.fast.embedding import SharedEmbedding
 from randomNAS_files.fast.mixture import Mixture, Nodes, shapes_for_weights, weight_gradients
 from randomNAS_files.fast.model import FastRecurrentCell
 from randomNAS_files.fast.once import ONCE, once_only, wants_gradient
@@ -130,21 +131,20 @@ class FastSuperCell(FastRecurrentCell, SuperCell):
 def _coefficients(weights: ArchWeights, nodes: int, like: torch.Tensor) -> torch.Tensor:
     """What each activation of each edge counts, its weight times its edge's, `(edges, K)`; 0 where it does not run."""
     path = None if weights.paths is None else weights.paths[CELL]
-    found = like.new_tensor(_running(path, nodes))
+    found = _running(path, nodes, like.dtype, like.device)
     if weights.operations is not None:
         found = found * weights.operations[CELL]
     return found if weights.edges is None else found * weights.edges[CELL][:, None]
 
 
 @lru_cache(maxsize=256)
-def _running(path: Path | None, nodes: int) -> tuple[tuple[float, ...], ...]:
-    """1 where an activation that is not `none` runs, `(edges, K)`."""
+def _running(path: Path | None, nodes: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """1 where an activation that is not `none` runs, `(edges, K)`; remembered, as to copy it to a GPU is to wait for it."""
     edges = range(len(shape_of(nodes).edges))
     everything = range(len(ACTIVATIONS))
-    return tuple(
-        tuple(float(ACTIVATIONS[k] != "none" and (path is None or k in path[edge])) for k in everything)
-        for edge in edges
-    )
+    runs = [[ACTIVATIONS[k] != "none" and (path is None or k in path[edge]) for k in everything] for edge in edges]
+    with torch.inference_mode(False):  # else it would serve no training later
+        return torch.tensor(runs, dtype=dtype, device=device)
 
 
 @lru_cache(maxsize=256)

@@ -74,7 +74,8 @@ class Arena:
                 return False
             found = Workspace(self.memory, layout, steps)
         if not self._spaces or found is not self.space:
-            found.states[:, list(layout.plan.zero)] = 0  # another workspace may have written there
+            for slot in layout.plan.zero:  # where another workspace may have written
+                found.states[:, slot].zero_()
         others = [space for space in self._spaces if space.layout != layout]
         self._spaces = [found, *others][:_LAYOUTS]
         return True
@@ -101,6 +102,7 @@ class Workspace:
         self.gates = parts[2 : 2 + groups]  # for sigmoids, for activations
         self.sources: list[torch.Tensor | None] = [*parts[2 + groups : -2]] if layout.masked else [None] * groups
         self.turned = parts[-2:]  # see by_feature
+        self.shares = _shares(self.plan, memory)
         self.at = [Step(self, t) for t in range(steps)]
 
     def output(self, steps: int) -> torch.Tensor:
@@ -120,6 +122,17 @@ class Workspace:
         if source is not None:
             return source[:steps]
         return self.outputs[:steps] if slot == CARRIED else self.states[:steps, slot]
+
+
+def _shares(plan: Plan, like: torch.Tensor) -> torch.Tensor:
+    """Of h before the time step, which is 0, and of each slot in the output's mean, `(S + 1, 1, 1)`.
+
+    Filled where it is used: to copy numbers to a GPU is to wait for it.
+    """
+    shares = like.new_zeros(plan.slots + 1, 1, 1)
+    for first, last in plan.averaged:
+        shares[first + 1 : last + 1].fill_(max(plan.shares))
+    return shares
 
 
 def own_copy(values: torch.Tensor) -> torch.Tensor:
@@ -170,6 +183,10 @@ class WorkspacePool:
     def nbytes(self) -> int:
         """What is kept between passes."""
         return sum(arena.memory.nbytes for arena in self._free)
+
+    def reserve(self, layout: Layout, steps: int, like: torch.Tensor) -> None:
+        """Have an arena for passes over at most `steps` time steps, which then allocate none, nor lay one out anew."""
+        self.release(self.acquire(layout, steps, like))
 
     def acquire(self, layout: Layout, steps: int, like: torch.Tensor) -> Arena:
         """Take an arena out of the pool whose `space` is for at least `steps` time steps; `like` decides type and device.
