@@ -39,6 +39,7 @@ from randomNAS_files.fast import scoring as fast_scoring
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
 from randomNAS_files.fast.model import FastLanguageModel
 from randomNAS_files.fast.networks import has_fast_form, network_type
+from randomNAS_files.fast.precision import FULL
 from randomNAS_files.from_config import ArchitectureConfig, from_config
 from randomNAS_files.hadamard import HadamardGenotype
 from randomNAS_files.memory import estimate
@@ -64,10 +65,13 @@ class Settings:
     data: DataConfig
 
     def problems(self) -> list[str]:
-        """What a Hadamard cell does not go with."""
+        """What the plain form and a Hadamard cell do not go with."""
+        found, precision = [], self.optimizer.precision
+        if precision != FULL and (self.run.fast is False or not has_fast_form(self.genotype)):
+            why = "with fast: false" if self.run.fast is False else "with a Hadamard cell, which has no fast form"
+            found.append(f"hyperparameters.precision must be {FULL} or left out {why}, got {precision!r}")
         if has_fast_form(self.genotype):
-            return []
-        found = []
+            return found
         if self.run.fast:
             found.append("hyperparameters.fast must be left out with a Hadamard cell, which has no fast form, got true")
         if not self.architecture.eval_same_arch:
@@ -120,6 +124,8 @@ class RecurrentTrial(Trial):
         fast = settings.run.fast_on(context.device)
         kind = network_type(self.genotype, fast)
         self.net: LanguageModel = kind(settings.model, self.genotype, len(self.corpus.vocabulary), weights)
+        if settings.optimizer.precision != FULL:
+            self._use_precision(settings.optimizer.precision)
         self.score_cells = fast_scoring.score_cells if fast else scoring.score_cells
         self.model = context.wrap_model(self.net)  # the same modules, perhaps behind data parallelism
         self.unused = self.net.unused_parameters()
@@ -137,6 +143,13 @@ class RecurrentTrial(Trial):
             self.net.reserve(optimizer.bptt + optimizer.max_seq_length_delta, columns)
         self.hidden = self.net.initial_state(columns)
         self.eval_hidden: list[torch.Tensor] = []
+
+    def _use_precision(self, precision: str) -> None:
+        device = self.context.device.type
+        if not isinstance(self.net, FastLanguageModel) or device not in ("cpu", "cuda"):
+            rule = f"must be {FULL} or left out on {device}, for which there are no other products"
+            raise ConfigError([f"hyperparameters.precision {rule}, got {precision!r}"])
+        self.net.use_precision(precision)
 
     @classmethod
     def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
@@ -193,6 +206,7 @@ class RecurrentTrial(Trial):
             fast=settings.run.fast is not False,
             alpha=config.alpha,
             beta=config.beta,
+            precision=config.precision,
             device=device,
         )
 

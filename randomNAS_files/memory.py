@@ -14,6 +14,7 @@ from nas.core.seeds import torch_generator
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.fast.decoder import CHUNK
 from randomNAS_files.fast.networks import has_fast_form, network_type, supernet_type
+from randomNAS_files.fast.precision import FULL, type_of
 from randomNAS_files.hadamard import C, HadamardGenotype
 from randomNAS_files.hadamard_space import HadamardSpace
 from randomNAS_files.model import LanguageModel, ModelConfig, Output, activation_penalty
@@ -33,6 +34,7 @@ def estimate(
     fast: bool,
     alpha: float,
     beta: float,
+    precision: str = FULL,
     device: str = "meta",
 ) -> MemoryEstimate:
     """The estimate for a slice of `length` words in each of `columns` columns of one process.
@@ -40,10 +42,13 @@ def estimate(
     Args:
         words: of the vocabulary.
         alpha, beta: of the activation penalties.
+        precision: of the fast form's products.
         device: where the step runs; the tests run it on real ones.
     """
     with torch.device(device):
         net = network_type(genotype, fast)(model, genotype, words, torch_generator("cpu", 0))
+        if precision != FULL:
+            net.use_precision(precision)
         masks = net.draw_masks(torch_generator("cpu", 0), columns, slice(None))
         tokens = torch.zeros(length, columns, dtype=torch.int64)
 
@@ -52,7 +57,7 @@ def estimate(
             return _kept(output, activation_penalty(output, alpha, beta))
 
         activations = saved_bytes(forward, net.parameters())
-    working = _decoding(net, length * columns) if fast and has_fast_form(genotype) else None
+    working = _decoding(net, length * columns, precision) if fast and has_fast_form(genotype) else None
     return estimate_memory(
         net, activations, 1, 2 * tokens.nbytes, working=working, assumes=f"batch of {columns}, longest slices"
     )
@@ -193,7 +198,13 @@ def _kept(output: Output, penalty: torch.Tensor | float = 0.0) -> list[torch.Ten
     return [*logits, output.states, output.dropped, *output.hidden, output.loss + penalty]
 
 
-def _decoding(net: LanguageModel, rows: int) -> int:
-    """What the fast form's decoder works with: the logits of some rows, and the gradient of the weights that it shares."""
+def _decoding(net: LanguageModel, rows: int, precision: str = FULL) -> int:
+    """What the fast form's decoder works with: the logits of some rows, and the gradient of the weights that it shares.
+
+    With a precision other than fp32 beside them the factors of its products, and what they add to that gradient.
+    """
     logits = min(CHUNK, rows) * net.embedding.size(0) * net.embedding.element_size()
-    return logits + net.embedding.nbytes
+    if precision == FULL:
+        return logits + net.embedding.nbytes
+    shorter = net.embedding.element_size() // type_of(precision, net.embedding.dtype).itemsize
+    return logits + 2 * net.embedding.nbytes + (logits + net.embedding.nbytes) // shorter

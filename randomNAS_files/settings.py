@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from nas.core.fields import field
 
+PRECISIONS = ("fp32", "tf32", "bf16")
+"""Of matrix products, see `randomNAS_files/fast/precision.py`."""
+
 
 @dataclass(frozen=True)
 class StreamConfig:
@@ -28,6 +31,7 @@ class OptimizerConfig(StreamConfig):
     """How the language model is trained and evaluated."""
 
     nonmono: int = field(ge=0)  # validations without improvement until weights are averaged
+    precision: str = field("fp32", choices=PRECISIONS)  # of matrix products in training; see docs/experiments.md
 
 
 def fits_processes(config: StreamConfig, processes: int) -> list[str]:

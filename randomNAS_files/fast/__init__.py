@@ -5,6 +5,7 @@
   `workspace.py`: its memory, used again by later passes; `inference.py`: a cell where no gradient is asked for.
 - `column_sparse.py`: products without the features that dropout dropped.
 - `decoder.py`: the loss without the logits of all words; `embedding.py`: the embedding, which shares its weights.
+- `precision.py`: products with fewer digits; `rounded_decoder.py`: the loss of such products.
 - `once.py`: what cannot be differentiated twice says so.
 - `scoring.py`: many cells with one set of weights, at once.
 - `averaged_sgd.py`: the optimiser with fewer passes over memory.

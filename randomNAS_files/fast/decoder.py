@@ -20,6 +20,8 @@ import torch.nn.functional as F
 
 from randomNAS_files.fast.column_sparse import active_features, active_states, gather_buffer, gathering_pays
 from randomNAS_files.fast.once import ONCE, once_only, wants_gradient
+from randomNAS_files.fast.precision import FULL
+from randomNAS_files.fast.rounded_decoder import RoundedGrads, rounded_loss
 
 CHUNK = 1120  # rows at a time: enough for fast products, few enough for little memory
 SCORED = 192  # on a CPU without gradients, which need no large products: at 10,000 words they stay in a cache
@@ -29,7 +31,8 @@ BLOCK = 8  # a product of 40 rows is faster than one of 35
 class DecodedLoss(torch.autograd.Function):
     """Summed cross entropy of hidden `(T, B, H)` with targets `(T, B)`, for an embedding `(V, H)` and a bias `(V,)`.
 
-    Places whose target is negative do not count. With a mask `(B, H)`, hidden states are multiplied by it, a column at a time.
+    Places whose target is negative do not count. With a mask `(B, H)`, hidden states are multiplied by it, a column at a time;
+    not so with a precision other than fp32, see `precision.py`, where the mask must be None.
     """
 
     @staticmethod
@@ -40,9 +43,15 @@ class DecodedLoss(torch.autograd.Function):
         embedding: torch.Tensor,
         bias: torch.Tensor,
         targets: torch.Tensor,
+        precision: str = FULL,
     ) -> torch.Tensor:
-        grads = Grads(hidden, embedding, bias)
-        total = summed_loss(hidden, mask, embedding, bias, targets, grads)
+        grads: Grads | RoundedGrads
+        if precision == FULL:
+            grads = Grads(hidden, embedding, bias)
+            total = summed_loss(hidden, mask, embedding, bias, targets, grads)
+        else:
+            grads = RoundedGrads(hidden, embedding, bias)
+            total = rounded_loss(hidden, embedding, bias, targets, precision, grads)
         ctx.save_for_backward(*grads.memory())  # so that saved-tensor hooks, which measure memory, see it
         ctx.grads = grads
         return total
@@ -54,7 +63,7 @@ class DecodedLoss(torch.autograd.Function):
         if grads is None:
             raise RuntimeError(ONCE)
         hidden, embedding, bias = grads.times(grad)
-        return hidden, None, embedding, bias, None
+        return hidden, None, embedding, bias, None, None
 
 
 @dataclass
@@ -122,13 +131,14 @@ def decoded_loss(
     bias: torch.Tensor,
     targets: torch.Tensor,
     weights_later: bool = False,
+    precision: str = FULL,
 ) -> torch.Tensor:
     """`DecodedLoss` of `dropped`, which is `states * mask`, in the way that is less work.
 
     With `weights_later`, gradients of embedding and bias are computed if they are asked for, and not before: a third of the
-    work less if they are not, a third more if they are.
+    work less if they are not, a third more if they are. Only without it there is a precision other than fp32.
     """
-    if mask is None or not gathering_pays(mask, len(states), len(embedding)):
+    if mask is None or precision != FULL or not gathering_pays(mask, len(states), len(embedding)):
         states, mask = dropped, None
     if not wants_gradient(states, embedding, bias):
         return summed_loss(states, mask, embedding, bias, targets)
@@ -136,7 +146,7 @@ def decoded_loss(
         inputs = LossInputs(states.detach(), mask, embedding.detach(), bias.detach(), targets)
         later: torch.Tensor = StatesLoss.apply(inputs, DecoderGradients.apply(inputs, embedding, bias), states)
         return later
-    loss: torch.Tensor = DecodedLoss.apply(states, mask, embedding, bias, targets)
+    loss: torch.Tensor = DecodedLoss.apply(states, mask, embedding, bias, targets, precision)
     return loss
 
 

@@ -17,6 +17,7 @@ from randomNAS_files.fast.decoder import decoded_loss
 from randomNAS_files.fast.embedding import SharedEmbedding
 from randomNAS_files.fast.once import wants_gradient
 from randomNAS_files.fast.plan import plan_of
+from randomNAS_files.fast.precision import FULL, HALF, RoundedProduct
 from randomNAS_files.fast.sequence import CellSequence
 from randomNAS_files.fast.workspace import Layout, WorkspacePool
 from randomNAS_files.model import LanguageModel, Output, RecurrentCell
@@ -28,6 +29,7 @@ class FastRecurrentCell(RecurrentCell):
     def __init__(self, genotype: Genotype, hidden: int, init_op: str = "tanh") -> None:
         super().__init__(genotype, hidden, init_op)
         self._workspaces = WorkspacePool()
+        self.precision = FULL
 
     def reserve(self, steps: int, columns: int, masked: bool) -> None:
         """Allocate at once the memory of all training passes of this cell over at most `steps` time steps.
@@ -36,7 +38,8 @@ class FastRecurrentCell(RecurrentCell):
             columns: of the batch.
             masked: whether there is a mask of states.
         """
-        layout = Layout(plan_of(self.genotype, self.init_op), len(self.w0) // 2, columns, masked)
+        plan, half = plan_of(self.genotype, self.init_op), self.precision == HALF
+        layout = Layout(plan, len(self.w0) // 2, columns, masked, half)
         self._workspaces.reserve(layout, steps, self.w0)
 
     def forward(
@@ -50,9 +53,13 @@ class FastRecurrentCell(RecurrentCell):
         """See `RecurrentCell.forward`."""
         genotype = genotype or self.genotype
         from_inputs, *weights = self.weights_of(genotype, x.size(-1))
-        plan, inputs = plan_of(genotype, self.init_op), masked_product(x, x_mask, from_inputs)
-        if wants_gradient(inputs, h, *weights):
-            outputs = CellSequence.apply(self._workspaces, plan, inputs, h, h_mask, *weights)
+        plan, training = plan_of(genotype, self.init_op), wants_gradient(x, from_inputs, h, *weights)
+        if training and self.precision != FULL:
+            inputs = RoundedProduct.apply(x, x_mask, from_inputs, self.precision)
+        else:
+            inputs = masked_product(x, x_mask, from_inputs)
+        if training:
+            outputs = CellSequence.apply(self._workspaces, plan, self.precision, inputs, h, h_mask, *weights)
         else:
             outputs = inference.run(plan, inputs, h, h_mask, weights)
         return outputs, outputs[-1].clone()
@@ -65,6 +72,13 @@ class FastLanguageModel(LanguageModel):
     """
 
     cell_type = FastRecurrentCell
+    precision = FULL
+
+    def use_precision(self, precision: str) -> None:
+        """Train with products of that precision, see `precision.py`; what needs no gradient is computed in fp32 as ever."""
+        self.precision = precision
+        for cell in self.cells:
+            cell.precision = precision  # type: ignore[assignment]
 
     def reserve(self, steps: int, columns: int) -> None:
         """Allocate at once what cells need to train on slices of at most `steps` words in so many columns.
@@ -89,5 +103,5 @@ class FastLanguageModel(LanguageModel):
         dropped = apply(states, mask)
         if targets is None:
             return Output(F.linear(dropped, shared, self.decoder_bias), last, states, dropped)
-        loss = decoded_loss(states, dropped, mask, shared, self.decoder_bias, targets)
+        loss = decoded_loss(states, dropped, mask, shared, self.decoder_bias, targets, precision=self.precision)
         return Output(None, last, states, dropped, loss)

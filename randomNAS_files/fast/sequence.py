@@ -17,6 +17,7 @@ import torch
 
 from randomNAS_files.fast.once import ONCE, once_only
 from randomNAS_files.fast.plan import Group, Plan
+from randomNAS_files.fast.precision import HALF, multiply, multiply_into, padded, tensor_cores
 from randomNAS_files.fast.workspace import GroupStep, Layout, Step, Workspace, WorkspacePool, own_copy
 
 _ATEN = torch.ops.aten
@@ -42,19 +43,35 @@ def group_weights(weights: Sequence[torch.Tensor], plan: Plan) -> list[torch.Ten
     return grouped
 
 
+def factors(grouped: Sequence[torch.Tensor], precision: str) -> list[torch.Tensor]:
+    """The weights of `group_weights` as factors of products, once a pass: as they are, or rounded, in rows that are wider."""
+    if precision != HALF:
+        return list(grouped)
+    rounded = []
+    for weight in grouped:
+        wide = weight.new_zeros(len(weight), padded(weight.size(1)), dtype=torch.bfloat16)
+        wide[:, : weight.size(1)] = weight
+        rounded.append(wide)
+    return rounded
+
+
 def run_step(step: Step, weights: Sequence[torch.Tensor], mask: torch.Tensor | None, share: float) -> None:
     """Compute one time step: fill `step.output`, from `step.before` and the inputs' part of the first group's gates.
 
     Args:
         step: the views that are read and written.
-        weights: those of `group_weights`, transposed.
+        weights: those of `factors`, transposed.
         mask: of the states that nodes read, `(H, B)`, or None.
         share: 1 / n, of each averaged state in the output.
     """
     for group, weight in zip(step.groups, weights, strict=True):
         if mask is not None:
             torch.mul(group.state, mask, out=group.read)
-        if group is step.groups[0]:
+        elif group.read is not group.state:
+            group.read.copy_(group.state)
+        if weight.dtype != group.product.dtype:
+            _rounded_product(group, weight, add=group is step.groups[0])
+        elif group is step.groups[0]:
             group.product.addmm_(weight, group.read)
         else:
             torch.mm(weight, group.read, out=group.product)
@@ -63,6 +80,14 @@ def run_step(step: Step, weights: Sequence[torch.Tensor], mask: torch.Tensor | N
             activate(name, block)
         torch.lerp(group.state, group.g, group.c, out=group.new)
     _weighted_sum(step.averaged, share, step.output)
+
+
+def _rounded_product(group: GroupStep, weight: torch.Tensor, add: bool) -> None:
+    """Write the product of rounded factors, or add it to what is there."""
+    if add:
+        group.product.add_(multiply(weight, group.read, group.product.dtype))
+    else:
+        multiply_into(group.product, weight, group.read)
 
 
 def _weighted_sum(runs: Sequence[torch.Tensor], share: float, out: torch.Tensor) -> None:
@@ -103,7 +128,7 @@ class Backward:
     """The backward pass over time: gradients with respect to the gates before their functions, written over the gates.
 
     Args:
-        weights: as `group_weights` gives them.
+        weights: as `factors` gives them.
         mask: `(H, B)`, or None.
     """
 
@@ -115,6 +140,8 @@ class Backward:
         widest = max(len(group) for group in plan.groups)
         self._first, self._second = like.new_empty(2, widest, *like.shape).unbind(0)
         self._given = like.new_empty(like.shape)
+        rows = max(map(space.layout.rows, plan.groups)) if space.layout.half else 0
+        self._factor = like.new_empty(rows, like.size(1), dtype=torch.bfloat16)  # of gradients of gates
 
     def run(self, steps: Sequence[Step], grads: torch.Tensor) -> torch.Tensor:
         """From the gradients of the outputs `(T, H, B)` to that of the state before the first time step, `(H, B)`."""
@@ -142,7 +169,10 @@ class Backward:
             source.add_(first[0])
         else:
             source.add_(own[0])
-        torch.mm(weight, views.product, out=first[0])
+        if weight.dtype == first.dtype:
+            torch.mm(weight, views.product, out=first[0])
+        else:
+            multiply_into(first[0], weight, self._factor[: len(views.product)].copy_(views.product))
         if self._mask is None:
             source.add_(first[0])
         else:
@@ -152,9 +182,9 @@ class Backward:
 class CellSequence(torch.autograd.Function):
     """A cell over a whole sequence, with gradients of inputs, h and weights; it can be differentiated once.
 
-    Arguments of `apply`: the pool of workspaces, the plan, the inputs' part of the first gates `(T, B, 2H)`, the state h
-    `(B, H)`, the mask of states `(B, H)` or None, and the weights `(H, 2H)` of h and of each node. The result is the outputs
-    `(T, B, H)`.
+    Arguments of `apply`: the pool of workspaces, the plan, the precision of products (`precision.py`), the inputs' part of
+    the first gates `(T, B, 2H)`, the state h `(B, H)`, the mask of states `(B, H)` or None, and the weights `(H, 2H)` of h
+    and of each node. The result is the outputs `(T, B, H)`.
     """
 
     @staticmethod
@@ -162,6 +192,7 @@ class CellSequence(torch.autograd.Function):
         ctx: Any,
         pool: WorkspacePool,
         plan: Plan,
+        precision: str,
         inputs: torch.Tensor,
         h: torch.Tensor,
         mask: torch.Tensor | None,
@@ -169,17 +200,21 @@ class CellSequence(torch.autograd.Function):
     ) -> torch.Tensor:
         steps, (columns, size) = len(inputs), h.shape
         mask = mask if mask is None else mask.t().to(h.dtype).contiguous()
-        arena = pool.acquire(Layout(plan, size, columns, mask is not None), steps, h)
+        arena = pool.acquire(Layout(plan, size, columns, mask is not None, precision == HALF), steps, h)
         space = arena.space
         space.gates[0][:steps].view(steps, 2 * size, columns).copy_(inputs.transpose(1, 2))
         space.outputs[0].copy_(h.t())
-        grouped = group_weights(weights, plan)
+        grouped = factors(group_weights(weights, plan), precision)
         transposed, share = [weight.t() for weight in grouped], max(plan.shares)
-        for step in space.at[:steps]:
-            run_step(step, transposed, mask, share)
-        ctx.save_for_backward(*weights, arena.memory)  # so that saved-tensor hooks, which measure memory, see it
+        with tensor_cores(precision):
+            for step in space.at[:steps]:
+                run_step(step, transposed, mask, share)
+        rounded = grouped if precision == HALF else []
+        ctx.save_for_backward(
+            *weights, *rounded, arena.memory
+        )  # so that saved-tensor hooks, which measure memory, see it
         ctx.arena, ctx.grouped, ctx.mask = arena, grouped, mask
-        ctx.pool, ctx.steps = pool, steps
+        ctx.pool, ctx.steps, ctx.precision = pool, steps, precision
         return space.output(steps)
 
     @staticmethod
@@ -189,21 +224,33 @@ class CellSequence(torch.autograd.Function):
         if arena is None:
             raise RuntimeError(ONCE)
         space = arena.space
-        *weights, _ = ctx.saved_tensors
-        before = Backward(space, ctx.grouped, ctx.mask).run(space.at[:steps], grad.transpose(1, 2).contiguous())
-        inputs = own_copy(space.gates[0][:steps].flatten(1, 3).transpose(1, 2))  # (T, B, 2H)
-        wanted = ctx.needs_input_grad[5:]
-        found: list[torch.Tensor | None] = [None] * len(weights)
-        for i, group in enumerate(space.plan.groups):
-            nodes = [(k, node) for k, node in enumerate(group.nodes) if wanted[node]]
-            if nodes:
-                read = space.by_feature(space.read_by(i, steps)[:, None], space.turned[0])  # (H, TB)
-            for k, node in nodes:
-                if i == 0:
-                    found[node] = read @ inputs.flatten(0, 1)
-                else:
-                    found[node] = read @ space.by_feature(space.gates[i][:steps, :, k], space.turned[1]).t()
-        h_grad = before.t().clone() if ctx.needs_input_grad[3] else None
+        _ = ctx.saved_tensors  # weights that were changed since are refused
+        with tensor_cores(ctx.precision):
+            before = Backward(space, ctx.grouped, ctx.mask).run(space.at[:steps], grad.transpose(1, 2).contiguous())
+            inputs = own_copy(space.gates[0][:steps].flatten(1, 3).transpose(1, 2))  # (T, B, 2H)
+            found = weight_gradients(space, inputs, ctx.needs_input_grad[6:])
+        h_grad = before.t().clone() if ctx.needs_input_grad[4] else None
         ctx.pool.release(arena)
         ctx.arena = None
-        return None, None, inputs, h_grad, None, *found
+        return None, None, None, inputs, h_grad, None, *found
+
+
+def weight_gradients(space: Workspace, inputs: torch.Tensor, wanted: Sequence[bool]) -> list[torch.Tensor | None]:
+    """After `Backward.run`: of h and of each node whose gradient is wanted, `(H, 2H)`, as products over all time steps.
+
+    Args:
+        inputs: the gradient of the inputs' part of the first gates, `(T, B, 2H)`.
+    """
+    steps, half = len(inputs), space.layout.half
+    found: list[torch.Tensor | None] = [None] * len(wanted)
+    for i, group in enumerate(space.plan.groups):
+        nodes = [(k, node) for k, node in enumerate(group.nodes) if wanted[node]]
+        if nodes:
+            read = space.by_feature(space.read_by(i, steps)[:, None], space.turned[0])  # (H, TB)
+        for k, node in nodes:
+            if i == 0 and not half:
+                found[node] = read @ inputs.flatten(0, 1)
+            else:
+                of_gates = space.by_feature(space.gates[i][:steps, :, k], space.turned[1])  # (2H, TB)
+                found[node] = multiply(read, of_gates.t(), inputs.dtype)
+    return found

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 import torch
 
 from randomNAS_files.fast.plan import CARRIED, Group, Plan
+from randomNAS_files.fast.precision import padded
 
 _FREE = 2  # arenas that a cell keeps between passes: two passes may wait for one backward pass
 _LAYOUTS = 4  # that an arena remembers; making one takes some milliseconds
@@ -25,28 +27,55 @@ class Layout:
         size: H.
         columns: B.
         masked: whether states are multiplied by a mask before they are read.
+        half: whether products take factors of bfloat16: what groups read is kept as such, in rows that `padded` widens.
     """
 
     plan: Plan
     size: int
     columns: int
     masked: bool
+    half: bool = False
 
-    def shapes(self, steps: int) -> list[tuple[int, ...]]:
-        """Of the outputs, the states, the gates of each group, what it read if that is masked, and see `by_feature`."""
+    @property
+    def copied(self) -> bool:
+        """Whether what a group reads is kept beside the state that it is made of."""
+        return self.masked or self.half
+
+    def rows(self, group: Group) -> int:
+        """Of a group's gates in one time step."""
+        count = 2 * len(group) * self.size
+        return padded(count) if self.half else count
+
+    def parts(self, steps: int) -> list[Part]:
+        """Of the outputs, the states, the gates of each group, what it read if that is a copy, and see `by_feature`."""
         plan, each = self.plan, (self.size, self.columns)
-        gates = [(steps, 2, len(group), *each) for group in plan.groups]
-        sources = [(steps, *each) for _ in plan.groups if self.masked]
-        turned = [(width * self.size * steps * self.columns,) for width in (1, 2)]
-        return [(steps + 1, *each), (steps, plan.slots, *each), *gates, *sources, *turned]
+        gates = [Part((steps, self.rows(group), self.columns)) for group in plan.groups]
+        sources = [Part((steps, *each), self.half) for _ in plan.groups if self.copied]
+        turned = [Part((width * self.size * steps * self.columns,), self.half) for width in (1, 2)]
+        return [Part((steps + 1, *each)), Part((steps, plan.slots, *each)), *gates, *sources, *turned]
 
     def numbers(self, steps: int) -> int:
         """How many numbers an arena must hold for so many time steps."""
-        return sum(map(_padded, self.shapes(steps)))
+        return sum(part.numbers for part in self.parts(steps))
 
 
-def _padded(shape: tuple[int, ...]) -> int:
-    return -(-prod(shape) // _ALIGNED) * _ALIGNED
+class Part(NamedTuple):
+    """A tensor in an arena, of the arena's type or of bfloat16."""
+
+    shape: tuple[int, ...]
+    half: bool = False
+
+    @property
+    def numbers(self) -> int:
+        """How many of the arena's numbers it takes."""
+        count = prod(self.shape)
+        count = -(-count // 2) if self.half else count
+        return -(-count // _ALIGNED) * _ALIGNED
+
+    def view(self, memory: torch.Tensor) -> torch.Tensor:
+        """The tensor, at the beginning of some memory."""
+        typed = memory[: self.numbers].view(torch.bfloat16) if self.half else memory
+        return typed[: prod(self.shape)].view(self.shape)
 
 
 class Arena:
@@ -74,8 +103,7 @@ class Arena:
                 return False
             found = Workspace(self.memory, layout, steps)
         if not self._spaces or found is not self.space:
-            for slot in layout.plan.zero:  # where another workspace may have written
-                found.states[:, slot].zero_()
+            found.clear()
         others = [space for space in self._spaces if space.layout != layout]
         self._spaces = [found, *others][:_LAYOUTS]
         return True
@@ -93,17 +121,28 @@ class Workspace:
         self.layout, self.steps = layout, steps
         self.plan, self.size = layout.plan, layout.size
         parts, start = [], 0
-        for shape in layout.shapes(steps):
-            parts.append(memory[start : start + prod(shape)].view(shape))
-            start += _padded(shape)
+        for part in layout.parts(steps):
+            parts.append(part.view(memory[start:]))
+            start += part.numbers
         groups = len(self.plan.groups)
         self.outputs = parts[0]  # h before each time step, and after the last one
         self.states = parts[1]
-        self.gates = parts[2 : 2 + groups]  # for sigmoids, for activations
-        self.sources: list[torch.Tensor | None] = [*parts[2 + groups : -2]] if layout.masked else [None] * groups
+        self.products = parts[2 : 2 + groups]  # (T, rows, B)
+        self.gates = [  # for sigmoids, for activations, (T, 2, K, H, B): the same memory
+            rows[:, : 2 * len(group) * self.size].unflatten(1, (2, len(group), self.size))
+            for rows, group in zip(self.products, self.plan.groups, strict=True)
+        ]
+        self.sources: list[torch.Tensor | None] = [*parts[2 + groups : -2]] if layout.copied else [None] * groups
         self.turned = parts[-2:]  # see by_feature
         self.shares = _shares(self.plan, memory)
         self.at = [Step(self, t) for t in range(steps)]
+
+    def clear(self) -> None:
+        """Put zeros where they are to be, and where another workspace may have written."""
+        for slot in self.plan.zero:
+            self.states[:, slot].zero_()
+        for rows, group in zip(self.products, self.plan.groups, strict=True):
+            rows[:, 2 * len(group) * self.size :].zero_()
 
     def output(self, steps: int) -> torch.Tensor:
         """The outputs of the first `steps` time steps, `(T, B, H)`, in memory of their own."""
@@ -148,26 +187,35 @@ class Step:
         self.before, self.output = space.outputs[t], space.outputs[t + 1]  # (H, B) each
         self.averaged = [states[first:last] for first, last in plan.averaged]
         self.groups = []
-        for group, gates, source in zip(plan.groups, space.gates, space.sources, strict=True):
+        parts = zip(plan.groups, space.products, space.gates, space.sources, strict=True)
+        for group, products, gates, source in parts:
             state = self.before if group.source == CARRIED else states[group.source]
             read = state if source is None else source[t]
-            self.groups.append(GroupStep(group, gates[t], state, read, states[group.first : group.last]))
+            new = states[group.first : group.last]
+            self.groups.append(GroupStep(group, products[t], gates[t], state, read, new))
 
 
 class GroupStep:
     """The views of one group in one time step.
 
     Args:
-        gates: `(2, K, H, B)`: products, then what sigmoids and activations make of them, then gradients.
+        product: `(2KH, B)`, or with more rows, which are 0.
+        gates: `(2, K, H, B)`, the same memory: products, then what sigmoids and activations make of them, then gradients.
         state: `(H, B)`, what the nodes start from.
-        read: the same, masked.
+        read: the same, masked, and rounded where products take rounded factors.
         new: `(K, H, B)`, their own states.
     """
 
     def __init__(
-        self, group: Group, gates: torch.Tensor, state: torch.Tensor, read: torch.Tensor, new: torch.Tensor
+        self,
+        group: Group,
+        product: torch.Tensor,
+        gates: torch.Tensor,
+        state: torch.Tensor,
+        read: torch.Tensor,
+        new: torch.Tensor,
     ) -> None:
-        self.product = gates.flatten(0, 2)  # (2KH, B)
+        self.product = product
         self.c, self.g = gates.unbind(0)
         self.state, self.read, self.new = state, read, new
         self.runs = [(name, self.g[first:last]) for name, first, last in group.runs]

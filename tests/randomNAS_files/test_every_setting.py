@@ -49,6 +49,7 @@ ROWS = {
     "alpha": Row(0),
     "beta": Row(0),
     "nonmono": Row(0, "reports", {"train_epochs": 4}),
+    "precision": Row("bf16"),  # which the plain form refuses
     "arch_to_use": Row("DARTS_V2", base={"arch_to_use": "ASHA", "learning_rate": 5}),
     "arch_seed": Row(4, base={"arch_seed": 3, "learning_rate": 5}),
     "eval_same_arch": Row(False, "reports", SCORING),
@@ -77,6 +78,7 @@ def test_every_setting_is_obeyed(laptop: Laptop, monkeypatch: pytest.MonkeyPatch
     note_form_and_validation(monkeypatch, RecurrentTrial, notes)
     monkeypatch.setattr("randomNAS_files.model.INIT_RANGE", 0.5)  # or the cell would have no say in a few steps
     row = Row(not fast, "notes") if name == "fast" else ROWS[name]
+    row = Row("bf16", "refused") if name == "precision" and not fast else row
     assert_obeyed(laptop, name, row, notes, (BASE if name not in SAYS_WHICH else WITHOUT_NODES) | {"fast": fast})
 
 

@@ -22,6 +22,7 @@ from randomNAS_files.fast import averaged_sgd as fast_averaged_sgd
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
 from randomNAS_files.fast.embedding import sum_by_word
 from randomNAS_files.fast.model import FastLanguageModel
+from randomNAS_files.fast.precision import FULL, HALF, TF32
 from randomNAS_files.fast.supernet import FastSupernet
 from randomNAS_files.model import activation_penalty
 from randomNAS_files.relaxation import CELL, shape_of
@@ -69,10 +70,11 @@ def stepper(net: FastLanguageModel, sgd: AveragedSGD) -> Callable[[], None]:
     return step
 
 
-@pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("name", CELLS)
-def test_a_step_waits_for_nothing(name: str, depth: int) -> None:
+@pytest.mark.parametrize("precision", [FULL, HALF, TF32])
+@pytest.mark.parametrize(("name", "depth"), [("ASHA", 2), ("DARTS_V2", 1), ("with_none", 1), ("partial", 2)])
+def test_a_step_waits_for_nothing(name: str, depth: int, precision: str) -> None:
     net = model(name, depth)
+    net.use_precision(precision)
     sgd = FastAveragedSGD(net.parameters(), 1.0, 0.01, max_norm=0.25, capturable=True)
     net.reserve(len(tokens()), BATCH)
     step = stepper(net, sgd)
@@ -103,7 +105,7 @@ def test_the_watch_sees_what_waits() -> None:
 
 @pytest.mark.parametrize("edges", [False, True])
 def test_a_mixture_waits_for_nothing_from_the_second_step_on(edges: bool) -> None:
-    supernet = SupernetConfig(state_norm=True)
+    supernet = SupernetConfig(state_norm=True, nodes=3)
     net = FastSupernet(config(**DROPOUTS), WORDS, generator(), supernet).to("meta")
     shape = shape_of(supernet.most_nodes)
     with torch.device("meta"):
@@ -119,9 +121,11 @@ def test_a_mixture_waits_for_nothing_from_the_second_step_on(edges: bool) -> Non
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("precision", [FULL, HALF, TF32])
 @pytest.mark.parametrize("name", ["ASHA", "with_none"])
-def test_a_step_waits_for_nothing_on_a_gpu(name: str) -> None:
+def test_a_step_waits_for_nothing_on_a_gpu(name: str, precision: str) -> None:
     net = model(name, device="cuda")
+    net.use_precision(precision)
     sgd = FastAveragedSGD(net.parameters(), 1.0, 0.01, max_norm=0.25, capturable=True)
     sgd.start_averaging()
     net.reserve(len(tokens()), BATCH)
