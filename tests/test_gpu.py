@@ -20,6 +20,7 @@ DRAWING: dict[str, Any] = {  # everything of an image trial that draws or has a 
 CASES = {
     "recurrent, fast": (RECURRENT, HARD),
     "recurrent, plain": (RECURRENT, {**HARD, "fast": False}),
+    "recurrent, bfloat16": (RECURRENT, {**HARD, "precision": "bf16"}),
     "images, bfloat16": (IMAGES, {**DRAWING, "mixed_precision": True}),
     "images, float32": (IMAGES, {**DRAWING, "mixed_precision": False}),
     "images, plain": (IMAGES, {**DRAWING, "mixed_precision": False, "fast": False}),

@@ -110,7 +110,11 @@ class RoundedProduct(torch.autograd.Function):
     ) -> torch.Tensor:
         (steps, columns, size), width = x.shape, weight.size(1)
         rows = widened(steps * columns, size, precision, x)
-        rows[: steps * columns].view(steps, columns, -1)[..., :size] = apply(x, mask)
+        own = rows[: steps * columns].view(steps, columns, -1)[..., :size]
+        if mask is None:
+            own.copy_(x)
+        else:
+            torch.mul(x, mask, out=own)
         wide = factor(weight, precision)
         ctx.save_for_backward(rows, mask, wide)
         ctx.precision, ctx.shape, ctx.width = precision, x.shape, width

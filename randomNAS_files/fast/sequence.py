@@ -210,9 +210,8 @@ class CellSequence(torch.autograd.Function):
             for step in space.at[:steps]:
                 run_step(step, transposed, mask, share)
         rounded = grouped if precision == HALF else []
-        ctx.save_for_backward(
-            *weights, *rounded, arena.memory
-        )  # so that saved-tensor hooks, which measure memory, see it
+        # So that saved-tensor hooks, which measure memory, see it.
+        ctx.save_for_backward(*weights, *rounded, arena.memory)
         ctx.arena, ctx.grouped, ctx.mask = arena, grouped, mask
         ctx.pool, ctx.steps, ctx.precision = pool, steps, precision
         return space.output(steps)
