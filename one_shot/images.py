@@ -246,13 +246,16 @@ class ImageTask(Task):
 
     def training_batches(self) -> tuple[Dataset[Any], Any]:
         size, seed, near = self.config.global_batch_size, self.place.seed, self.place.device
-        weights = ShuffledBatches(len(self.train), size, seed, "to train the weights on")
-        first = ProcessImages(self.train.near(near), self.shard)
+        train = self.train.near(near)
+        weights = ShuffledBatches(len(train), size, seed, "to train the weights on", train.targets.device)
+        first = ProcessImages(train, self.shard)
         if self.architecture is None:
             return PairedImages(first, None), PairedBatches(weights, None)
         other = derive(seed, "architecture data")
-        architecture = ShuffledBatches(len(self.architecture), size, other, "to train the architecture on")
-        second = ProcessImages(self.architecture.near(near), self.shard)
+        images = self.architecture.near(near)
+        use = "to train the architecture on"
+        architecture = ShuffledBatches(len(images), size, other, use, images.targets.device)
+        second = ProcessImages(images, self.shard)
         return PairedImages(first, second), PairedBatches(weights, architecture)
 
     def validation_batches(self) -> tuple[Dataset[Any], Any]:

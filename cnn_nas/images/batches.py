@@ -19,15 +19,26 @@ class ShuffledBatches(Sampler[list[torch.Tensor]]):
     in each epoch. It depends on the seed and the epoch only, so iterating from the start and skipping gives what an
     interrupted run would have seen.
 
+    Args:
+        device: of the indices. Where the images are, so that a GPU that has them is given each epoch's order once, and not
+            each batch's, for which the CPU would wait.
+
     Raises:
         ConfigError: if there are fewer images than a batch takes.
     """
 
-    def __init__(self, images: int, batch_size: int, seed: int, use: str = "to train on") -> None:
+    def __init__(
+        self,
+        images: int,
+        batch_size: int,
+        seed: int,
+        use: str = "to train on",
+        device: torch.device | str = "cpu",
+    ) -> None:
         if images < batch_size:
             least = f"at most {images}, the number of images {use}"
             raise ConfigError([f"hyperparameters.global_batch_size must be {least}, got {batch_size}"])
-        self.images, self.batch_size, self.seed = images, batch_size, seed
+        self.images, self.batch_size, self.seed, self.device = images, batch_size, seed, device
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -37,7 +48,7 @@ class ShuffledBatches(Sampler[list[torch.Tensor]]):
         epoch = 0
         while True:
             order = torch.from_numpy(numpy_generator(self.seed, "shuffle", epoch).permutation(self.images))
-            for batch in order[: len(self) * self.batch_size].split(self.batch_size):
+            for batch in order[: len(self) * self.batch_size].to(self.device).split(self.batch_size):
                 yield [batch]
             epoch += 1
 

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnn_nas.images.arrays import Images
 from cnn_nas.images.batches import ProcessImages, ShuffledBatches, in_order
@@ -62,6 +64,27 @@ def test_skipping_gives_what_an_interrupted_run_would_have_seen() -> None:
 def test_the_order_is_frozen() -> None:
     """These numbers never change: a run resumed with another version must see the same batches."""
     assert [batch.tolist() for (batch,) in islice(ShuffledBatches(7, 3, 300), 3)] == [[5, 2, 1], [6, 3, 4], [2, 0, 6]]
+
+
+def test_a_device_is_given_the_order_once_an_epoch() -> None:
+    """The meta device stands for a GPU."""
+    batches = ShuffledBatches(12, 3, 1, device="meta")
+    with Copies() as copies:
+        taken = [batch for (batch,) in islice(batches, 2 * len(batches))]
+        images = Images(torch.zeros(12, 1, 2, 2, device="meta"), torch.zeros(12, device="meta"))
+        pixels, targets = ProcessImages(images, slice(0, 2))[taken[0]]
+    assert {batch.device.type for batch in taken} == {"meta"} and copies.count == 2
+    assert pixels.shape == (2, 1, 2, 2) and targets.shape == (2,)
+
+
+class Copies(TorchDispatchMode):
+    """Counts copies to another device or type."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func is torch.ops.aten._to_copy.default
+        return func(*args, **(kwargs or {}))
 
 
 def test_nothing_global_decides() -> None:
