@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 
 from cnn_nas.architecture import Genotype
-from cnn_nas.fast.model import FastNetwork
+from cnn_nas.fast.model import FastForm, FastNetwork
 from cnn_nas.fast.supernet import FastSupernet
 from cnn_nas.images.metrics import Classification, Regression
 from cnn_nas.model import ModelConfig, Network
@@ -34,6 +34,7 @@ def estimate(
     momentum: bool,
     crop_padding: int,
     flip: bool,
+    padded: bool = False,
     device: str = "meta",
 ) -> MemoryEstimate:
     """The estimate for `batch` images of one process.
@@ -41,13 +42,14 @@ def estimate(
     Args:
         outputs: classes; 1 for a regression.
         shape: channels, height and width of an image.
+        padded: of the fast form, see `FastForm`.
         device: where the step runs; the tests run it on real ones.
     """
     channels, height, width = shape
     metrics = Regression(0.0, 1.0) if outputs == 1 else Classification()
     with torch.device(device):
-        kind = FastNetwork if fast else Network
-        net = kind(model, genotype, outputs, channels, (height, width), torch_generator("cpu", 0))
+        sizes = model, genotype, outputs, channels, (height, width), torch_generator("cpu", 0)
+        net = FastNetwork(*sizes, form=FastForm(padded=padded)) if fast else Network(*sizes)
         targets = torch.zeros(batch, dtype=torch.float32 if outputs == 1 else torch.int64)
 
         def forward() -> list[torch.Tensor]:

@@ -36,18 +36,43 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class GpuConfig:
+    """Ways to compute the same on a GPU. What they gain was not measured yet, so none is taken by itself."""
+
+    weight_casts: str = field("autocast", choices=("autocast", "once"))  # to bfloat16; once: all weights together
+    pad_channels: bool = False  # widen feature maps by zeros to multiples of 8 channels
+    compile: str = field("none", choices=("none", "cells"))  # by torch.compile, while training
+    cudnn_benchmark: bool = False  # measure which kernels are fastest; runs are then not the same to the last bit
+
+    def problems_with(self, run: RunConfig, optimizer: OptimizerConfig) -> list[str]:
+        """What does not go together."""
+        asked = {"weight_casts": "autocast", "pad_channels": False, "compile": "none"}
+        found = [
+            f"hyperparameters.{name} is for the fast form, got {getattr(self, name)} with fast false; leave it out"
+            for name, default in asked.items()
+            if run.fast is False and getattr(self, name) != default
+        ]
+        if self.weight_casts == "once" and optimizer.mixed_precision is False:
+            found.append(
+                "hyperparameters.weight_casts once has nothing to cast with mixed_precision false; leave it out"
+            )
+        return [problem.replace("got True", "got true") for problem in found]
+
+
+@dataclass(frozen=True)
 class Settings:
     """Everything an image trial reads from its config."""
 
     run: RunConfig
     model: ModelConfig
     optimizer: OptimizerConfig
+    gpu: GpuConfig
     genotype: Genotype
     constraints: Constraints | None
     data: DataConfig
 
 
-_GROUPS = (RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
+_GROUPS = (RunConfig, ModelConfig, OptimizerConfig, GpuConfig, ArchitectureConfig)
 
 
 def read_settings(hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
@@ -62,6 +87,7 @@ def read_settings(hparams: Mapping[str, Any], data: Mapping[str, Any], processes
     constraints = problems.catch(Constraints.from_mapping, rules) if rules is not None else None
     if groups:
         problems.found += fits_processes(groups[2], processes)
+        problems.found += groups[3].problems_with(groups[0], groups[2])
     if sources:
         problems.found += data_checks.split_problems(sources[0])
     if groups and sources:
@@ -70,8 +96,8 @@ def read_settings(hparams: Mapping[str, Any], data: Mapping[str, Any], processes
         size = sized(groups[1], *expected(sources[0])) if groups and sources else _SOME_SIZE
         genotype = problems.catch(from_config, plain, constraints if groups and sources else None, size)
     problems.raise_any()
-    run, model, optimizer, _ = groups
-    return Settings(run, model, optimizer, genotype, constraints, sources[0])
+    run, model, optimizer, gpu, _ = groups
+    return Settings(run, model, optimizer, gpu, genotype, constraints, sources[0])
 
 
 _SOME_SIZE = NetworkSize(36, 20, 10, (3, 32, 32))  # to check an architecture where the network's size is not known

@@ -23,7 +23,7 @@ from determined import pytorch
 
 from cnn_nas import data_checks
 from cnn_nas.counting import count_size
-from cnn_nas.fast.model import FastNetwork
+from cnn_nas.fast.model import FastForm, FastNetwork
 from cnn_nas.images.arrays import Images
 from cnn_nas.images.augmentation import Augmentation
 from cnn_nas.images.batches import ProcessImages, ShuffledBatches, in_order
@@ -33,7 +33,7 @@ from cnn_nas.images.metrics import Classification, Regression
 from cnn_nas.memory import estimate
 from cnn_nas.model import Network, draw_path_masks
 from cnn_nas.portable import portable
-from cnn_nas.settings import Settings, read_settings, sized
+from cnn_nas.settings import GpuConfig, Settings, read_settings, sized
 from cnn_nas.survey import survey_config
 from nas.core.errors import ConfigError, DataError
 from nas.core.identity import DataPart
@@ -45,6 +45,7 @@ from nas.core.space import Size
 from nas.core.survey import SpaceSurvey
 from nas.trial import DataFacts, ShardedBatchLoader, Trial, WeightedMeans, main
 from nas.trial.callbacks import BroadcastBuffers
+from nas.trial.device import measure_kernels
 
 logger = logging.getLogger(__name__)
 
@@ -87,8 +88,10 @@ class ImageTrial(Trial):
         weights = torch_generator("cpu", self.seed, "weights")
         channels = self.data.train.shape[0]
         fast = settings.run.fast_on(device)
-        kind = FastNetwork if fast else Network
-        net = kind(settings.model, self.genotype, self.data.outputs, channels, image_size, weights)
+        sizes = settings.model, self.genotype, self.data.outputs, channels, image_size, weights
+        net = FastNetwork(*sizes, form=form_of(settings.gpu)) if fast else Network(*sizes)
+        if settings.gpu.cudnn_benchmark:
+            measure_kernels(device)
         last = optimizer.channels_last if optimizer.channels_last is not None else device.type != "mps"
         self.memory_format = torch.channels_last if last else torch.contiguous_format
         self.net = net.to(memory_format=self.memory_format)
@@ -159,6 +162,7 @@ class ImageTrial(Trial):
             shape,
             (global_batch_size or optimizer.global_batch_size) // processes,
             fast=settings.run.fast is not False,
+            padded=settings.gpu.pad_channels,
             momentum=optimizer.momentum > 0,
             crop_padding=optimizer.crop_padding,
             flip=optimizer.flip,
@@ -187,7 +191,8 @@ class ImageTrial(Trial):
     def build_training_data_loader(self) -> pytorch.DataLoader:
         """All images in a new order each epoch; this process's part of every batch."""
         images = self.data.train.near(self.context.device)
-        shuffled = ShuffledBatches(len(images), self.settings.optimizer.global_batch_size, self.seed)
+        size = self.settings.optimizer.global_batch_size
+        shuffled = ShuffledBatches(len(images), size, self.seed, device=images.targets.device)
         return ShardedBatchLoader(ProcessImages(images, self.shard), shuffled)
 
     def build_validation_data_loader(self) -> pytorch.DataLoader:
@@ -327,6 +332,11 @@ class ImageTrial(Trial):
 
     def load_shared_state(self, state: None) -> None:
         """See `shared_state`."""
+
+
+def form_of(gpu: GpuConfig) -> FastForm:
+    """What the fast network is told."""
+    return FastForm(gpu.weight_casts == "once", gpu.pad_channels, "inductor" if gpu.compile == "cells" else None)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from cnn_nas.fast.cells import State
 from cnn_nas.fast.depthwise import depthwise, even, every_second
-from cnn_nas.fast.model import State
 from cnn_nas.operations import FactorizedReduce
 
 TOGETHER = 2**20

@@ -22,9 +22,9 @@ import torch
 from torch import nn
 
 from cnn_nas.architecture import NODES
+from cnn_nas.fast.cells import State, run
 from cnn_nas.fast.depthwise import memory_format
 from cnn_nas.fast.edges import beside, chunks, convolve, factorised, sum_of
-from cnn_nas.fast.model import State, run
 from cnn_nas.model import Output
 from cnn_nas.operations import FactorizedReduce
 from cnn_nas.relaxation import INPUTS, RELAXATION

@@ -29,6 +29,15 @@ def compute_exactly() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
 
 
+def measure_kernels(device: torch.device) -> None:
+    """Let cuDNN measure which of its kernels is fastest for each shape, and take that.
+
+    Another run may measure otherwise and take another, which adds in another order.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+
+
 def device_name(device: torch.device) -> str:
     """The kind of device, with the model of a GPU, such as `cuda (NVIDIA H200)`."""
     return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else device.type

@@ -25,8 +25,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from benchmarks.plain_cnn import PlainNetwork
 from cnn_nas import genotypes
 from cnn_nas.architecture import ALL_OPERATIONS, Genotype, sample
+from cnn_nas.fast.cells import State, run
 from cnn_nas.fast.depthwise import depthwise
-from cnn_nas.fast.model import FastNetwork, State, run
+from cnn_nas.fast.model import FastNetwork
 from cnn_nas.model import ModelConfig, Network, Output, draw_path_masks
 from cnn_nas.operations import OPERATIONS, FactorizedReduce, build, initialise, relu_conv_norm
 from cnn_nas.space import SPACE
@@ -339,6 +340,7 @@ import sys
 sys.path[:0] = [{root!r}, {root!r} + "/tests"]
 import torch
 from cnn_nas.architecture import ALL_OPERATIONS, Genotype
+from cnn_nas.fast.cells import State, run
 from cnn_nas.fast.depthwise import depthwise
 from cnn_nas.fast.model import FastNetwork
 from cnn_nas.model import ModelConfig, draw_path_masks

@@ -9,10 +9,11 @@ import torch
 from support.runs import Laptop
 from support.settings_table import Row, assert_obeyed, note_form_and_validation, observed, settings_of
 
+from cnn_nas.fast.cells import run_cell
 from cnn_nas.from_config import ArchitectureConfig
 from cnn_nas.images.data import DataConfig
 from cnn_nas.model import ModelConfig
-from cnn_nas.settings import OptimizerConfig
+from cnn_nas.settings import GpuConfig, OptimizerConfig
 from cnn_nas.trial import ImageTrial
 from nas.core.run_config import RunConfig
 
@@ -41,6 +42,10 @@ ROWS = {
     "cutout_length": Row(0),
     "mixed_precision": Row(True),
     "channels_last": Row(True, "notes", {"init_channels": 16, "layers": 1}),
+    "weight_casts": Row("once", "notes", {"mixed_precision": True}),
+    "pad_channels": Row(True, "notes"),
+    "compile": Row("cells", "notes"),
+    "cudnn_benchmark": Row(True, "notes"),
     "arch_to_use": Row("CONSTRAINED_ASHA"),
     "arch_seed": Row(4, base=DRAWN),
     "distinct_predecessors": Row(False, base=DRAWN),
@@ -48,6 +53,11 @@ ROWS = {
     "data.validation_fraction": Row(0.5),
     "data.split_seed": Row(1),
 }
+OF_THE_FAST_FORM = (
+    "weight_casts",
+    "pad_channels",
+    "compile",
+)  # refused with `fast: false`, see `bad_inputs/settings.py`
 WHERE_DATA_LIES = (
     "dataset",
     "data_dir",
@@ -59,18 +69,21 @@ WHERE_DATA_LIES = (
 
 def test_no_setting_is_forgotten() -> None:
     hparams = settings_of(
-        RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig, without=["repeat", "paired_repeats"]
+        RunConfig, ModelConfig, OptimizerConfig, GpuConfig, ArchitectureConfig, without=["repeat", "paired_repeats"]
     )
     data = {f"data.{name}" for name in settings_of(DataConfig, without=WHERE_DATA_LIES)}
     assert set(ROWS) == hparams | data
 
 
-@pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize(
+    ("name", "fast"),
+    [(name, fast) for name in ROWS for fast in (True, False) if fast or name not in OF_THE_FAST_FORM],
+)
 def test_every_setting_is_obeyed(darkroom: Laptop, monkeypatch: pytest.MonkeyPatch, name: str, fast: bool) -> None:
     notes: list[Any] = []
     note_form_and_validation(monkeypatch, ImageTrial, notes)
     note_memory_format(monkeypatch, notes)
+    note_what_is_for_a_gpu(monkeypatch, notes)
     row = Row(not fast, "notes") if name == "fast" else ROWS[name]
     assert_obeyed(darkroom, name, row, notes, BASE | {"fast": fast})
 
@@ -85,9 +98,22 @@ def note_memory_format(monkeypatch: pytest.MonkeyPatch, notes: list[Any]) -> Non
     def build_network(self: ImageTrial, size: tuple[int, int]) -> None:
         build(self, size)
         if self.net.auxiliary is not None:
-            self.net.auxiliary.register_forward_pre_hook(look)
+            self.net.auxiliary[1].register_forward_pre_hook(look)  # the pool, which both forms call
 
     monkeypatch.setattr(ImageTrial, "_build_network", build_network)
+
+
+def note_what_is_for_a_gpu(monkeypatch: pytest.MonkeyPatch, notes: list[Any]) -> None:
+    """Note the form of the network, with cells that nothing compiles, and whether kernels are measured."""
+    build = ImageTrial._build_network
+
+    def build_network(self: ImageTrial, size: tuple[int, int]) -> None:
+        build(self, size)
+        notes.append(getattr(self.net, "form", None))
+
+    monkeypatch.setattr(ImageTrial, "_build_network", build_network)
+    monkeypatch.setattr("cnn_nas.fast.model.CompiledCells", lambda _: run_cell)
+    monkeypatch.setattr("cnn_nas.trial.measure_kernels", notes.append)
 
 
 def test_a_repeat_changes_nothing_but_what_the_searcher_draws(darkroom: Laptop) -> None:
