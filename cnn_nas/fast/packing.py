@@ -51,6 +51,7 @@ class Pack:
 
     def __init__(self, sources: Sequence[torch.Tensor], places: Sequence[Place]) -> None:
         self.last = [_is_last(source) for source in sources]
+        self.source_shapes = [source.shape for source in sources]
         self.sizes = [source.numel() for source in sources]
         self.shapes = [torch.Size(place.shape(source)) for source, place in zip(sources, places, strict=True)]
         self.strides, self.starts = list[tuple[int, ...]](), list[int]()
@@ -87,9 +88,7 @@ class Pack:
             for shape, strides, start in zip(self.shapes, self.strides, self.starts, strict=True)
         )
 
-    def _gather(
-        self, grads: Sequence[torch.Tensor | None], dtype: torch.dtype, shapes: Sequence[torch.Size]
-    ) -> list[torch.Tensor | None]:
+    def gather(self, grads: Sequence[torch.Tensor | None], dtype: torch.dtype) -> list[torch.Tensor | None]:
         """The sources' gradients, of those of the copies; None of a copy without one."""
         some = next(grad for grad in grads if grad is not None)
         none = some.new_zeros(1)
@@ -100,7 +99,9 @@ class Pack:
         packed = torch.cat(flat).index_select(0, self.backward).to(dtype)
         return [
             None if grad is None else part.as_strided(shape, _strides(shape, last))
-            for grad, part, shape, last in zip(grads, packed.split(self.sizes), shapes, self.last, strict=True)
+            for grad, part, shape, last in zip(
+                grads, packed.split(self.sizes), self.source_shapes, self.last, strict=True
+            )
         ]
 
 
@@ -109,14 +110,14 @@ class _Copies(torch.autograd.Function):
     def forward(ctx: Any, pack: Pack, dtype: torch.dtype, *sources: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """See `Pack.copies`."""
         ctx.set_materialize_grads(False)
-        ctx.pack, ctx.dtype, ctx.shapes = pack, sources[0].dtype, [source.shape for source in sources]
+        ctx.pack, ctx.dtype = pack, sources[0].dtype
         return pack._copy(dtype, sources)
 
     @staticmethod
     @once_differentiable  # type: ignore[untyped-decorator]
     def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         """Of the sources, in their type."""
-        return None, None, *ctx.pack._gather(grads, ctx.dtype, ctx.shapes)
+        return None, None, *ctx.pack.gather(grads, ctx.dtype)
 
 
 def _turned(shape: Sequence[int], last: bool) -> tuple[int, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from support.fast_networks import generator
 from support.runs import Laptop, assert_equal_runs, stopped_after
 
 from cnn_nas.architecture import ALL_OPERATIONS, Genotype
-from cnn_nas.fast.model import FastNetwork
+from cnn_nas.fast.model import FastForm, FastNetwork
 from cnn_nas.images.augmentation import Augmentation
 from cnn_nas.model import ModelConfig, Network, draw_path_masks
 from cnn_nas.space import SPACE
@@ -39,7 +40,12 @@ def prepared() -> Iterator[None]:
 
 
 def trained(
-    genotype: Genotype, kind: type[Network], dtype: torch.dtype, memory: torch.memory_format, size: int, steps: int = 4
+    genotype: Genotype,
+    kind: Callable[..., Network],
+    dtype: torch.dtype,
+    memory: torch.memory_format,
+    size: int,
+    steps: int = 4,
 ) -> dict[str, torch.Tensor]:
     """Weights, buffers and the last logits after some steps with all that a trial does, on images as large as `size`."""
     config = ModelConfig(12, 6, True, auxiliary_weight=0.4, drop_path_prob=0.3)
@@ -75,6 +81,34 @@ def test_the_same_seeds_give_the_same_bits(
     for other in others:
         assert [key for key, value in first.items() if not torch.equal(value, other[key])] == []
     assert all(value.isfinite().all() for value in first.values())
+
+
+FORMS = [FastForm(casts_once=True), FastForm(padded=True), FastForm(True, True), FastForm(True, True, "inductor")]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_what_is_for_a_gpu_gives_the_same_bits_and_nearly_those_of_the_fast_form(
+    form: FastForm, dtype: torch.dtype
+) -> None:
+    """One step is compared, as roundings grow in the ones that follow; casting at once rounds nothing otherwise."""
+    kind = functools.partial(FastNetwork, form=form)
+    common: Any = (dtype, torch.channels_last, 32)
+    first, again = (trained(EVERYTHING, kind, *common) for _ in range(2))
+    assert [key for key, value in first.items() if not torch.equal(value, again[key])] == []
+    ours, theirs = (trained(EVERYTHING, each, *common, steps=1)["logits"].double() for each in (kind, FastNetwork))
+    assert (ours - theirs).norm() < (1e-4 if dtype == torch.float32 else 0.1) * theirs.norm()
+
+
+@pytest.mark.parametrize("form", FORMS, ids=str)
+def test_what_is_for_a_gpu_is_near_float64(form: FastForm) -> None:
+    config = ModelConfig(12, 6, True, auxiliary_weight=0.4, drop_path_prob=0.3)
+    exact = Network(config, GENOTYPES["CONSTRAINED_ASHA"], 7, 3, (32, 32), generator()).double()
+    net = FastNetwork(config, GENOTYPES["CONSTRAINED_ASHA"], 7, 3, (32, 32), generator(), form=form)
+    net.to("cuda", memory_format=torch.channels_last)
+    x = torch.randn(BATCH, 3, 32, 32, generator=generator(1))
+    right, ours = exact(x.double()).logits, net(x.to("cuda")).logits.cpu().double()
+    assert (ours - right).norm() < 2e-5 * right.norm()
 
 
 @pytest.mark.parametrize("kind", [Network, FastNetwork])
