@@ -31,10 +31,12 @@ from nas.core.space import Size
 from nas.trial import DataFacts, RunConfig, ShardedBatchLoader, Trial, WeightedMeans, main
 from nas.trial.base import to_cpu
 from nas.trial.callbacks import SwapAveragedWeights
+from nas.trial.capture import CapturedStep, Step, captures
 from nas.trial.metrics import replace_nonfinite
 from randomNAS_files import architecture, scoring
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.averaged_sgd import AveragedSGD
+from randomNAS_files.dropout import DropoutMasks
 from randomNAS_files.fast import scoring as fast_scoring
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
 from randomNAS_files.fast.model import FastLanguageModel
@@ -74,6 +76,10 @@ class Settings:
             return found
         if self.run.fast:
             found.append("hyperparameters.fast must be left out with a Hadamard cell, which has no fast form, got true")
+        if self.run.cuda_graphs:
+            found.append(
+                "hyperparameters.cuda_graphs must be left out with a Hadamard cell, which needs the plain form, got true"
+            )
         if not self.architecture.eval_same_arch:
             rule = "must be true with a Hadamard cell, whose weights fit no other cell"
             found.append(f"hyperparameters.eval_same_arch {rule}, got false")
@@ -131,9 +137,11 @@ class RecurrentTrial(Trial):
         self.unused = self.net.unused_parameters()
         optimizer = settings.optimizer
         rate, decay, norm = optimizer.learning_rate, optimizer.wdecay, optimizer.clip_gradients_l2_norm
-        sgd = (FastAveragedSGD if fast else AveragedSGD)(self.net.parameters(), rate, decay, max_norm=norm)
+        device, graphs = context.device, settings.run.cuda_graphs
+        sgd = (FastAveragedSGD if fast else AveragedSGD)(
+            self.net.parameters(), rate, decay, max_norm=norm, capturable=graphs and captures(device)
+        )
         self.sgd = context.wrap_optimizer(sgd)
-        device = context.device
         self.train_means = context.wrap_reducer(
             WeightedMeans(device, ("loss",), _metrics, over_epoch=True), for_validation=False
         )
@@ -141,6 +149,7 @@ class RecurrentTrial(Trial):
         columns = self.shard.stop - self.shard.start
         if isinstance(self.net, FastLanguageModel) and device.type != "cpu":
             self.net.reserve(optimizer.bptt + optimizer.max_seq_length_delta, columns)
+        self.step: Step = CapturedStep(self._step, self.net, self.sgd, device) if graphs else self._step
         self.hidden = self.net.initial_state(columns)
         self.eval_hidden: list[torch.Tensor] = []
 
@@ -160,7 +169,7 @@ class RecurrentTrial(Trial):
         sources = problems.catch(read, data, DataConfig, section="data")
         genotype = problems.catch(from_config, hparams) if isinstance(hparams, Mapping) else None
         if groups:
-            problems.found += fits_processes(groups[2], processes)
+            problems.found += groups[0].fits_processes(processes) + fits_processes(groups[2], processes)
         if groups and sources:
             problems.found += fits_text(
                 groups[2], most_tokens(sources[0]), groups[0].evaluate_test, exact=sources[0].corpus != "text"
@@ -238,16 +247,28 @@ class RecurrentTrial(Trial):
             self.train_means.start()
         generator = torch_generator(self.context.device, self.seed, "dropout", index)
         masks = self.net.draw_masks(generator, config.global_batch_size, self.shard)
-        output = self.model(inputs, self.hidden, masks, targets=targets)
-        self.hidden = [h.detach() for h in output.hidden]
+        self.sgd.set_rate(config.learning_rate * len(inputs) / config.bptt)
+        loss, *self.hidden = self.step(inputs, targets, *self.hidden, *masks.tensors())
+        self.train_means.update(targets.numel(), loss=loss)
+        return {"lr": config.learning_rate}
+
+    def _step(self, inputs: torch.Tensor, targets: torch.Tensor, *others: Any) -> tuple[torch.Tensor, ...]:
+        """Forward, backward, clipping, descent and averaging: what of a step can be captured as a graph.
+
+        Args:
+            others: the states to go on from, and the tensors of the masks.
+
+        Returns:
+            The summed loss, and the states at the end.
+        """
+        config, depth = self.settings.optimizer, len(self.net.cells)
+        output = self.model(inputs, others[:depth], DropoutMasks.of(others[depth:]), targets=targets)
         objective = output.loss / targets.numel() + activation_penalty(output, config.alpha, config.beta)
         for parameter in self.unused:  # data parallelism wants a gradient of every parameter
             objective = objective + 0 * parameter.sum()
-        self.sgd.set_rate(config.learning_rate * len(inputs) / config.bptt)
         self.context.backward(objective)
         self.context.step_optimizer(self.sgd)  # which clips as well
-        self.train_means.update(targets.numel(), loss=output.loss)
-        return {"lr": config.learning_rate}
+        return output.loss.detach(), *(state.detach() for state in output.hidden)
 
     def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:
         """One slice of the validation stream, with averaged weights if there are any; `valid_means` has the result."""

@@ -86,7 +86,7 @@ def read_settings(hparams: Mapping[str, Any], data: Mapping[str, Any], processes
     sources = problems.catch(read, data, DataConfig, section="data")
     constraints = problems.catch(Constraints.from_mapping, rules) if rules is not None else None
     if groups:
-        problems.found += fits_processes(groups[2], processes)
+        problems.found += groups[0].fits_processes(processes) + fits_processes(groups[2], processes)
         problems.found += groups[3].problems_with(groups[0], groups[2])
     if sources:
         problems.found += data_checks.split_problems(sources[0])

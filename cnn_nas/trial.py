@@ -25,7 +25,7 @@ from cnn_nas import data_checks
 from cnn_nas.counting import count_size
 from cnn_nas.fast.model import FastForm, FastNetwork
 from cnn_nas.images.arrays import Images
-from cnn_nas.images.augmentation import Augmentation
+from cnn_nas.images.augmentation import Augmentation, Draws
 from cnn_nas.images.batches import ProcessImages, ShuffledBatches, in_order
 from cnn_nas.images.data import expected, known, load
 from cnn_nas.images.kirigami import PUBLISHED_BATCH
@@ -45,6 +45,7 @@ from nas.core.space import Size
 from nas.core.survey import SpaceSurvey
 from nas.trial import DataFacts, ShardedBatchLoader, Trial, WeightedMeans, main
 from nas.trial.callbacks import BroadcastBuffers
+from nas.trial.capture import CapturedStep, Step
 from nas.trial.device import measure_kernels
 
 logger = logging.getLogger(__name__)
@@ -104,6 +105,8 @@ class ImageTrial(Trial):
             sgd(self.net.parameters(), optimizer.learning_rate, optimizer.momentum, weight_decay=optimizer.weight_decay)
         )
         self.lr = optimizer.learning_rate
+        graphs = settings.run.cuda_graphs
+        self.step: Step = CapturedStep(self._step, self.net, self.sgd, device) if graphs else self._step
         training_means = WeightedMeans(device, self.scores.names, self._training_report, over_epoch=True)
         self.train_means = context.wrap_reducer(training_means, for_validation=False)
         self.valid_means = context.wrap_reducer(
@@ -211,16 +214,32 @@ class ImageTrial(Trial):
         if index % self.epoch_length == 0:
             self.train_means.start()
         self.lr = 0.5 * optimizer.learning_rate * (1 + math.cos(math.pi * index / self._batches))
-        for group in self.sgd.param_groups:
-            group["lr"] = self.lr
+        self._set_rate(self.lr)
         total = optimizer.global_batch_size
         draws = self.augmentation.draw(
             torch_generator(device, self.seed, "augmentation", index), total, self.shard, tuple(images.shape[2:])
         )
-        inputs = self.augmentation.apply(images, draws).contiguous(memory_format=self.memory_format)
         chance = self.settings.model.drop_path_prob * epoch * self.epoch_length / self._batches
         generator, kind = torch_generator(device, self.seed, "drop path", index), self._feature_type
         masks = draw_path_masks(generator, self.net.droppable_edges, total, self.shard, chance, kind)
+        sums = self.step(images, targets, self.lr, masks, *draws.tensors())
+        self.train_means.update(len(targets), **dict(zip(self.scores.names, sums, strict=True)))
+        return {"lr": self.lr}
+
+    def _step(
+        self,
+        images: torch.Tensor,
+        targets: torch.Tensor,
+        rate: float | torch.Tensor,
+        masks: torch.Tensor | None,
+        *draws: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:
+        """Augmentation, forward, backward, clipping and descent: what of a step can be captured as a graph.
+
+        Returns:
+            The sums of the scores, in the order of their names.
+        """
+        inputs = self.augmentation.apply(images, Draws(*draws)).contiguous(memory_format=self.memory_format)
         with self._precision():
             output = self.model(inputs, masks)
         objective = self.scores.objective(output.logits, targets)
@@ -230,9 +249,15 @@ class ImageTrial(Trial):
         for parameter in self.unused:  # data parallelism wants a gradient of every parameter
             objective = objective + 0 * parameter.sum()
         self.context.backward(objective)
+        self._set_rate(rate)
         self.context.step_optimizer(self.sgd, clip_grads=self._clip)
-        self.train_means.update(len(targets), **self.scores.sums(output.logits.detach(), targets))
-        return {"lr": self.lr}
+        self._set_rate(self.lr)  # not a graph's tensor, for checkpoints
+        sums = self.scores.sums(output.logits.detach(), targets)
+        return tuple(sums[name] for name in self.scores.names)
+
+    def _set_rate(self, rate: float | torch.Tensor) -> None:
+        for group in self.sgd.param_groups:
+            group["lr"] = rate
 
     @property
     def _batches(self) -> int:

@@ -278,6 +278,11 @@ def _problems(settings: Settings) -> list[str]:
             "hyperparameters.evaluate_test must be false, got true: a search never sees a test set; "
             "retrain its winner, which is tested once"
         )
+    if run.cuda_graphs:
+        found.append(
+            "hyperparameters.cuda_graphs must be false, got true: a graph repeats one step, and those of a search differ; "
+            "leave it out"
+        )
     if search.retrain is not None:
         problems = ErrorCollector()
         problems.catch(retraining_template, search.retrain, settings.task)

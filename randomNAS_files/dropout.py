@@ -10,7 +10,7 @@ V is the vocabulary, B this process's columns, H the hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -46,6 +46,17 @@ class DropoutMasks:
     def nothing(cls, depth: int) -> DropoutMasks:
         """No masks for a model of so many layers."""
         return cls(None, None, (None,) * depth, (None,) * depth, None)
+
+    def tensors(self) -> list[Mask]:
+        """All of them in one list."""
+        return [self.embedding, self.input, *self.cell_inputs, *self.hidden, self.output]
+
+    @classmethod
+    def of(cls, tensors: Sequence[Mask]) -> DropoutMasks:
+        """The masks of which `tensors` made that list."""
+        embedding, first, *of_cells, last = tensors
+        depth = len(of_cells) // 2
+        return cls(embedding, first, tuple(of_cells[:depth]), tuple(of_cells[depth:]), last)
 
 
 def draw_masks(

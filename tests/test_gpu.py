@@ -19,10 +19,13 @@ DRAWING: dict[str, Any] = {  # everything of an image trial that draws or has a 
 }
 CASES = {
     "recurrent, fast": (RECURRENT, HARD),
+    "recurrent, graphs": (RECURRENT, {**HARD, "cuda_graphs": True}),
     "recurrent, plain": (RECURRENT, {**HARD, "fast": False}),
     "recurrent, bfloat16": (RECURRENT, {**HARD, "precision": "bf16"}),
     "images, bfloat16": (IMAGES, {**DRAWING, "mixed_precision": True}),
     "images, float32": (IMAGES, {**DRAWING, "mixed_precision": False}),
+    "images, bfloat16, graphs": (IMAGES, {**DRAWING, "mixed_precision": True, "cuda_graphs": True}),
+    "images, float32, graphs": (IMAGES, {**DRAWING, "mixed_precision": False, "cuda_graphs": True}),
     "images, plain": (IMAGES, {**DRAWING, "mixed_precision": False, "fast": False}),
 }
 

@@ -33,6 +33,10 @@ class Draws:
     rows: torch.Tensor
     columns: torch.Tensor
 
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        """All of them, in this order."""
+        return self.tops, self.lefts, self.flips, self.rows, self.columns
+
 
 @dataclass(frozen=True)
 class Augmentation:

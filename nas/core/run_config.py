@@ -25,12 +25,23 @@ class RunConfig:
     repeat: int | None = field(None, ge=0)  # tells trainings of the same setting apart; only their seeds differ
     paired_repeats: bool = False  # trainings of the same repeat have the same seed, whatever else they differ in
     fast: bool | None = None  # the fast form of the same computation; null: true but on MPS, where it was never tried
+    cuda_graphs: bool = False  # replay training steps from CUDA graphs; other devices have none
 
     def problems(self) -> list[str]:
         """Rules over several fields."""
+        found = []
         if self.paired_repeats and self.repeat is None:
-            return ["paired_repeats true needs repeat, by which the seed is chosen"]
-        return []
+            found.append("paired_repeats true needs repeat, by which the seed is chosen")
+        if self.cuda_graphs and self.fast is False:
+            found.append("cuda_graphs true needs the fast form, got fast false; leave one of them out")
+        return found
+
+    def fits_processes(self, processes: int) -> list[str]:
+        """What is wrong with these settings for so many processes."""
+        if not self.cuda_graphs or processes == 1:
+            return []
+        rule = "must be false with several processes, whose gradients meet in the middle of a step"
+        return [f"hyperparameters.cuda_graphs {rule}, got true with {processes}; leave it out, or train on one slot"]
 
     def fast_on(self, device: torch.device) -> bool:
         """Whether to compute in the fast form on a device."""

@@ -35,7 +35,7 @@ MOST = 64
 """Graphs that are kept, the latest used: all lengths that slices of up to 69 words have."""
 
 Input = torch.Tensor | float | None
-Work = Callable[..., tuple[torch.Tensor, ...]]
+Step = Callable[..., tuple[torch.Tensor, ...]]
 
 
 def captures(device: torch.device) -> bool:
@@ -60,7 +60,7 @@ class CapturedStep:
     """
 
     def __init__(
-        self, work: Work, net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device, most: int = MOST
+        self, work: Step, net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device, most: int = MOST
     ) -> None:
         self._work, self._net, self._optimizer, self._device, self._most = work, net, optimizer, device, most
         self.on = captures(device)

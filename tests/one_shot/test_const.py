@@ -28,4 +28,9 @@ def test_it_names_every_field() -> None:
     fields = {each.name for group in groups for each in dataclasses.fields(group)}
     fields |= {each.name for each in set(dataclasses.fields(TextSearchConfig)) - set(dataclasses.fields(StreamConfig))}
     fields |= set(NAMES)
-    assert fields - named == {"evaluate_test", "repeat", "paired_repeats"}  # which are refused, and nothing to set
+    assert fields - named == {
+        "evaluate_test",
+        "repeat",
+        "paired_repeats",
+        "cuda_graphs",
+    }  # which are refused, and nothing to set

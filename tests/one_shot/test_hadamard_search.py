@@ -186,6 +186,10 @@ def test_a_controller_of_such_cells_is_not_analyzed(corpus: Path) -> None:
             "hyperparameters.fast must be left out with a Hadamard cell, which has no fast form, got true",
         ),
         (
+            {"cuda_graphs": True},
+            "hyperparameters.cuda_graphs must be left out with a Hadamard cell, which needs the plain form, got true",
+        ),
+        (
             {"eval_same_arch": False, "num_archs_to_eval": 3},
             "hyperparameters.eval_same_arch must be true with a Hadamard",
         ),

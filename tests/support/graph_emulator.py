@@ -15,20 +15,29 @@ from typing import Any
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
 
 from nas.trial import capture
 
 _WAITS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2")
+_MOVING = ("running_mean", "running_var")
+"""What batch norm changes without saying so."""
 
 
-def tensors(*nested: Any) -> list[torch.Tensor]:
-    return [value for value in tree_flatten(nested)[0] if isinstance(value, torch.Tensor)]
+def tensors(nested: Any) -> list[torch.Tensor]:
+    """All of some arguments or results."""
+    if isinstance(nested, torch.Tensor):
+        return [nested]
+    return [each for part in nested for each in tensors(part)] if isinstance(nested, list | tuple) else []
 
 
 def place(tensor: torch.Tensor) -> int:
     """Which memory a tensor is a view of."""
     return tensor.untyped_storage().data_ptr()
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """All of that memory."""
+    return torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
 
 
 class Graph:
@@ -38,10 +47,11 @@ class Graph:
     """All since `emulate`."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[Any, Any, Any, Any]] = []
+        self.calls: list[tuple[Any, Any, Any, list[torch.Tensor | None]]] = []  # and where results go that are new
         self.own: dict[int, torch.Tensor] = {}  # memory that was allocated within it
         self.pool: Any = None
         self.replays = 0
+        self.holds = False  # in its memory what it computed
         Graph.made.append(self)
 
     @torch.no_grad()
@@ -51,50 +61,64 @@ class Graph:
             if other is not self and other.pool is self.pool:
                 other.overwrite()
         self.replays += 1
-        for operation, arguments, named, before in self.calls:
-            given = {place(tensor) for tensor in tensors(arguments, named)}
-            for old, new in zip(tensors(before), tensors(operation(*arguments, **named)), strict=True):
-                if place(old) not in given:
+        for operation, arguments, named, places in self.calls:
+            for old, new in zip(places, tensors(operation(*arguments, **named)), strict=True):
+                if old is not None:
                     old.copy_(new)
+        self.holds = True
 
     def overwrite(self) -> None:
-        for tensor in self.own.values():
-            if tensor.is_floating_point():
-                torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage()).fill_(float("nan"))
+        """Leave nothing in its memory."""
+        if self.holds:
+            self.holds = False
+            for tensor in self.own.values():
+                if tensor.is_floating_point():
+                    whole(tensor).fill_(float("nan"))
 
 
 class Recording(TorchDispatchMode):
     """Notes operations for a graph while they are called; `undo` puts back what they changed of earlier memory."""
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, fails: Exception | None) -> None:
         super().__init__()
-        self.graph, self.before = graph, dict[int, tuple[torch.Tensor, torch.Tensor]]()
+        self.graph, self.fails, self.before = graph, fails, dict[int, tuple[torch.Tensor, torch.Tensor]]()
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """For it, torch would import its compiler."""
+        return False
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, name = kwargs or {}, func._schema.name.removeprefix("aten::")
         if name in _WAITS or kwargs.get("generator") is not None:
             raise RuntimeError(f"operation not permitted when stream is capturing: {name}")
-        given = [*args, *kwargs.values()]
-        declared = func._schema.arguments
-        names = [*declared[: len(args)], *(next(a for a in declared if a.name == key) for key in kwargs)]
-        for argument, value in zip(names, given, strict=True):
-            if argument.alias_info is not None and argument.alias_info.is_write:
-                self._remember(value)
+        changed = self._changed(func, args, kwargs)
+        for tensor in changed:
+            if place(tensor) not in self.graph.own and place(tensor) not in self.before:
+                if self.fails is not None:
+                    raise self.fails
+                self.before[place(tensor)] = whole(tensor), whole(tensor).clone()
         result = func(*args, **kwargs)
-        known = {place(tensor) for tensor in tensors(args, kwargs)}
-        self.graph.own.update({place(t): t for t in tensors(result) if place(t) not in known and place(t)})
-        self.graph.calls.append((func, args, kwargs, result))
+        known = {place(tensor) for tensor in tensors([*args, *kwargs.values()])}
+        places = [None if place(tensor) in known else tensor for tensor in tensors(result)]
+        self.graph.own.update({place(tensor): tensor for tensor in places if tensor is not None})
+        if changed or any(tensor is not None for tensor in places):  # else it is a view
+            self.graph.calls.append((func, args, kwargs, places))
         return result
 
-    def _remember(self, changed: Any) -> None:
-        for tensor in tensors(changed):
-            if place(tensor) not in self.graph.own and place(tensor) not in self.before:
-                whole = torch.empty(0, dtype=tensor.dtype).set_(tensor.untyped_storage())
-                self.before[place(tensor)] = whole, whole.clone()
+    def _changed(self, func: Any, args: Any, kwargs: Any) -> list[torch.Tensor]:
+        """The tensors that an operation writes to."""
+        declared = func._schema.arguments
+        given = dict(zip((argument.name for argument in declared), args, strict=False)) | kwargs
+        writes = [each.name for each in declared if each.alias_info is not None and each.alias_info.is_write]
+        return tensors([given.get(name) for name in (*writes, *_MOVING)])
 
     def undo(self) -> None:
-        for whole, content in self.before.values():
-            whole.copy_(content)
+        """As if nothing had been computed."""
+        for kept, content in self.before.values():
+            kept.copy_(content)
+        self.graph.holds = True
+        self.graph.overwrite()
 
 
 class Stream:
@@ -108,24 +132,21 @@ class Device:
     """What `torch.cuda` has of streams and graphs.
 
     Args:
-        fails: what a capture raises when its step is called; None: nothing.
+        fails: what a capture raises in the middle, where its step first changes something; None: nothing.
     """
 
     def __init__(self, fails: Exception | None = None) -> None:
-        self.fails, self.stream, self.capturing, self.pools = fails, Stream(), False, 0
+        self.fails, self.stream, self.pools = fails, Stream(), 0
 
     @contextlib.contextmanager
     def graph(self, graph: Graph, pool: Any, stream: Stream) -> Iterator[None]:
         before, self.stream = self.stream, stream
-        graph.pool, recording, self.capturing = pool, Recording(graph), True
+        graph.pool, recording = pool, Recording(graph, self.fails)
         try:
             with recording:
                 yield
-                if self.fails is not None:
-                    raise self.fails
             self.stream = before  # a capture that fails leaves its stream behind, as torch's does
         finally:
-            self.capturing = False
             with torch.no_grad():
                 recording.undo()
 
