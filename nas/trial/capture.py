@@ -32,7 +32,7 @@ from nas.trial.user_errors import out_of_memory
 logger = logging.getLogger(__name__)
 
 MOST = 64
-"""Graphs that are kept, the latest used: all lengths that slices of up to 69 words have."""
+"""Graphs that are kept, those used last: one for each length of slices of 5 to 68 words."""
 
 Input = torch.Tensor | float | None
 Step = Callable[..., tuple[torch.Tensor, ...]]
@@ -62,7 +62,8 @@ class CapturedStep:
     def __init__(
         self, work: Step, net: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device, most: int = MOST
     ) -> None:
-        self._work, self._net, self._optimizer, self._device, self._most = work, net, optimizer, device, most
+        self._work, self._optimizer, self._device, self._most = work, optimizer, device, most
+        self._tensors = [*net.parameters(), *net.buffers()]
         self.on = captures(device)
         self.failed = False
         self._stream: Any = torch.cuda.Stream(device) if self.on else None
@@ -101,8 +102,7 @@ class CapturedStep:
         """Where everything is that a step reads and changes beside its inputs."""
         optimizer = self._optimizer
         values = chain.from_iterable(each.values() for each in (*optimizer.state.values(), *optimizer.param_groups))
-        found = chain(self._net.parameters(), self._net.buffers(), values)
-        return [each.data_ptr() for each in found if isinstance(each, torch.Tensor)]
+        return [each.data_ptr() for each in chain(self._tensors, values) if isinstance(each, torch.Tensor)]
 
     def _fill(self, key: Sequence[Hashable], inputs: Sequence[Input]) -> list[torch.Tensor | None]:
         """Copy the inputs to where graphs read them. Inputs of the same place and shape share memory."""
@@ -159,7 +159,10 @@ class CapturedStep:
         self._drop()  # their memory as well
         self._warm, self._places, self._buffers = warm, places, buffers
         self._optimizer.zero_grad()  # of a backward pass that computed nothing
-        reason = out_of_memory(error) or " ".join(str(error).split())[:300] or type(error).__name__
+        first: BaseException = error
+        while first.__context__ is not None:  # the error of the step, and not that its capture has ended for it
+            first = first.__context__
+        reason = out_of_memory(first) or " ".join(str(first).split())[:300] or type(first).__name__
         logger.warning(
             "no CUDA graphs: a step could not be captured (%s); training goes on as without cuda_graphs", reason
         )

@@ -145,7 +145,11 @@ class Device:
         try:
             with recording:
                 yield
-            self.stream = before  # a capture that fails leaves its stream behind, as torch's does
+        except Exception:
+            # As torch's, which also leaves its stream behind
+            raise RuntimeError("CUDA error: operation failed due to a previous error during capture")  # noqa: B904
+        else:
+            self.stream = before
         finally:
             with torch.no_grad():
                 recording.undo()
