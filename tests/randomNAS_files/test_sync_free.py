@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from support.recurrent import BATCH, CELLS, HIDDEN, WORDS, build, config, generator, masks_of, normal, tokens
+from support.recurrent import BATCH, CELLS, HIDDEN, TIME, WORDS, build, config, generator, masks_of, normal, tokens
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -76,7 +76,9 @@ def test_a_step_waits_for_nothing(name: str, depth: int, precision: str) -> None
     net = model(name, depth)
     net.use_precision(precision)
     sgd = FastAveragedSGD(net.parameters(), 1.0, 0.01, max_norm=0.25, capturable=True)
-    net.reserve(len(tokens()), BATCH)
+    with Watch("meta") as watch:
+        net.reserve(TIME, BATCH)
+    assert not watch.found
     step = stepper(net, sgd)
     for averaging in (False, True):
         if averaging:
@@ -128,7 +130,7 @@ def test_a_step_waits_for_nothing_on_a_gpu(name: str, precision: str) -> None:
     net.use_precision(precision)
     sgd = FastAveragedSGD(net.parameters(), 1.0, 0.01, max_norm=0.25, capturable=True)
     sgd.start_averaging()
-    net.reserve(len(tokens()), BATCH)
+    net.reserve(TIME, BATCH)
     step = stepper(net, sgd)
     step()
     torch.cuda.set_sync_debug_mode("error")
