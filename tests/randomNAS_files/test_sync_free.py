@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from support.recurrent import BATCH, CELLS, HIDDEN, TIME, WORDS, build, config, generator, masks_of, normal, tokens
+from support.torch_version import OLD_COUNTERS
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -95,11 +96,11 @@ def test_the_watch_sees_what_waits() -> None:
         lambda: float(here.sum()),
         lambda: here.nonzero(),
         lambda: here[here > 0],
-        lambda: there.new_tensor([1.0, 2.0]),
         lambda: there.copy_(here),
+        lambda: there.new_tensor([1.0, 2.0]),
         lambda: there.__setitem__([0, 2], 0),
     )
-    for wait in waits:
+    for wait in waits[:4] if OLD_COUNTERS else waits:  # 2.3 makes tensors of lists out of sight
         with Watch("meta") as watch:
             wait()
         assert watch.found
