@@ -23,6 +23,10 @@ CASES = {
     "recurrent, plain": (RECURRENT, {**HARD, "fast": False}),
     "recurrent, bfloat16": (RECURRENT, {**HARD, "precision": "bf16"}),
     "images, bfloat16": (IMAGES, {**DRAWING, "mixed_precision": True}),
+    "images, cast at once and widened": (
+        IMAGES,
+        {**DRAWING, "init_channels": 12, "mixed_precision": True, "weight_casts": "once", "pad_channels": True},
+    ),
     "images, float32": (IMAGES, {**DRAWING, "mixed_precision": False}),
     "images, bfloat16, graphs": (IMAGES, {**DRAWING, "mixed_precision": True, "cuda_graphs": True}),
     "images, float32, graphs": (IMAGES, {**DRAWING, "mixed_precision": False, "cuda_graphs": True}),

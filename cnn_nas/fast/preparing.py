@@ -74,7 +74,8 @@ class Preparation:
             return
         affine, moving = self._affine(), self._moving()
         made = self.affine.copies(affine, affine[0].dtype)
-        self.moved = list(self.moving.copies(moving, moving[0].dtype))
+        # A batch norm writes to its own while autograd keeps the others, so that each needs a version of its own.
+        self.moved = [copy.data for copy in self.moving.copies(moving, moving[0].dtype)]
         count = len(self.norms)
         for i, norm in enumerate(self.norms):
             yield norm, Norm(self.moved[i], self.moved[count + i], made[i], made[count + i])

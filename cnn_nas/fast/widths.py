@@ -2,7 +2,8 @@
 
 A convolution in bfloat16 is fast where channels are multiples of 8, which neither 36 nor 108 is. A channel that is added is
 zero after every layer: the weights of convolutions to it and from it are zero, and so are the weight and the bias of its
-batch norm. A cell's output has its nodes side by side, each with zeros of its own.
+batch norm. A cell's output has its nodes side by side, each with zeros of its own. The first half of a `FactorizedReduce` stays
+as wide as it is, so that the zeros come last.
 """
 
 from __future__ import annotations

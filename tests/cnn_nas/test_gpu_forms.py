@@ -162,6 +162,18 @@ def test_a_widened_network_has_the_parameters_of_the_other_and_evaluates_alike()
     assert all(torch.equal(value, before[name]) for name, value in fast.state_dict().items())
 
 
+def test_writing_to_one_moving_mean_leaves_the_others_valid() -> None:
+    """They lie in one piece of memory, and compiled cells write to them where autograd sees it."""
+    _, fast = built(FEW, PADDED)
+    fast(normal(3, 3, 9, 8))
+    preparation = fast.preparation
+    assert preparation is not None and len(preparation.norms) > 3
+    preparation.tensors(None)
+    first, *others = preparation.moved
+    first.add_(1)
+    assert first._version == 1 and {other._version for other in others} == {0}
+
+
 def test_a_copy_or_a_moved_network_is_widened_anew() -> None:
     plain, fast = built(FEW, PADDED)
     x = normal(3, 3, 9, 8)

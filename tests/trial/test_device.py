@@ -31,6 +31,17 @@ def test_on_cuda_kernels_are_exact_and_the_same_every_time(opposite: None) -> No
     assert flags() == list(FLAGS.values())
 
 
+def test_kernels_are_measured_on_cuda_alone_and_until_the_next_trial() -> None:
+    with preserved_flags():
+        torch.backends.cudnn.benchmark = False
+        device.measure_kernels(torch.device("cpu"))
+        assert not torch.backends.cudnn.benchmark
+        device.measure_kernels(torch.device("cuda"))
+        assert torch.backends.cudnn.benchmark
+        device.prepare(torch.device("cuda"))
+        assert not torch.backends.cudnn.benchmark
+
+
 def test_on_a_cpu_they_stay_as_they_are_and_freed_memory_is_kept(
     opposite: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
