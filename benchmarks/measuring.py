@@ -276,12 +276,18 @@ def command(benchmark: str, words: Sequence[str]) -> str:
 
 
 def _commit() -> str:
-    """The commit of the code that was measured; `+` if files that git tracks had changed since."""
+    """The commit of the code that was measured; `+` if files that git tracks had changed since.
+
+    Where git does not know it, on a machine with a copy of the files alone, what $COMMIT says, or "unknown".
+    """
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
 
-    changed = git(
-        "status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results", ":!docs/benchmarks.md"
-    )
-    return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+    try:
+        changed = git(
+            "status", "--porcelain", "--untracked-files=no", "--", ".", ":!benchmarks/results", ":!docs/benchmarks.md"
+        )
+        return git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return os.environ.get("COMMIT") or "unknown"

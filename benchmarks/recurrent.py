@@ -100,28 +100,38 @@ def memory_row(chosen: argparse.Namespace) -> Row:
 
 def scoring_row(chosen: argparse.Namespace) -> Row:
     """Random cells with one set of weights, on some words: the time of a whole stream is in proportion."""
+    plain, ours, rows = scorings(chosen.slices, chosen.device)
+    pairs = interleaved(plain, ours, 3, chosen.device, warm_up=1)
+    return faster(scoring_words(), pairs, *GOALS[chosen.device]["scoring"], scoring_note(rows))
+
+
+def scoring_words() -> str:
+    """What is scored."""
+    return f"scoring {CANDIDATES} random cells with shared weights, {SIZE} units"
+
+
+def scoring_note(rows: int) -> str:
+    """On how much."""
+    return f"on {rows} of the 7,376 rows of PTB's validation text"
+
+
+def scorings(count: int, device: str) -> tuple[Step, Step, int]:
+    """All cells scored on so many slices, by each; and the rows that these have."""
     cells = [sample(seed) for seed in range(CANDIDATES)]
     net = FastLanguageModel(CONFIG, cells[0], WORDS, torch.Generator().manual_seed(1))
-    reference = PlainModel(CONFIG, cells[0], WORDS).copy_weights(net).to(chosen.device)
-    net.to(chosen.device)
-    stream = torch.randint(WORDS, (chosen.slices * LENGTH * EVAL_COLUMNS + 1,))
+    reference = PlainModel(CONFIG, cells[0], WORDS).copy_weights(net).to(device)
+    net.to(device)
+    stream = torch.randint(WORDS, (count * LENGTH * EVAL_COLUMNS + 1,))
     columns = Columns(stream, EVAL_COLUMNS, slice(None), pad=True)
     pieces = (columns[each] for each in fixed_slices(len(columns), LENGTH))
-    slices = [(tokens.to(chosen.device), targets.to(chosen.device)) for tokens, targets in pieces]
+    slices = [(tokens.to(device), targets.to(device)) for tokens, targets in pieces]
 
     def plain() -> None:
         for cell in cells:
             reference.cell.genotype = cell
             score(reference, slices, EVAL_COLUMNS)
 
-    pairs = interleaved(plain, lambda: score_cells(net, columns, LENGTH, cells), 3, chosen.device, warm_up=1)
-    note = f"on {len(columns)} of the 7,376 rows of PTB's validation text"
-    return faster(
-        f"scoring {CANDIDATES} random cells with shared weights, {SIZE} units",
-        pairs,
-        *GOALS[chosen.device]["scoring"],
-        note,
-    )
+    return plain, lambda: score_cells(net, columns, LENGTH, cells), len(columns)
 
 
 def named_steps(name: str, device: str) -> tuple[Step, Step]:
@@ -129,9 +139,13 @@ def named_steps(name: str, device: str) -> tuple[Step, Step]:
     return steps(SPACE.by_name(name), device)
 
 
-def steps(genotype: Genotype, device: str) -> tuple[Step, Step]:
-    """One training step of each, to be called again and again."""
+def steps(
+    genotype: Genotype, device: str, change: Callable[[FastLanguageModel], object] | None = None
+) -> tuple[Step, Step]:
+    """One training step of each, to be called again and again; `change` may set how ours computes."""
     net = FastLanguageModel(CONFIG, genotype, WORDS, torch.Generator().manual_seed(1))
+    if change is not None:
+        change(net)
     reference = PlainModel(CONFIG, genotype, WORDS).copy_weights(net).to(device)
     net.to(device)
     tokens, targets = (torch.randint(WORDS, (LENGTH, COLUMNS), device=device) for _ in range(2))
