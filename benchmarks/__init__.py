@@ -5,4 +5,5 @@ Each module but those below is a benchmark, `python -m benchmarks.NAME`; `plain_
 - `measuring.py`: rows, command line, and the dated files.
 - `table.py`: the table of these files in docs/benchmarks.md.
 - `peak.py`: the peak of what tensors take.
+- `gpu.py`, with its parts in `gpu_parts/`: all that only a GPU can tell, in a few minutes.
 """

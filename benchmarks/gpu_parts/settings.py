@@ -1,0 +1,159 @@
+"""Whole steps of both trials with each setting for a GPU that this version has, by their own command line.
+
+What a user gets: loading, augmentation and bookkeeping included. Settings that this version does not know, or that cannot be
+used here, are skipped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import signal
+import statistics
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+from unittest import mock
+
+import torch
+from torch.profiler import profile
+
+from benchmarks.gpu_parts.launches import busy, recording, words
+from benchmarks.gpu_parts.rows import here, saved
+from benchmarks.gpu_parts.task import Found, Items, SkippedError, Task, ToldError
+from benchmarks.gpu_parts.trials import TINY, images, text
+from benchmarks.measuring import absolute
+from nas.trial import base, entry
+
+DEFAULT = ""
+RECURRENT = (
+    *(DEFAULT, "fast=false", "precision=tf32", "precision=bf16", "kernels=triton", "cuda_graphs=true"),
+    *("cuda_graphs=true precision=tf32", "cuda_graphs=true precision=bf16", "cuda_graphs=true kernels=triton"),
+    *("cuda_graphs=true kernels=triton precision=tf32", "cuda_graphs=true kernels=triton precision=bf16"),
+)
+IMAGES = (
+    *(DEFAULT, "fast=false", "cuda_graphs=true", "weight_casts=once", "pad_channels=true", "cudnn_benchmark=true"),
+    *("cuda_graphs=true weight_casts=once", "cuda_graphs=true weight_casts=once pad_channels=true"),
+    *("cuda_graphs=true weight_casts=once pad_channels=true cudnn_benchmark=true", "compile=cells"),
+)
+
+
+class Window(NamedTuple):
+    """Steps before the first that counts, in which graphs are captured and kernels chosen; and rounds of those that count."""
+
+    warm_up: int
+    timed: int
+    rounds: int = 5
+
+
+def items(task: Task) -> Items:
+    """Both trials in turn, those of most worth first."""
+    yield from _recurrent(task)
+    yield from _images(task)
+
+
+def _recurrent(task: Task) -> Items:
+    sets, _ = text(task)
+    sizes = [f"hyperparameters.{each}" for each in TINY] if task.small else []
+    window = Window(1, 1, 2) if task.small else Window(100, 12)  # slices have about forty lengths
+    for setting in RECURRENT:
+        words = ["model_def:RecurrentTrial", "train_one_arch.yaml", *sets, *sizes]
+        yield f"recurrent: {setting or 'by default'}", partial(measure, task, words, setting, window)
+
+
+def _images(task: Task) -> Items:
+    sizes = ["evaluate_test=false"]
+    sizes += ["init_channels=4", "layers=3", "global_batch_size=4"] if task.small else []
+    sets = [*images(task), *(f"hyperparameters.{size}" for size in sizes)]
+    window = Window(1, 1, 2) if task.small else Window(12, 5)
+    for setting in IMAGES:
+        words = ["cnn_nas.trial:ImageTrial", "cnn_nas/const.yaml", *sets]
+        yield f"images: {setting or 'by default'}", partial(measure, task, words, setting, window)
+
+
+class Watch:
+    """Counts the batches of a trial: it waits for the device before and after those that count, then records one more."""
+
+    def __init__(self, window: Window, device: str) -> None:
+        self.window, self.device, self.seen = window, device, 0
+        self.times: list[float] = []  # at the ends of rounds
+        self.record: profile | None = None
+        self.done = False
+
+    def before(self) -> None:
+        """A batch begins."""
+        first, timed, rounds = self.window
+        last = first + timed * rounds
+        if first <= self.seen <= last and (self.seen - first) % timed == 0:
+            self.times.append(self._now())
+        if self.seen == last:
+            self.record = recording(self.device)
+            self.record.__enter__()
+        elif self.seen == last + 1 and self.record is not None:
+            self._now()
+            self.record.__exit__(None, None, None)
+            self.done = True
+            signal.raise_signal(signal.SIGTERM)  # the trial ends after this batch
+        self.seen += 1
+
+    @property
+    def seconds(self) -> list[float]:
+        """Of a step, in each round."""
+        return [(end - begin) / self.window.timed for begin, end in zip(self.times, self.times[1:], strict=False)]
+
+    def _now(self) -> float:
+        if self.device == "cuda":
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+
+def measure(task: Task, words_of: list[str], setting: str, window: Window) -> Found:
+    """Milliseconds of a step, its kernels and busy time."""
+    trial, config, *sets = words_of
+    sets += [f"hyperparameters.{each}" for each in setting.split()]
+    place, log = Path(task.scratch) / "settings", Path(task.scratch) / "settings.txt"
+    shutil.rmtree(place, ignore_errors=True)
+    arguments = ["--config", config, "--experiments", str(place), "--device", task.device, "--seed", "1"]
+    arguments += ["--threads", "1" if task.small else "4", *(word for each in sets for word in ("--set", each))]
+    watch = Watch(window, task.device)
+    with log.open("w", encoding="utf-8") as output, said_to(output), watching(watch):
+        code = entry.main(trial, arguments)
+    if not watch.done or watch.record is None:
+        raise _refused(log, setting, code)
+    took = statistics.median(watch.seconds)
+    found = {"wall_ms": 1e3 * took, **busy(watch.record, task.device, took)}
+    work = f"whole step of a trial, {config}, {setting or 'by default'}"
+    row = saved(absolute(work, "s", watch.seconds, note="small" if task.small else ""))
+    return {"text": words(found), "trial": trial, **found, "rows": [row], "machine": here(task.device)}
+
+
+def _refused(log: Path, setting: str, code: int) -> Exception:
+    """Why a trial did not train: as a rule this version has no such setting, or it cannot be used here."""
+    said = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    last = said[-1] if said else f"exit status {code}"
+    sentence = next((line for line in said if line.startswith("error: ")), last).removeprefix("error: ")
+    if "has not enough memory" in sentence:
+        return MemoryError(sentence)
+    return SkippedError(sentence.partition("; known: ")[0]) if setting else ToldError(sentence)
+
+
+@contextlib.contextmanager
+def said_to(output: IO[str]) -> Iterator[None]:
+    """What the trial says goes to a file."""
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        yield
+
+
+@contextlib.contextmanager
+def watching(watch: Watch) -> Iterator[None]:
+    """Trials that train within the block are watched."""
+    trains = base.Trial.train_batch
+
+    def train_batch(trial: base.Trial, *arguments: Any, **named: Any) -> dict[str, float]:
+        watch.before()
+        return trains(trial, *arguments, **named)
+
+    with mock.patch.object(base.Trial, "train_batch", train_batch):
+        yield
