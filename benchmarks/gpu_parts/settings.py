@@ -7,6 +7,8 @@ used here, are skipped.
 from __future__ import annotations
 
 import contextlib
+import gc
+import logging
 import shutil
 import signal
 import statistics
@@ -117,6 +119,10 @@ def measure(task: Task, words_of: list[str], setting: str, window: Window) -> Fo
     shutil.rmtree(place, ignore_errors=True)
     arguments = ["--config", config, "--experiments", str(place), "--device", task.device, "--seed", "1"]
     arguments += ["--threads", "1" if task.small else "4", *(word for each in sets for word in ("--set", each))]
+    gc.collect()  # of the trial before
+    if task.device == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     watch = Watch(window, task.device)
     with log.open("w", encoding="utf-8") as output, said_to(output), watching(watch):
         code = entry.main(trial, arguments)
@@ -126,7 +132,11 @@ def measure(task: Task, words_of: list[str], setting: str, window: Window) -> Fo
     found = {"wall_ms": 1e3 * took, **busy(watch.record, task.device, took)}
     work = f"whole step of a trial, {config}, {setting or 'by default'}"
     row = saved(absolute(work, "s", watch.seconds, note="small" if task.small else ""))
-    return {"text": words(found), "trial": trial, **found, "rows": [row], "machine": here(task.device)}
+    memory = ""
+    if task.device == "cuda":
+        found["peak_mb"] = torch.cuda.max_memory_allocated() / 1e6
+        memory = f", peak memory {found['peak_mb']:,.0f} MB"
+    return {"text": words(found) + memory, "trial": trial, **found, "rows": [row], "machine": here(task.device)}
 
 
 def _refused(log: Path, setting: str, code: int) -> Exception:
@@ -141,9 +151,14 @@ def _refused(log: Path, setting: str, code: int) -> Exception:
 
 @contextlib.contextmanager
 def said_to(output: IO[str]) -> Iterator[None]:
-    """What the trial says goes to a file."""
+    """What the trial says goes to a file, and its log with it."""
+    root = logging.getLogger()
+    handlers = list(root.handlers)
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
-        yield
+        try:
+            yield
+        finally:
+            root.handlers[:] = handlers
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-EPOCHS, BATCHES = 40, 7
+EPOCHS, BATCHES = 100, 7
 stopped = False
 
 
