@@ -14,7 +14,7 @@ from nas.core.wording import plural
 from nas.results.experiment import ExperimentResult, TrialResult, device_seconds
 from nas.results.leaderboard import LeaderboardRow, full_table, leaderboard_rows, trial_of
 from nas.results.quantities import age, duration, short_count, value_text
-from nas.results.summary import drawing, outcomes, scores_on_test
+from nas.results.summary import drawing, for_budgets, outcomes, scores_on_test
 from nas.runs.run_folder import RunFolder
 from nas.runs.study_schema import FAILURES
 
@@ -164,6 +164,7 @@ def _next(experiment: ExperimentResult, best: TrialResult | None) -> Iterator[st
         yield _line("report", f"nas report {reference}")
         if best.genotype is not None:
             yield _line("export", f"nas export {reference}")
+        yield from for_budgets(experiment, best)
 
 
 def _line(name: str, text: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from nas.config.yaml_text import dump
+from nas.core.budget import MEASURES
 from nas.core.files import write_atomically
 from nas.core.program import importing_from
 from nas.core.space import load_space
@@ -47,7 +48,7 @@ def print_summary(console: Console, experiment: ExperimentResult) -> None:
     config = retraining(experiment, best) if leaders else None
     if config is not None:
         write_atomically(folder / "best.yaml", dump(config).encode())
-        say(f"{'retrain':<12} nas run {shlex.quote(str(folder / 'best.yaml'))}")
+        say(f"{'retrain':<12} nas run {shlex.quote(str(folder / 'best.yaml'))}", *for_budgets(experiment, best))
     say(f"{'dashboard':<12} optuna-dashboard {shlex.quote(experiment.storage)}")
 
 
@@ -92,6 +93,24 @@ def drawing(experiment: ExperimentResult, trial: TrialResult) -> list[str]:
             return space.draw(space.from_json(trial.genotype))
     except UNREADABLE:  # a trial of somebody's own leaves what it likes
         return []
+
+
+def for_budgets(experiment: ExperimentResult, trial: TrialResult) -> list[str]:
+    """How to export another network of a search for all budgets; no lines if it is none, or somebody edited its front."""
+    try:
+        measure = str(trial.front["measure"])
+        sizes = [int(row[measure]) for row in trial.front["rows"]]
+    except (KeyError, TypeError, ValueError):
+        return []
+    if measure not in MEASURES or not sizes:
+        return []
+    low, high, what = min(sizes), max(sizes), "MACs" if measure == "macs" else measure
+    span = f"{low:,}" if low == high else f"{low:,} to {high:,}"
+    command = f"nas export {shlex.quote(experiment.reference)} --{measure} {low} --out found"
+    return [
+        f"{'budgets':<12} {plural(len(sizes), 'network')} of {span} {what}; to write the best with at most so many:",
+        f"{'':<12} {command}",
+    ]
 
 
 def scores_on_test(trial: TrialResult) -> list[str]:

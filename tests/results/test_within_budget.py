@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from rich.console import Console
 from support.results import experiment, trial
 from support.runs import ROOT
 
@@ -25,6 +28,8 @@ from nas.core.relaxation import derive
 from nas.core.space import load_space
 from nas.results.architecture import Found
 from nas.results.export import export_folder, written
+from nas.results.show import print_experiment
+from nas.results.summary import for_budgets, print_summary
 from nas.results.within_budget import wish, within_budget
 
 NETWORK: dict[str, Any] = {"init_channels": 16, "layers": 5, "classes": 10, "input_size": [1, 8, 8]}
@@ -186,6 +191,32 @@ def test_a_front_comes_back_and_its_levels_and_budgets_choose_rows(tmp_path: Pat
     loss = front(smaller_is_better=True)
     put(tmp_path, loss)
     assert exported(found, str(most[2]), None, None, None).genotype.to_json() == made.rows[2].genotype
+
+
+@pytest.mark.parametrize("measure", ["parameters", "macs"])
+def test_the_search_ends_with_a_command_that_exports_a_network_of_its_front(measure: str, tmp_path: Path) -> None:
+    made, found = front().to_json(), finished(tmp_path)
+    assert found.trial is not None and found.experiment is not None
+    whole = {**made, "measure": measure}
+    sizes = [row[measure] for row in made["rows"]]
+    searched = replace(found.experiment, folder=str(tmp_path), reference="my search")
+    for data, lines in ((whole, 2), ({**whole, "measure": "seconds"}, 0), ({**whole, "rows": [3]}, 0), ({}, 0)):
+        trials = [replace(found.trial, front=data)]
+        for printing, *more in ((print_summary,), (print_experiment, 5)):
+            console = Console(file=io.StringIO(), width=200)
+            printing(console, replace(searched, trials=trials), *more)
+            text = console.file.getvalue()
+            assert "retrain      nas run" in text or printing is print_experiment
+            assert text.count("--out found") * 2 == lines
+            told = [line for line in text.splitlines() if f"{min(sizes):,} to {max(sizes):,}" in line]
+            assert len(told) == lines // 2 and all(line.startswith("budgets      3 networks of ") for line in told)
+    (command,) = [line for line in for_budgets(searched, replace(found.trial, front=whole)) if "nas export" in line]
+    words = shlex.split(command)
+    assert words == ["nas", "export", "my search", f"--{measure}", str(min(sizes)), "--out", "found"]
+    put(tmp_path, made)
+    options = {f"--{name}": None for name in ("parameters", "macs")} | {words[3]: words[4]}
+    best = exported(found, options["--parameters"], options["--macs"], None, None)
+    assert getattr(counted(best.genotype), measure) == min(sizes)
 
 
 def test_below_a_front_the_weights_of_the_nearest_level_decide(tmp_path: Path) -> None:
