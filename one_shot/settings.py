@@ -123,6 +123,11 @@ class Settings:
         return STRATEGIES[self.search.strategy].learns
 
     @property
+    def for_budgets(self) -> bool:
+        """Whether it is a search for all budgets at once."""
+        return STRATEGIES[self.search.strategy].counts
+
+    @property
     def method(self) -> dict[str, Any]:
         """What fixes the meaning of the strategy's parameters."""
         own = {name: getattr(self.strategy, name) for name in STRATEGIES[self.search.strategy].meaning}

@@ -44,7 +44,7 @@ from one_shot.strategy import Progress
 from one_shot.task import Place
 from one_shot.timing import time_step
 from one_shot.watch import Watch
-from one_shot.within import network_of
+from one_shot.within import network_of, reach
 
 logger = logging.getLogger(__name__)
 
@@ -136,6 +136,10 @@ class SearchTrial(Trial):
     @classmethod
     def describe_size(cls, settings: Settings) -> str:
         return f"{cls.network_size(settings).parameters:,} parameters in the supernet"
+
+    @classmethod
+    def describe_reach(cls, settings: Settings) -> list[str]:
+        return reach(settings)
 
     @classmethod
     def memory(

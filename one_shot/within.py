@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nas.core.budget import Budget, Decoder
+from nas.core.budget import MEASURES, OPEN, Budget, Decoder
 from nas.core.errors import ConfigError
 from nas.core.space import Space
 from one_shot.retrain import retraining_config, retraining_template
@@ -108,6 +108,32 @@ def read_within(given: Mapping[str, Any], settings: Any) -> Within | None:
     if problems:
         raise ConfigError(problems)
     return found
+
+
+def reach(settings: Any) -> list[str]:
+    """How large the networks are among which a search chooses by size, and where among them its budget lies, in words.
+
+    No lines for a search without a budget that is not for all of them.
+    """
+    budget = settings.within.budget if settings.within else Budget()
+    if budget == Budget() and not settings.for_budgets:
+        return []
+    network = network_of(settings)
+    counted = settings.task.counted(network.settings)
+    spans, shares = [], []
+    for measure in MEASURES:
+        ends, allowed = counted.expected(measure), getattr(budget, measure)
+        word = "MACs" if measure == "macs" else measure
+        spans.append(f"{ends.low:,} to {ends.high:,} {word}")
+        if allowed != OPEN:
+            low, high = (
+                min(max((end - ends.low) / (ends.high - ends.low), 0.0), 1.0)
+                for end in (allowed.low or ends.low, ends.high if allowed.high is None else allowed.high)
+            )
+            shares.append(
+                f"budget: {allowed} {word}, from {low:.1%} to {high:.1%} of the way from the smallest to the largest"
+            )
+    return [f"{network.of}: {', '.join(spans)}", *shares]
 
 
 def _of_the_rest(name: str, settings: Any) -> list[str]:

@@ -66,6 +66,9 @@ def _what(experiment: Experiment) -> Iterator[str]:
         for i, cell in enumerate(str(settings.genotype).split("; ")):
             yield _line("" if i else "architecture", cell)
         yield _line("size", trial.describe_size(settings))
+    reaches = [trial.describe_reach(point) for point in experiment.points]
+    for i, line in enumerate(line for line in reaches[0] if all(line in others for others in reaches)):
+        yield _line("" if i else "networks", line)
     if more > 0:
         yield _line("searched", f"{len(experiment.searched)} hyperparameters: {names[0]} .. {experiment.searched[-1]}")
     elif names:

@@ -127,6 +127,11 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         return f"{size.parameters:,} parameters{macs}"
 
     @classmethod
+    def describe_reach(cls, settings: Any) -> list[str]:
+        """How large the networks are among which one is chosen by size, in words; no lines where none is."""
+        return []
+
+    @classmethod
     def memory(
         cls, settings: Any, processes: int, global_batch_size: int | None = None, device: str = "meta"
     ) -> MemoryEstimate | None:

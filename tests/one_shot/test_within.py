@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from support.gradient_strategy import make
-from support.runs import assert_equal_runs, read_config, stopped_after
+from support.runs import ROOT, assert_equal_runs, read_config, stopped_after
 from support.search import go_on, search, search_config
 from support.strategy_suite import progress, seeded
 
-from cnn_nas.architecture import from_json
+from cnn_nas.architecture import OPERATIONS, Genotype, from_json
 from cnn_nas.constraints import Constraints
 from cnn_nas.counting import NetworkSize, count_size
 from cnn_nas.decoding import CellDecoder
 from cnn_nas.relaxation import RELAXATION, genotype_of
 from cnn_nas.trial import ImageTrial
+from nas.check import check as nas_check
 from nas.config.load import load
 from nas.core.budget import Budget, Range
 from nas.core.errors import ConfigError
 from nas.core.fields import read
 from one_shot.random_search import RandomConfig, RandomSearch
 from one_shot.trial import SearchTrial
+from one_shot.within import reach
 
 SIZE = NetworkSize(16, 5, 10, (1, 8, 8))  # of cnn_nas/digits.yaml
 LOW, HIGH = 56_154, 313_946
@@ -94,6 +97,48 @@ def test_what_does_not_go_with_limits_is_refused(name: str, changes: dict[str, A
     with pytest.raises(ConfigError) as caught:
         check(name, **changes)
     assert len(caught.value.problems) == 1 and says in caught.value.problems[0]
+
+
+def ends() -> dict[str, tuple[int, int]]:
+    """The smallest and the largest count among cells with one operation each, which has to be among the ends."""
+    found = []
+    for last in (False, True):
+        at = [(i, i + 1) if last else (0, 1) for i in range(4)]  # predecessors of node i
+        for normal, reduce in itertools.product(OPERATIONS, OPERATIONS):
+            cells = ([(op, pred) for pair in at for pred in pair] for op in (normal, reduce))
+            found.append(count_size(Genotype(normal=tuple(next(cells)), reduce=tuple(next(cells))), SIZE))
+    counts = {name: [getattr(size, name) for size in found] for name in ("parameters", "macs")}
+    return {name: (min(each), max(each)) for name, each in counts.items()}
+
+
+def test_a_check_says_how_large_networks_are_and_where_among_them_the_budget_lies() -> None:
+    (low, high), macs = ends()["parameters"], ends()["macs"]
+    assert (low, high) == (LOW, HIGH)
+    network = (
+        f"the network that cnn_nas/digits.yaml trains: {low:,} to {high:,} parameters, {macs[0]:,} to {macs[1]:,} MACs"
+    )
+    assert reach(check("budget_digits")) == [network] and reach(check()) == []
+    rules = {"normal": {"skip_connect": [0, 2]}}
+    assert reach(check(constraints=rules)) == []
+    middle, of = (low + high) // 2, "of the way from the smallest to the largest"
+    for budget, says in (
+        ({"parameters": middle}, [f"budget: at most {middle:,} parameters, from 0.0% to 50.0% {of}"]),
+        ({"parameters": [middle, None]}, [f"budget: at least {middle:,} parameters, from 50.0% to 100.0% {of}"]),
+        ({"macs": [1, macs[1]]}, [f"budget: 1..{macs[1]:,} MACs, from 0.0% to 100.0% {of}"]),
+        ({"parameters": [low, middle], "macs": [None, 3e6]}, None),
+    ):
+        for name in ("digits_random", "budget_digits"):
+            found = reach(check(name, budget=budget))
+            assert found[0] == network and (found[1:] == says or says is None)
+        assert len(found) == 1 + len(budget)
+    said = {}
+    for name, changes in (("digits_darts", [f"hyperparameters.budget.parameters={middle}"]), ("pydoc_random", [])):
+        lines = nas_check(ROOT / "one_shot" / f"{name}.yaml", changes, 1, ROOT)
+        said[name] = [
+            line for line in itertools.takewhile(bool, lines) if "to the largest" in line or "networks" in line
+        ]
+    both = f"networks     {network}", f"{'':<13}budget: at most {middle:,} parameters, from 0.0% to 50.0% {of}"
+    assert said == {"digits_darts": list(both), "pydoc_random": []}
 
 
 @pytest.mark.parametrize("sampler", ["softmax", "simplex"])
