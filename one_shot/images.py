@@ -96,7 +96,8 @@ class ImageTask(Task):
         if search.arch_data == "validation":
             return train, self.data.valid
         count = round(search.arch_fraction * len(train))
-        kept, out = held_out(train.targets, count, numpy_generator(self.settings.data.split_seed, "architecture part"))
+        generator = numpy_generator(self.settings.data.split_seed, "architecture part")
+        kept, out = held_out(train.targets, count, generator, self.data.groups)
         return train.subset(kept), train.subset(out)
 
     def _build(self) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from cnn_nas.images import datasets, folder_images, kirigami
@@ -123,6 +124,7 @@ class ImageData:
         mean, std: of each channel, for pixels of 0..1, over `train` alone; a constant channel has std 1.
         mirror: whether a flipped image means the same.
         load_test: reads the test split; None if there is none.
+        groups: of `train`, see `Source`.
     """
 
     name: str
@@ -133,6 +135,7 @@ class ImageData:
     std: tuple[float, ...]
     mirror: bool
     load_test: Callable[[], Images] | None = dataclasses.field(repr=False)
+    groups: np.ndarray | None = dataclasses.field(default=None, repr=False)
 
     @property
     def outputs(self) -> int:
@@ -232,10 +235,10 @@ def load(config: DataConfig) -> ImageData:
     except OSError as error:
         what = f"{error.filename} cannot be read ({error.strerror})"
         raise DataError(f"{what}; check the path, permissions and, in a container, the bind mount") from error
-    train, valid = _split(source, config)
+    train, valid, groups = _split(source, config)
     mean, std = statistics(train)
     log.info("%s: %d images to train on, %d to validate", config.dataset, len(train), len(valid) if valid else 0)
-    return ImageData(config.dataset, train, valid, source.classes, mean, std, source.mirror, source.load_test)
+    return ImageData(config.dataset, train, valid, source.classes, mean, std, source.mirror, source.load_test, groups)
 
 
 def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -274,15 +277,16 @@ def _data_dir(config: DataConfig) -> Path | None:
     return next((folder for folder in shared if folder.is_dir()), None)
 
 
-def _split(source: Source, config: DataConfig) -> tuple[Images, Images | None]:
-    images, fraction = source.train, config.validation_fraction
+def _split(source: Source, config: DataConfig) -> tuple[Images, Images | None, np.ndarray | None]:
+    """What is trained on, what validates, and the groups of the former."""
+    images, fraction, groups = source.train, config.validation_fraction, source.groups
     if source.valid is not None:
-        return images, source.valid
+        return images, source.valid, groups
     count = round(fraction * len(images))
     if fraction == 0:
-        return images, None
+        return images, None, groups
     generator = numpy_generator(config.split_seed, "validation part")
-    kept, out = held_out(images.targets, count, generator, source.groups)
+    kept, out = held_out(images.targets, count, generator, groups)
     if not len(kept) or not len(out):
         what = f"data.validation_fraction {fraction:g} of {len(images)} images leaves {len(kept)} to train on"
         raise DataError(f"{what} and {len(out)} to validate; add images or change it")
@@ -296,4 +300,4 @@ def _split(source: Source, config: DataConfig) -> tuple[Images, Images | None]:
         if unseen:
             names = ", ".join(source.classes[label] for label in unseen[:10]) + (", ..." if len(unseen) > 10 else "")
             log.warning("no image of %s is held out: validation says nothing of them", names)
-    return train, images.subset(out)
+    return train, images.subset(out), None if groups is None else groups[kept]

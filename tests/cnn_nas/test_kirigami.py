@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from support.kirigami import sheets, strain
+from support.runs import read_config
 
 from cnn_nas.data_checks import split_warnings
 from cnn_nas.images import kirigami
@@ -17,7 +18,10 @@ from cnn_nas.images.arrays import Source
 from cnn_nas.images.data import DataConfig, expected, load
 from nas.core.errors import ConfigError, DataError
 from nas.core.fields import read
+from one_shot.images import ImageTask
 from one_shot.retrain import retraining_config
+from one_shot.settings import read_settings
+from one_shot.task import Place
 
 
 @pytest.fixture
@@ -70,6 +74,26 @@ def test_mirror_images_stay_together(folder: Path) -> None:
         for sheet in cuts:
             for mirrored in (sheet, sheet[::-1], sheet[:, ::-1], sheet[::-1, ::-1]):
                 assert known.setdefault(mirrored.tobytes(), number) == number
+
+
+@pytest.mark.parametrize("fraction", [0.5, 0.2])
+def test_the_part_that_trains_an_architecture_has_no_mirror_image_of_another(folder: Path, fraction: float) -> None:
+    config = read_config("one_shot/cnn_kirigami.yaml")
+    small = {"init_channels": 2, "layers": 1, "arch_data": "part", "arch_fraction": fraction, "retrain": None}
+    data = {**config["data"], "data_dir": str(folder), "validation_fraction": 0.1, "split_seed": 3}
+    task = ImageTask(
+        read_settings({**config["hyperparameters"], **small}, data, 1), Place(torch.device("cpu"), 0, 0, 1, False)
+    )
+    assert task.architecture is not None and task.data.valid is not None
+    parts = [task.train, task.architecture, task.data.valid, task.data.test]
+    whole = len(parts[0]) + len(parts[1])
+    assert sum(map(len, parts)) == 31**2 and whole == len(task.data.train)
+    assert len(parts[1]) == pytest.approx(fraction * whole, abs=4)
+    where: dict[bytes, int] = {}
+    for number, part in enumerate(parts):
+        for sheet in (part.images[:, 0, 6::10, 8::16] > 0).numpy():
+            for mirrored in (sheet, sheet[::-1], sheet[:, ::-1], sheet[::-1, ::-1]):
+                assert where.setdefault(mirrored.tobytes(), number) == number
 
 
 def test_of_all_sheets_that_hold_together_a_quarter_differ() -> None:
