@@ -95,10 +95,10 @@ def _by_shared_weights(arguments: argparse.Namespace) -> Ablation:
             [f"{found.origin} is no one-shot search: its weights are of one cell; --retrain trains the variants"]
         )
     path = _checkpoint(found, arguments.source)
-    from nas.trial.exporting import evaluate  # imports torch
+    from nas.trial.exporting import load  # imports torch
 
     folder = found.experiment.program_folder if found.experiment else None
-    trial, _ = evaluate(path, arguments.set, "valid", arguments.device, folder)
+    trial = load(path, arguments.set, arguments.device, folder)
     shared = trial.score_others([genotype, *(each.in_place for each in variants)])
     print(f"{'checkpoint':<12} {path}, {trial.batches_trained} batches")
     return by_shared_weights(found, variants, shared)

@@ -10,7 +10,7 @@ from nas.core.drawn_cells import ControllerCells
 from nas.core.program import importing_from
 from nas.trial.base import Trial
 from nas.trial.checkpoints import Checkpoint, settings_of
-from nas.trial.exporting import evaluate
+from nas.trial.exporting import load
 from nas.trial.inspection import load_trial
 
 
@@ -39,5 +39,5 @@ def analyze(
     trial_class = load_trial(resolve(config.get("entrypoint"), None, folder))
     with importing_from(program_folder):
         trial_class.need_controller(trial_class.check(hparams, config.get("data") or {}, 1))
-        trial, _ = evaluate(path, overrides, "valid", device, program_folder)
+        trial = load(path, overrides, device, program_folder)
         return trial, trial.analyze(cells, batches)

@@ -193,8 +193,12 @@ def evaluated(
     plan: local.TrialPlan,
     device: torch.device,
     distributed: core.DistributedContext,
+    validate: bool = True,
 ) -> tuple[Trial, dict[str, dict[str, Any]]]:
     """Validate a checkpoint's weights, and test them if the hyperparameters say so.
+
+    Args:
+        validate: False only loads them.
 
     Returns:
         The trial with these weights, and on the first process the metrics of each split that was scored: "valid", which is
@@ -215,9 +219,8 @@ def evaluated(
             scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nas-score-")))
             folder = RunFolder.create(scratch, "score", plan.config, new_run(plan.hparams, plan.seed, {}))
             # Determined validates where it was not validated, and saves where it was not saved.
-            entry = checkpoint.write_to(
-                folder.checkpoints, private.LOCAL_TRIAL, plan.hparams, last_val=0, last_ckpt=checkpoint.batches
-            )
+            done = {"last_val": 0 if validate else checkpoint.batches, "last_ckpt": checkpoint.batches}
+            entry = checkpoint.write_to(folder.checkpoints, private.LOCAL_TRIAL, plan.hparams, **done)
             folder.save(latest=entry)
         folder = distributed.broadcast(folder)
         whole = replace(plan, length=("batches", checkpoint.batches), quiet=True)

@@ -47,6 +47,19 @@ def evaluate(
         split: "valid" or "test"; the test split is read for "test" only.
         program_folder: of the trial's program, where that is known.
     """
+    return _with_weights(path, overrides, split, device, program_folder)
+
+
+def load(path: Path, overrides: Sequence[str], device: str = "auto", program_folder: str | None = None) -> Trial:
+    """The trial with a checkpoint's weights and its data, of which nothing is scored; arguments as those of `evaluate`."""
+    trial, _ = _with_weights(path, overrides, None, device, program_folder)
+    return trial
+
+
+def _with_weights(
+    path: Path, overrides: Sequence[str], split: str | None, device: str, program_folder: str | None
+) -> tuple[Trial, dict[str, dict[str, Any]]]:
+    """The trial, and the scores of one split, or none."""
     quiet_libraries()
     checkpoint = Checkpoint.read(path)
     config, hparams, seed = settings_of(checkpoint, overrides, None)
@@ -57,7 +70,7 @@ def evaluate(
         length = configs.check(trial_class, config, config["hyperparameters"], 1)
         plan = local.TrialPlan(config, config["hyperparameters"], seed, length, quiet=True)
         where = local.choose_device(device)
-        return evaluated(trial_class, checkpoint, plan, where, local.join(where))
+        return evaluated(trial_class, checkpoint, plan, where, local.join(where), validate=split is not None)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from support.search import search, search_config
 from nas.cli import main
 from nas.config.load import load
 from nas.config.rules import refusals
+from one_shot.trial import SearchTrial
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +30,10 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
 
 
 def test_a_search_is_ablated_by_its_shared_weights(
-    searched: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    searched: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nothing but these is scored."""
+    monkeypatch.setattr(SearchTrial, "evaluate_batch", lambda self, batch, batch_idx: pytest.fail("validated"))
     assert main(["ablate", str(searched.path), "--changes", "remove", "add", "--out", str(tmp_path / "out")]) == 0
     told = capsys.readouterr().out
     found = json.loads((tmp_path / "out" / "ablation.json").read_text())

@@ -22,6 +22,7 @@ from one_shot.analysis import cells_of, different
 from one_shot.cell_tokens import Decision, decisions_of
 from one_shot.controller import CONTROLLERS, Controller
 from one_shot.enas import Enas, EnasConfig
+from one_shot.trial import SearchTrial
 from randomNAS_files.relaxation import RELAXATION
 from randomNAS_files.space import SPACE
 
@@ -94,12 +95,13 @@ def test_cells_are_there_once_with_what_they_have_in_common() -> None:
 
 
 def test_the_command_on_a_search_that_was_stopped(
-    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = search_config("text", "ENAS", corpus)
     with stopped_after(3):
         run = search(tmp_path / "run", config)
     assert run.read("run.json")["status"] == "stopped"
+    monkeypatch.setattr(SearchTrial, "evaluate_batch", lambda self, batch, batch_idx: pytest.fail("validated"))
     assert nas(["analyze", str(run.path), "--cells", "6", "--device", "cpu"]) == 0
     says = capsys.readouterr().out
     assert ", 3 batches" in says and "6 cells drawn" in says
