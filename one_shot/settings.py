@@ -15,7 +15,7 @@ from nas.core.space import Size, Space
 from one_shot.images import ImageTask
 from one_shot.retrain import retraining_template
 from one_shot.samplers import ONE_PATH
-from one_shot.strategies import STRATEGIES
+from one_shot.strategies import STRATEGIES, Entry
 from one_shot.strategy import Strategy
 from one_shot.task import Task
 from one_shot.text import TextTask
@@ -62,7 +62,6 @@ class SearchConfig:
 
 
 DEFAULTS = {each.name: each.default for each in fields(SearchConfig)}
-DRAW_CELLS = ("enas", "random")
 OF_MIXTURES = ("select", "stop_skip_connections", "stop_eigenvalue_ratio", "eigenvalue_epochs")
 """Fields that ask for the weights of a mixture."""
 
@@ -118,19 +117,19 @@ class Settings:
         return self.task.space(self)
 
     @property
-    def learns(self) -> bool:
-        """Whether the architecture is trained on data of its own."""
-        return STRATEGIES[self.search.strategy].learns
+    def entry(self) -> Entry:
+        """What is known of the strategy."""
+        return STRATEGIES[self.search.strategy]
 
     @property
-    def for_budgets(self) -> bool:
-        """Whether it is a search for all budgets at once."""
-        return STRATEGIES[self.search.strategy].counts
+    def learns(self) -> bool:
+        """Whether the architecture is trained on data of its own."""
+        return self.entry.learns
 
     @property
     def method(self) -> dict[str, Any]:
         """What fixes the meaning of the strategy's parameters."""
-        own = {name: getattr(self.strategy, name) for name in STRATEGIES[self.search.strategy].meaning}
+        own = {name: getattr(self.strategy, name) for name in self.entry.meaning}
         return {"strategy": self.search.strategy, **own}
 
     def check_method(self, then: Mapping[str, Any]) -> None:
@@ -180,7 +179,7 @@ def build_strategy(settings: Settings, generator: torch.Generator, read: Mapping
         generator: on the CPU, draws what starts at random.
         read: see `Task.size_read`.
     """
-    entry, costs = STRATEGIES[settings.search.strategy], settings.task.costs(settings)
+    entry, costs = settings.entry, settings.task.costs(settings)
     counted = settings.task.counted(network_of(settings).settings_with(read or {})) if entry.counts else None
     strategy = entry.build(settings.space.relaxation, settings.strategy, generator, costs, counted)
     strategy.parameters_of = lambda paths: settings.size_of(paths).parameters
@@ -224,51 +223,40 @@ def _choose(options: Mapping[str, Any], hparams: Mapping[str, Any], name: str) -
 
 def _strategy_problems(settings: Settings) -> list[str]:
     """What of the strategy does not go with the rest."""
-    found, strategy = [], settings.strategy
-    skips = any(getattr(group, "auxiliary_skip", False) for group in settings.groups.values())
-    if settings.search.strategy == "enas" and settings.search.space != "recurrent":
-        rule = "must be gradient or random in the convolutional space, as the controller draws recurrent cells"
-        found.append(f"hyperparameters.strategy {rule}, got enas")
+    found, search, strategy = [], settings.search, settings.strategy
+    if why := settings.entry.not_in.get(search.space):
+        others = ", ".join(name for name, each in STRATEGIES.items() if search.space not in each.not_in)
+        rule = f"must not be {search.strategy} in the {search.space} space, {why}; take one of {others}"
+        found.append(f"hyperparameters.strategy {rule}")
+    elif settings.entry.counts and search.retrain is None:
+        why = f"with strategy {search.strategy}, as the network that it trains is the one whose size counts"
+        found.append(f"hyperparameters.retrain must be given {why}, such as cnn_nas/digits.yaml, got null")
     if getattr(strategy, "lookahead", None) == "momentum" and not _momentum(settings):
-        rule = (
-            f"must be gradient or last_gradient, as the {settings.search.space} space trains weights without momentum"
-        )
+        rule = f"must be gradient or last_gradient, as the {search.space} space trains weights without momentum"
         found.append(f"hyperparameters.lookahead {rule}, got momentum")
-    found += _budget_problems(settings) if settings.search.strategy == "budget" else []
-    found += _mixture_problems(settings) if settings.search.strategy in ("gradient", "budget") else []
-    if settings.search.strategy != "gradient":
-        return found + (["hyperparameters.auxiliary_skip is for strategy gradient, leave it out"] if skips else [])
-    if (strategy.auxiliary_weight > 0) != skips:
-        both = "auxiliary_weight above 0 and auxiliary_skip true go together, in the convolutional space"
-        found.append(f"hyperparameters: {both}; got {strategy.auxiliary_weight:g} and {str(skips).lower()}")
-    if strategy.cost_weight and settings.task.costs(settings) is None:
-        rule = f"must be 0 in the {settings.search.space} space, all of whose operations cost the same"
-        found.append(f"hyperparameters.cost_weight {rule}, got {strategy.cost_weight:g}")
-    return found
-
-
-def _mixture_problems(settings: Settings) -> list[str]:
-    """Of the strategies that train weights with a mixture."""
-    found, strategy, epochs = [], settings.strategy, settings.run.train_epochs
-    if epochs is not None and strategy.arch_warmup_epochs >= epochs:
+    warmup, epochs = getattr(strategy, "arch_warmup_epochs", 0), settings.run.train_epochs
+    if epochs is not None and warmup >= epochs:
         rule = f"must be below train_epochs {epochs}, or the architecture is never trained"
-        found.append(f"hyperparameters.arch_warmup_epochs {rule}, got {strategy.arch_warmup_epochs}")
+        found.append(f"hyperparameters.arch_warmup_epochs {rule}, got {warmup}")
     if settings.run.fast and not settings.fast:
         rule = "must not be true with bilevel exact, as the fast form of this space has no second derivatives"
         found.append(f"hyperparameters.fast {rule}; leave it out")
-    return found
+    if getattr(strategy, "cost_weight", 0) and settings.task.costs(settings) is None:
+        rule = f"must be 0 in the {search.space} space, all of whose operations cost the same"
+        found.append(f"hyperparameters.cost_weight {rule}, got {strategy.cost_weight:g}")
+    return found + _skip_problems(settings)
 
 
-def _budget_problems(settings: Settings) -> list[str]:
-    """Of a search for all budgets."""
-    space = settings.search.space
-    if space != "convolutional":
-        why = f"must not be budget in the {space} space, as all its cells cost the same, so that there is nothing to search for"
-        return [f"hyperparameters.strategy {why}; take gradient, random or enas"]
-    if settings.search.retrain is None:
-        why = "must be given with strategy budget, as the network that it trains is the one whose size counts"
-        return [f"hyperparameters.retrain {why}, such as cnn_nas/digits.yaml, got null"]
-    return []
+def _skip_problems(settings: Settings) -> list[str]:
+    """Of the skip connections that DARTS- adds: the supernet has them, and the strategy weighs them."""
+    skips = any(getattr(group, "auxiliary_skip", False) for group in settings.groups.values())
+    weight = getattr(settings.strategy, "auxiliary_weight", None)
+    if weight is None:
+        return ["hyperparameters.auxiliary_skip is for strategy gradient, leave it out"] if skips else []
+    if (weight > 0) == skips:
+        return []
+    both = "auxiliary_weight above 0 and auxiliary_skip true go together, in the convolutional space"
+    return [f"hyperparameters: {both}; got {weight:g} and {str(skips).lower()}"]
 
 
 def _momentum(settings: Settings) -> float:
@@ -299,9 +287,9 @@ def _problems(settings: Settings) -> list[str]:
         rule = f"must be 0 in the {search.space} space, as only the recurrent trial reads such cells"
         found.append(f"hyperparameters.against_random {rule}, got {search.against_random}")
     for names, users, has in (
-        (("against_random",), "strategies that draw whole cells, enas and random", search.strategy in DRAW_CELLS),
+        (("against_random",), f"strategies that draw whole cells, {_those('draws_cells')}", settings.entry.draws_cells),
         (("arch_data",), "strategies that learn", settings.learns),
-        (OF_MIXTURES, "strategy gradient", search.strategy == "gradient"),
+        (OF_MIXTURES, f"strategy {_those('one_mixture')}", settings.entry.one_mixture),
     ):
         given = [] if has else [name for name in names if getattr(search, name) != DEFAULTS[name]]
         found += [
@@ -309,3 +297,8 @@ def _problems(settings: Settings) -> list[str]:
             for name in given
         ]
     return found
+
+
+def _those(fact: str) -> str:
+    """The strategies of which a fact holds."""
+    return " and ".join(name for name, entry in STRATEGIES.items() if getattr(entry, fact))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import torch
 
@@ -29,7 +29,10 @@ class Entry:
         build: makes it of a search space, a `config`, a generator on the CPU for what starts at random, the cost of each
             operation, or None where no costs are known, and what the networks that are retrained cost, or None where it
             does not ask for that. It raises ConfigError for what does not fit the space.
-        counts: whether it asks what these networks cost.
+        counts: whether it asks what these networks cost, and finds some of all sizes.
+        draws_cells: whether it draws whole cells.
+        one_mixture: whether it learns the weights of one mixture of operations, which ways to select and to stop look at.
+        not_in: the spaces in which it cannot search, and why.
     """
 
     config: type
@@ -37,6 +40,9 @@ class Entry:
     meaning: tuple[str, ...]
     build: Callable[..., Strategy]
     counts: bool = False
+    draws_cells: bool = False
+    one_mixture: bool = False
+    not_in: Mapping[str, str] = field(default_factory=dict)
 
 
 def _random(
@@ -76,10 +82,22 @@ _ENAS_MEANING = (
     *("response", "joint_horizon"),
 )
 STRATEGIES = {
-    "gradient": Entry(GradientConfig, GradientStrategy.learns, ("sampler", "edge_norm"), _gradient),
-    "random": Entry(RandomConfig, RandomSearch.learns, (), _random),
-    "enas": Entry(EnasConfig, Enas.learns, _ENAS_MEANING, _enas),
+    "gradient": Entry(GradientConfig, GradientStrategy.learns, ("sampler", "edge_norm"), _gradient, one_mixture=True),
+    "random": Entry(RandomConfig, RandomSearch.learns, (), _random, draws_cells=True),
+    "enas": Entry(
+        EnasConfig,
+        Enas.learns,
+        _ENAS_MEANING,
+        _enas,
+        draws_cells=True,
+        not_in={"convolutional": "as its controller draws recurrent cells"},
+    ),
     "budget": Entry(
-        BudgetConfig, BudgetStrategy.learns, ("mixing", "edge_norm", "knots", "hidden", "level"), _budget, counts=True
+        BudgetConfig,
+        BudgetStrategy.learns,
+        ("mixing", "edge_norm", "knots", "hidden", "level"),
+        _budget,
+        counts=True,
+        not_in={"recurrent": "as all its cells cost the same, so that there is nothing to search for"},
     ),
 }

@@ -58,9 +58,9 @@ def _supernet_problems(settings: Any, processes: int) -> list[str]:
         found += _hadamard_problems(settings)
     if not supernet.one_cell_only:
         return found
-    if settings.search.strategy == "gradient":
+    if settings.entry.one_mixture:
         rule = "sharing, output, one_activation, fixed_topology and hidden_choices must be left out, and nodes be one number,"
-        why = "with strategy gradient, which mixes cells"
+        why = f"with strategy {settings.search.strategy}, which mixes cells"
         return [*found, f"hyperparameters: {rule} {why}, got {supernet.one_cell_only}"]
     if supernet.state_norm:
         rule = f"must be false with {supernet.one_cell_only}, where each step trains a cell without batch norm"

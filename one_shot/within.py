@@ -116,7 +116,7 @@ def reach(settings: Any) -> list[str]:
     No lines for a search without a budget that is not for all of them.
     """
     budget = settings.within.budget if settings.within else Budget()
-    if budget == Budget() and not settings.for_budgets:
+    if budget == Budget() and not settings.entry.counts:
         return []
     network = network_of(settings)
     counted = settings.task.counted(network.settings)

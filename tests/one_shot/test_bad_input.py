@@ -233,7 +233,7 @@ def problems(name: str, data: dict[str, Any] | None = None, processes: int = 1, 
         (
             TEXT,
             {"against_random": 5},
-            "hyperparameters.against_random is for strategies that draw whole cells, enas and",
+            "hyperparameters.against_random is for strategies that draw whole cells, random and enas",
         ),
         (
             "one_shot/digits_random.yaml",
@@ -308,7 +308,10 @@ def test_a_checkpoint_of_another_controller_is_refused(change: dict[str, Any], s
 
 def test_enas_is_for_recurrent_cells() -> None:
     (found,) = problems(IMAGES, strategy="enas", **dict.fromkeys(("sampler", "arch_weight_decay", "arch_beta1")))
-    assert found.startswith("hyperparameters.strategy must be gradient or random in the convolutional space, as")
+    assert found.startswith(
+        "hyperparameters.strategy must not be enas in the convolutional space, as its controller draws"
+    )
+    assert found.endswith("; take one of gradient, random, budget")
 
 
 def test_all_problems_are_told_at_once() -> None:
