@@ -28,7 +28,7 @@ from one_shot import bilevel, schedules
 from one_shot.budget_config import BudgetConfig
 from one_shot.counted import Cell, Counted
 from one_shot.front import Front, changes, largest_gap, undominated, violation
-from one_shot.gradient import NOISE
+from one_shot.gradient import NOISE, softmax_of_edges
 from one_shot.hypernetwork import hypernetwork
 from one_shot.sampled_cells import sampled_cells
 from one_shot.samplers import gumbel_soft
@@ -97,7 +97,7 @@ class BudgetStrategy(Strategy):
         weights = self._drawn(level, generator, progress)[0]
         if weights.paths is not None:  # the numbers are 1, and multiplying by them would change nothing
             return one_path(weights.paths)
-        return weights.with_tensors([tensor.detach().clone() for tensor in weights.tensors()])
+        return weights.copy()
 
     def draw_levels(self, generator: torch.Generator, step: int, count: int) -> list[float]:
         """Levels, one from each of so many equal parts of [0, 1]; within it all steps take turns with smaller ones.
@@ -263,11 +263,7 @@ class BudgetStrategy(Strategy):
         """For each kind of cell what its edges count, which sums to 1 a node; None if they do not learn it."""
         if not self.config.edge_norm:
             return None
-        found = {}
-        for kind, shape in self.relaxation.items():
-            sizes = [len(shape.entering(node)) for node in range(shape.nodes)]
-            found[kind] = torch.cat([part.softmax(0) for part in tables[f"edges_{kind}"].split(sizes)])
-        return found
+        return {kind: softmax_of_edges(tables[f"edges_{kind}"], shape) for kind, shape in self.relaxation.items()}
 
 
 def _add(parameters: Sequence[nn.Parameter], gradients: Sequence[torch.Tensor | None], count: int) -> None:

@@ -74,7 +74,7 @@ class Front:
     random: list[Row] = field(default_factory=list)
 
     def to_json(self, space: Space[Any]) -> dict[str, Any]:
-        """Ready for `json.dump`."""
+        """Ready for `json.dump`; `nas.core.front` reads it."""
         metric = next((name for name in QUALITIES if name in self.rows[0].scores), "minus the loss")
         found = {"space": space.package, **self.about, "metric": metric, "smaller_is_better": False}
         parts = {name: [row.to_json(space) for row in getattr(self, name)] for name in ("rows", "levels", "random")}

@@ -21,7 +21,7 @@ from torch import nn
 from nas.core.arch_weights import ArchWeights
 from nas.core.errors import ConfigError
 from nas.core.optimizers import Adam
-from nas.core.relaxation import Path, Paths, Relaxation, derive
+from nas.core.relaxation import CellShape, Path, Paths, Relaxation, derive
 from one_shot import bilevel, perturb, regularisers, schedules
 from one_shot.exponentiated import ExponentiatedGradient
 from one_shot.gradient_config import GradientConfig
@@ -65,7 +65,7 @@ class GradientStrategy(Strategy):
         for kind, shape in relaxation.items():
             self.operations[kind] = self._initial((len(shape.edges), len(shape.operations)), generator)
         for kind, shape in relaxation.items() if config.edge_norm else ():
-            self.edges[kind] = self._initial((len(shape.edges),), generator, self._entering(kind))
+            self.edges[kind] = self._initial((len(shape.edges),), generator, entering(shape))
         for kind, rows in (costs or {}).items() if config.cost_weight else ():
             parameter, table = self.operations[kind], torch.tensor(rows)
             if table.shape != parameter.shape:
@@ -81,16 +81,11 @@ class GradientStrategy(Strategy):
         sizes = [size for size in groups for _ in range(size)] if groups else shape[-1]
         return nn.Parameter(torch.ones(shape) / torch.tensor(sizes))
 
-    def _entering(self, kind: str) -> list[int]:
-        """How many edges enter each node. Edges are numbered by node."""
-        shape = self.relaxation[kind]
-        return [len(shape.entering(node)) for node in range(shape.nodes)]
-
     def optimizer(self) -> torch.optim.Optimizer:
         """Exponentiated gradient descent on a simplex, Adam for logits."""
         config = self.config
         if config.sampler == "simplex":
-            edges = [(weights, tuple(self._entering(kind))) for kind, weights in self.edges.items()]
+            edges = [(weights, entering(self.relaxation[kind])) for kind, weights in self.edges.items()]
             return ExponentiatedGradient(self.operations.values(), edges, config.arch_learning_rate)
         betas = (config.arch_beta1, config.arch_beta2)
         return Adam(self.parameters(), config.arch_learning_rate, betas=betas, weight_decay=config.arch_weight_decay)
@@ -114,7 +109,7 @@ class GradientStrategy(Strategy):
             constant = weights.detach()
             worst = perturb.adversarial(constant, train_loss, size, config.perturb_steps, competing, generator)
             weights = ArchWeights(worst, weights.edges, None, weights.auxiliary)
-        return weights.with_tensors([tensor.detach().clone() for tensor in weights.tensors()])
+        return weights.copy()
 
     def update(self, problem: Problem, generator: torch.Generator, progress: Progress) -> dict[str, torch.Tensor]:
         """As in the contract; nothing is computed, and nothing reported, in the first `arch_warmup_epochs`."""
@@ -197,10 +192,7 @@ class GradientStrategy(Strategy):
             return None
         if self.config.sampler == "simplex":
             return dict(self.edges.items())
-        return {
-            kind: torch.cat([of_a_node.softmax(0) for of_a_node in logits.split(self._entering(kind))])
-            for kind, logits in self.edges.items()
-        }
+        return {kind: softmax_of_edges(logits, self.relaxation[kind]) for kind, logits in self.edges.items()}
 
     def _penalty(self) -> torch.Tensor | None:
         """The weighted sum of the terms that are asked for."""
@@ -215,6 +207,16 @@ class GradientStrategy(Strategy):
             costs = {kind: self.get_buffer(f"cost_{kind}") for kind in means}
             terms.append(config.cost_weight * regularisers.cost(means, self._edge_weights(), costs))
         return torch.stack(terms).sum() if terms else None
+
+
+def entering(shape: CellShape) -> tuple[int, ...]:
+    """How many edges enter each node. Edges are numbered by node."""
+    return tuple(len(shape.entering(node)) for node in range(shape.nodes))
+
+
+def softmax_of_edges(logits: torch.Tensor, shape: CellShape) -> torch.Tensor:
+    """What edges `(edges,)` count, which sums to 1 over those that enter a node."""
+    return torch.cat([of_a_node.softmax(0) for of_a_node in logits.split(entering(shape))])
 
 
 def _paths(one_hot: Mapping[str, torch.Tensor]) -> dict[str, Path]:

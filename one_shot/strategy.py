@@ -214,7 +214,7 @@ class Strategy(nn.Module, ABC):
     def expected(self) -> ArchWeights | None:
         """The same as constants, to score the mixture with."""
         weights = self.mixture()
-        return weights and weights.with_tensors([tensor.detach().clone() for tensor in weights.tensors()])
+        return weights and weights.copy()
 
     def probabilities(self) -> dict[str, torch.Tensor]:
         """What derived architectures are ranked by, `(edges, operations)` for each kind of cell; {} if it does not learn."""

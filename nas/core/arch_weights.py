@@ -52,6 +52,10 @@ class ArchWeights:
         """The same as constants."""
         return self.with_tensors([tensor.detach() for tensor in self.tensors()])
 
+    def copy(self) -> ArchWeights:
+        """The same as constants, which no later change in place reaches."""
+        return self.with_tensors([tensor.detach().clone() for tensor in self.tensors()])
+
 
 def one_path(paths: Paths) -> ArchWeights:
     """The weights of a single architecture."""

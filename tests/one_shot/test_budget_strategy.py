@@ -6,6 +6,7 @@ import copy
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from cnn_nas.supernet import Supernet, SupernetConfig
 from nas.core.arch_weights import ArchWeights
 from nas.core.errors import ConfigError
 from nas.core.fields import read
+from nas.core.front import FILE, read_front
 from nas.core.relaxation import Paths, Relaxation, complete_cell
 from nas.core.space import Size
 from one_shot.budget import BudgetStrategy
@@ -205,20 +207,23 @@ def test_the_front_is_exact_and_nothing_on_it_is_dominated(values: dict[str, Any
         assert front.rows[0].by == "projection" and sizes[0] == front.about["low"]
 
 
-def test_the_same_seed_gives_the_same_file_and_it_has_what_export_reads() -> None:
+def test_the_same_seed_gives_the_same_file_and_export_reads_it(tmp_path: Path) -> None:
     texts = []
     for _ in range(2):
         choice = spread(3).choose(Scores(), seeded(1))
         assert choice is not None and choice.front is not None
         texts.append(json.dumps(choice.front.to_json(SPACE), allow_nan=False))
     assert texts[0] == texts[1]
-    data = json.loads(texts[0])
-    assert data["space"] == "cnn_nas" and data["network"] == {**NETWORK, "input_size": [1, 8, 8]}
-    assert data["metric"] == "top1_accuracy" and data["smaller_is_better"] is False
-    for row in data["rows"]:
-        assert {"level", "parameters", "macs", "score", "genotype", "by"} <= row.keys()
-        assert SPACE.size(SPACE.from_json(row["genotype"]), **NETWORK) == Size(row["parameters"], row["macs"])
-    assert [len(row) for row in data["weights"][0]["weights"]["normal"]] == [8] * 14
+    (tmp_path / FILE).write_text(texts[0])
+    found = read_front(tmp_path / FILE, SPACE)  # which counts every row again
+    assert found.space == "cnn_nas" and found.network == {**NETWORK, "input_size": [1, 8, 8]}
+    assert found.metric == "top1_accuracy" and found.smaller_is_better is False
+    for read_rows, rows in ((found.rows, choice.front.rows), (found.levels, choice.front.levels)):
+        for one, other in zip(read_rows, rows, strict=True):
+            assert SPACE.from_json(one.genotype) == genotype_of(other.paths)
+            assert (one.level, one.by, Size(one.parameters, one.macs)) == (other.level, other.by, other.size)
+            assert one.score == (other.quality if math.isfinite(other.quality) else None)
+    assert [len(row) for row in found.weights[0]["weights"]["normal"]] == [8] * 14
 
 
 def test_changes_are_found_between_the_levels_of_the_grid() -> None:
