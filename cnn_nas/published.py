@@ -1,7 +1,7 @@
 """Cells that others found and published with their logs; `arch_to_use` knows them by name, as those of `genotypes.py`.
 
 Each in short: what the two edges of each node compute, and of which state. Their scores are those of their sources, who
-chose by the test split; `docs/data.md` says which of them cannot be right. Two more of the capstone's need a
+chose by the test split; `docs/search_to_test.md` says which of them cannot be right. Two more of the capstone's need a
 max_pool_2x2, which this space lacks.
 """
 
@@ -45,7 +45,7 @@ CAPSTONE_MNIST_2 = _cells(
     "max 0, skip 1 | sep3 1, sep5 2 | sep3 3, max 0 | sep5 4, dil3 3",
     "avg 0, sep3 1 | avg 0, skip 2 | avg 0, skip 2 | skip 2, avg 0",
 )
-# Called Fashion-MNIST, but most likely searched on MNIST's files (see `docs/data.md`), 99.07 %;
+# Called Fashion-MNIST, but most likely searched on MNIST's files (see `docs/search_to_test.md`), 99.07 %;
 # search-FASHION-MNIST-20191014-131002.
 CAPSTONE_FASHION_MNIST_2 = _cells(
     "skip 0, sep3 1 | sep3 2, skip 0 | skip 0, sep5 3 | sep5 4, skip 0",
