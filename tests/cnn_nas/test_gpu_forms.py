@@ -118,7 +118,7 @@ WIDTHS = {16: 9, 24: 18, 40: 36, 32: 27}  # of 9 channels and two reductions, an
 PADDED = FastForm(padded=True)
 
 
-@pytest.mark.parametrize("channels", [5, 8, 9])
+@pytest.mark.parametrize("channels", [5, 9])
 @pytest.mark.parametrize("last", [True, False])
 def test_a_widened_network_is_the_same(channels: int, last: bool) -> None:
     assert_same(*built(EVERYTHING, PADDED, channels, 4, last))
@@ -286,16 +286,13 @@ def test_where_the_compiler_fails_training_goes_on_and_one_warning_says_so(caplo
     assert "cells are not compiled" in record.message and "no compiler here" in record.message
 
 
-@compiles
-def test_an_error_of_the_step_is_not_one_of_the_compiler() -> None:
-    compiled, cell = CompiledCells("eager"), Cell(FEW, (4, 4), 3, False, False).double()
-    x = State(None, normal(2, 4, 5, 6).relu())
-    compiled(cell, x, x, None, True, OWN)
-
+def test_an_error_of_the_step_is_not_one_of_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> torch.Tensor:
         raise RuntimeError("out of memory")
 
-    compiled.kinds = dict.fromkeys(compiled.kinds, full)
+    monkeypatch.setattr("cnn_nas.fast.compiling._compile", lambda *_: full)
+    compiled, cell = CompiledCells("eager"), Cell(FEW, (4, 4), 3, False, False).double()
+    x = State(None, normal(2, 4, 5, 6).relu())
     with pytest.raises(RuntimeError, match="out of memory"):
         compiled(cell, x, x, None, True, OWN)
     assert compiled.works
