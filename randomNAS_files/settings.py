@@ -9,6 +9,8 @@ from nas.core.fields import field
 
 PRECISIONS = ("fp32", "tf32", "bf16")
 """Of matrix products, see `randomNAS_files/fast/precision.py`."""
+EAGER, TRITON = "eager", "triton"
+KERNELS = (EAGER, TRITON)
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,13 @@ class OptimizerConfig(StreamConfig):
 
     nonmono: int = field(ge=0)  # validations without improvement until weights are averaged
     precision: str = field("fp32", choices=PRECISIONS)  # of matrix products in training; see docs/experiments.md
+
+
+@dataclass(frozen=True)
+class FastConfig:
+    """How the fast form computes."""
+
+    kernels: str = field(EAGER, choices=KERNELS)  # between products: torch's operations, or kernels for a CUDA GPU
 
 
 def fits_processes(config: StreamConfig, processes: int) -> list[str]:

@@ -15,8 +15,9 @@ from collections.abc import Sequence
 import torch
 
 from randomNAS_files.dropout import apply
+from randomNAS_files.fast.kernels.eager import activate
 from randomNAS_files.fast.plan import CARRIED, Group, Plan
-from randomNAS_files.fast.sequence import activate, group_weights
+from randomNAS_files.fast.sequence import group_weights
 
 Weights = torch.Tensor | list[torch.Tensor]
 """Of a group's nodes: side by side, `(H, 2KH)`, or each, `(H, 2H)`."""

@@ -19,7 +19,7 @@ import torch
 
 from randomNAS_files.architecture import ACTIVATIONS
 from randomNAS_files.fast.blocks import Block, Constants, Part, constants_of, some
-from randomNAS_files.fast.sequence import activate, differentiate
+from randomNAS_files.fast.kernels.eager import activate, differentiate
 from randomNAS_files.supernet import NORM_EPS
 
 _ATEN = torch.ops.aten

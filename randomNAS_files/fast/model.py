@@ -42,6 +42,10 @@ class FastRecurrentCell(RecurrentCell):
         layout = Layout(plan, len(self.w0) // 2, columns, masked, half)
         self._workspaces.reserve(layout, steps, self.w0)
 
+    def use_kernels(self, kernels: str) -> None:
+        """Train with those of `settings.KERNELS`; see `kernels/choice.py`."""
+        self._workspaces.kernels = kernels
+
     def forward(
         self,
         x: torch.Tensor,
@@ -87,6 +91,11 @@ class FastLanguageModel(LanguageModel):
         """
         for cell in self.cells:
             cell.reserve(steps, columns, masked=self.config.dropouth > 0)  # type: ignore[operator]
+
+    def use_kernels(self, kernels: str) -> None:
+        """See `FastRecurrentCell.use_kernels`."""
+        for cell in self.cells:
+            cell.use_kernels(kernels)  # type: ignore[operator]
 
     def forward(
         self,

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.fast.decoder import summed_loss
-from randomNAS_files.fast.sequence import activate
+from randomNAS_files.fast.kernels.eager import activate
 from randomNAS_files.model import LanguageModel, RecurrentCell
 from randomNAS_files.scoring import count_words, scored_at_once, zero_sums
 from randomNAS_files.slices import Columns, fixed_slices

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
+from randomNAS_files.fast.kernels import choice
+from randomNAS_files.fast.kernels.eager import EagerBackward, EagerForward
 from randomNAS_files.fast.once import ONCE, once_only
-from randomNAS_files.fast.plan import Group, Plan
+from randomNAS_files.fast.plan import Plan
 from randomNAS_files.fast.precision import HALF, multiply, multiply_into, padded, tensor_cores
 from randomNAS_files.fast.workspace import GroupStep, Layout, Step, Workspace, WorkspacePool, own_copy
-
-_ATEN = torch.ops.aten
 
 
 def group_weights(weights: Sequence[torch.Tensor], plan: Plan) -> list[torch.Tensor]:
@@ -55,31 +55,23 @@ def factors(grouped: Sequence[torch.Tensor], precision: str) -> list[torch.Tenso
     return rounded
 
 
-def run_step(step: Step, weights: Sequence[torch.Tensor], mask: torch.Tensor | None, share: float) -> None:
+def run_step(work: EagerForward, step: Step, weights: Sequence[torch.Tensor]) -> None:
     """Compute one time step: fill `step.output`, from `step.before` and the inputs' part of the first group's gates.
 
     Args:
+        work: what is computed before and after the products.
         step: the views that are read and written.
         weights: those of `factors`, transposed.
-        mask: of the states that nodes read, `(H, B)`, or None.
-        share: 1 / n, of each averaged state in the output.
     """
-    for group, weight in zip(step.groups, weights, strict=True):
-        if mask is not None:
-            torch.mul(group.state, mask, out=group.read)
-        elif group.read is not group.state:
-            group.read.copy_(group.state)
+    for i, (group, weight) in enumerate(zip(step.groups, weights, strict=True)):
+        work.read(step, i)
         if weight.dtype != group.product.dtype:
-            _rounded_product(group, weight, add=group is step.groups[0])
-        elif group is step.groups[0]:
+            _rounded_product(group, weight, add=i == 0)
+        elif i == 0:
             group.product.addmm_(weight, group.read)
         else:
             torch.mm(weight, group.read, out=group.product)
-        group.c.sigmoid_()
-        for name, block in group.runs:
-            activate(name, block)
-        torch.lerp(group.state, group.g, group.c, out=group.new)
-    _weighted_sum(step.averaged, share, step.output)
+        work.gate(step, i)
 
 
 def _rounded_product(group: GroupStep, weight: torch.Tensor, add: bool) -> None:
@@ -90,93 +82,33 @@ def _rounded_product(group: GroupStep, weight: torch.Tensor, add: bool) -> None:
         multiply_into(group.product, weight, group.read)
 
 
-def _weighted_sum(runs: Sequence[torch.Tensor], share: float, out: torch.Tensor) -> None:
-    """Write to `out` `(H, B)` the sum of all states in some runs, `(K, H, B)` each, times `share`."""
-    if not runs:
-        out.zero_()
-        return
-    torch.sum(runs[0], 0, out=out)
-    for run in runs[1:]:
-        for state in run.unbind(0):
-            out.add_(state)
-    out.mul_(share)
-
-
-def activate(name: str, block: torch.Tensor) -> None:
-    """Apply an activation in place."""
-    if name == "tanh":
-        block.tanh_()
-    elif name == "sigmoid":
-        block.sigmoid_()
-    elif name == "relu":
-        block.relu_()
-
-
-def differentiate(name: str, grad: torch.Tensor, block: torch.Tensor) -> None:
-    """Overwrite an activation's output `block` with the gradient of its input, from the gradient of its output."""
-    if name == "tanh":
-        _ATEN.tanh_backward.grad_input(grad, block, grad_input=block)
-    elif name == "sigmoid":
-        _ATEN.sigmoid_backward.grad_input(grad, block, grad_input=block)
-    elif name == "relu":
-        _ATEN.threshold_backward.grad_input(grad, block, 0, grad_input=block)
-    else:
-        block.copy_(grad)
-
-
-class Backward:
+def run_back(
+    work: EagerBackward, space: Workspace, weights: Sequence[torch.Tensor], grads: torch.Tensor
+) -> torch.Tensor:
     """The backward pass over time: gradients with respect to the gates before their functions, written over the gates.
 
     Args:
+        work: what is computed before and after the products.
+        space: that of the forward pass.
         weights: as `factors` gives them.
-        mask: `(H, B)`, or None.
+        grads: of the outputs, `(T, H, B)`.
+
+    Returns:
+        That of the state before the first time step, `(H, B)`.
     """
-
-    def __init__(self, space: Workspace, weights: Sequence[torch.Tensor], mask: torch.Tensor | None) -> None:
-        plan, like = space.plan, space.outputs[0]
-        self._plan, self._mask, self._weights = plan, mask, weights
-        self._shares = space.shares
-        self._grads = like.new_empty(plan.slots + 1, *like.shape)  # of h before the time step, and of all states
-        widest = max(len(group) for group in plan.groups)
-        self._first, self._second = like.new_empty(2, widest, *like.shape).unbind(0)
-        self._given = like.new_empty(like.shape)
-        rows = max(map(space.layout.rows, plan.groups)) if space.layout.half else 0
-        self._factor = like.new_empty(rows, like.size(1), dtype=torch.bfloat16)  # of gradients of gates
-
-    def run(self, steps: Sequence[Step], grads: torch.Tensor) -> torch.Tensor:
-        """From the gradients of the outputs `(T, H, B)` to that of the state before the first time step, `(H, B)`."""
-        before = torch.zeros_like(self._given)
-        for step, grad in zip(reversed(steps), reversed(grads.unbind(0)), strict=True):
-            torch.add(grad, before, out=self._given)
-            torch.mul(self._given, self._shares, out=self._grads)
-            for i in reversed(range(len(step.groups))):
-                self._group_gradients(self._plan.groups[i], step.groups[i], self._weights[i])
-            before = self._grads[0]
-        return before
-
-    def _group_gradients(self, group: Group, views: GroupStep, weight: torch.Tensor) -> None:
-        """From the gradient of the group's states to that of the gates and of the state that they were made of."""
-        own, source = self._grads[group.first + 1 : group.last + 1], self._grads[group.source + 1]
-        first, second = self._first[: len(group)], self._second[: len(group)]
-        torch.sub(views.g, views.state, out=first).mul_(own)
-        torch.mul(own, views.c, out=second)
-        own.sub_(second)  # what goes on to the source without a gate
-        _ATEN.sigmoid_backward.grad_input(first, views.c, grad_input=views.c)
-        for (name, block), (_, start, stop) in zip(views.runs, group.runs, strict=True):
-            differentiate(name, second[start:stop], block)
-        if len(group) > 1:
-            torch.sum(own, 0, out=first[0])
-            source.add_(first[0])
-        else:
-            source.add_(own[0])
-        if weight.dtype == first.dtype:
-            torch.mm(weight, views.product, out=first[0])
-        else:
-            multiply_into(first[0], weight, self._factor[: len(views.product)].copy_(views.product))
-        if self._mask is None:
-            source.add_(first[0])
-        else:
-            source.addcmul_(first[0], self._mask)
+    rows = max(map(space.layout.rows, space.plan.groups)) if space.layout.half else 0
+    factor = grads.new_empty(rows, grads.size(2), dtype=torch.bfloat16)  # of gradients of gates
+    for step, grad in zip(reversed(space.at[: len(grads)]), reversed(grads.unbind(0)), strict=True):
+        work.start(grad)
+        for i in reversed(range(len(step.groups))):
+            work.gates(step, i)
+            product = step.groups[i].product
+            if weights[i].dtype == product.dtype:
+                torch.mm(weights[i], product, out=work.products[i])
+            else:
+                multiply_into(work.products[i], weights[i], factor[: len(product)].copy_(product))
+            work.pass_on(i)
+    return work.finish()
 
 
 class CellSequence(torch.autograd.Function):
@@ -205,10 +137,10 @@ class CellSequence(torch.autograd.Function):
         space.gates[0][:steps].view(steps, 2 * size, columns).copy_(inputs.transpose(1, 2))
         space.outputs[0].copy_(h.t())
         grouped = factors(group_weights(weights, plan), precision)
-        transposed, share = [weight.t() for weight in grouped], max(plan.shares)
+        transposed, work = [weight.t() for weight in grouped], choice.forward(pool.kernels, space, mask)
         with tensor_cores(precision):
             for step in space.at[:steps]:
-                run_step(step, transposed, mask, share)
+                run_step(work, step, transposed)
         rounded = grouped if precision == HALF else []
         # So that saved-tensor hooks, which measure memory, see it.
         ctx.save_for_backward(*weights, *rounded, arena.memory)
@@ -224,8 +156,9 @@ class CellSequence(torch.autograd.Function):
             raise RuntimeError(ONCE)
         space = arena.space
         _ = ctx.saved_tensors  # weights that were changed since are refused
+        work = choice.backward(ctx.pool.kernels, space, ctx.mask)
         with tensor_cores(ctx.precision):
-            before = Backward(space, ctx.grouped, ctx.mask).run(space.at[:steps], grad.transpose(1, 2).contiguous())
+            before = run_back(work, space, ctx.grouped, grad.transpose(1, 2).contiguous())
             inputs = own_copy(space.gates[0][:steps].flatten(1, 3).transpose(1, 2))  # (T, B, 2H)
             found = weight_gradients(space, inputs, ctx.needs_input_grad[6:])
         h_grad = before.t().clone() if ctx.needs_input_grad[4] else None

@@ -13,6 +13,7 @@ import torch
 
 from randomNAS_files.fast.plan import CARRIED, Group, Plan
 from randomNAS_files.fast.precision import padded
+from randomNAS_files.settings import EAGER
 
 _FREE = 2  # arenas that a cell keeps between passes: two passes may wait for one backward pass
 _LAYOUTS = 4  # that an arena remembers; making one takes some milliseconds
@@ -183,7 +184,7 @@ class Step:
     """The views of a workspace that one time step reads and writes."""
 
     def __init__(self, space: Workspace, t: int) -> None:
-        plan, states = space.plan, space.states[t]
+        self.t, plan, states = t, space.plan, space.states[t]
         self.before, self.output = space.outputs[t], space.outputs[t + 1]  # (H, B) each
         self.averaged = [states[first:last] for first, last in plan.averaged]
         self.groups = []
@@ -222,7 +223,13 @@ class GroupStep:
 
 
 class WorkspacePool:
-    """Free arenas, for the next passes. One that a backward pass still needs is not in the pool."""
+    """Free arenas, for the next passes. One that a backward pass still needs is not in the pool.
+
+    Attributes:
+        kernels: what computes between the products; see `kernels/choice.py`.
+    """
+
+    kernels = EAGER
 
     def __init__(self) -> None:
         self._free: list[Arena] = []  # the one that was used last first
