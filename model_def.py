@@ -39,16 +39,17 @@ from randomNAS_files.averaged_sgd import AveragedSGD
 from randomNAS_files.dropout import DropoutMasks
 from randomNAS_files.fast import scoring as fast_scoring
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
+from randomNAS_files.fast.kernels.choice import check_kernels
 from randomNAS_files.fast.model import FastLanguageModel
 from randomNAS_files.fast.networks import has_fast_form, network_type
-from randomNAS_files.fast.precision import FULL
+from randomNAS_files.fast.precision import FULL, HALF
 from randomNAS_files.from_config import ArchitectureConfig, from_config
 from randomNAS_files.hadamard import HadamardGenotype
 from randomNAS_files.memory import estimate
 from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
 from randomNAS_files.portable import portable
 from randomNAS_files.scoring import score_slice, score_stream
-from randomNAS_files.settings import OptimizerConfig, fits_processes, fits_text
+from randomNAS_files.settings import EAGER, FastConfig, OptimizerConfig, fits_processes, fits_text
 from randomNAS_files.slices import Columns, RandomSlices, fixed_slices, shard_columns
 from randomNAS_files.space import SPACE
 
@@ -65,13 +66,21 @@ class Settings:
     architecture: ArchitectureConfig
     genotype: Genotype | HadamardGenotype
     data: DataConfig
+    fast: FastConfig
 
     def problems(self) -> list[str]:
-        """What the plain form and a Hadamard cell do not go with."""
-        found, precision = [], self.optimizer.precision
-        if precision != FULL and (self.run.fast is False or not has_fast_form(self.genotype)):
-            why = "with fast: false" if self.run.fast is False else "with a Hadamard cell, which has no fast form"
-            found.append(f"hyperparameters.precision must be {FULL} or left out {why}, got {precision!r}")
+        """What the plain form and a Hadamard cell do not go with, and what does not go together."""
+        found, precision, kernels = [], self.optimizer.precision, self.fast.kernels
+        plain = "with fast: false" if self.run.fast is False else None
+        if not has_fast_form(self.genotype):
+            plain = "with a Hadamard cell, which has no fast form"
+        if precision != FULL and plain:
+            found.append(f"hyperparameters.precision must be {FULL} or left out {plain}, got {precision!r}")
+        if kernels != EAGER and plain:
+            found.append(f"hyperparameters.kernels must be {EAGER} or left out {plain}, got {kernels!r}")
+        if kernels != EAGER and precision == HALF:
+            why = f"with precision {HALF}, whose factors the kernels do not write"
+            found.append(f"hyperparameters.kernels must be {EAGER} or left out {why}, got {kernels!r}")
         if has_fast_form(self.genotype):
             return found
         if self.run.fast:
@@ -101,6 +110,7 @@ class RecurrentTrial(Trial):
         super().__init__(context)
         data = context.get_experiment_config().get("data") or {}
         self.settings = self.check(context.get_hparams(), data, self.processes)
+        check_kernels(self.settings.fast.kernels, context.device)
         self.seed = self.settings.architecture.training_seed(self.seed)
         self.corpus = load_corpus(self.settings.data)
         self.genotype = self.settings.genotype
@@ -132,6 +142,8 @@ class RecurrentTrial(Trial):
         self.net: LanguageModel = kind(settings.model, self.genotype, len(self.corpus.vocabulary), weights)
         if settings.optimizer.precision != FULL:
             self._use_precision(settings.optimizer.precision)
+        if isinstance(self.net, FastLanguageModel):
+            self.net.use_kernels(settings.fast.kernels)
         self.score_cells = fast_scoring.score_cells if fast else scoring.score_cells
         self.model = context.wrap_model(self.net)  # the same modules, perhaps behind data parallelism
         self.unused = self.net.unused_parameters()
@@ -165,7 +177,7 @@ class RecurrentTrial(Trial):
         problems = ErrorCollector()
         nodes = architecture.node_hparams(hparams) if isinstance(hparams, Mapping) else {}
         rest = {name: value for name, value in hparams.items() if name not in nodes} if nodes else hparams
-        groups = problems.catch(read, rest, RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig)
+        groups = problems.catch(read, rest, RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig, FastConfig)
         sources = problems.catch(read, data, DataConfig, section="data")
         genotype = problems.catch(from_config, hparams) if isinstance(hparams, Mapping) else None
         if groups:
@@ -175,8 +187,8 @@ class RecurrentTrial(Trial):
                 groups[2], most_tokens(sources[0]), groups[0].evaluate_test, exact=sources[0].corpus != "text"
             )
         problems.raise_any()
-        run, model, optimizer, which = groups
-        settings = Settings(run, model, optimizer, which, genotype, sources[0])
+        run, model, optimizer, which, fast = groups
+        settings = Settings(run, model, optimizer, which, genotype, sources[0], fast)
         problems.found += settings.problems()
         problems.raise_any()
         return settings

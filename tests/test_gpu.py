@@ -34,9 +34,12 @@ CASES = {
 }
 
 
+CUDA_ONLY = {"recurrent, kernels": (RECURRENT, {**HARD, "kernels": "triton"})}
+
+
 @pytest.fixture(params=CASES)
 def case(request: pytest.FixtureRequest) -> tuple[Kind, dict[str, Any]]:
-    return CASES[request.param]
+    return (CASES | CUDA_ONLY)[request.param]
 
 
 def on_the_gpu(laptop: Laptop, settings: dict[str, Any]) -> Run:
@@ -51,6 +54,7 @@ def laptop_of(kind: Kind, tmp_path: Path, corpus: Path, pictures: Path) -> Lapto
     return Laptop(tmp_path / "experiments", corpus if kind is RECURRENT else pictures, kind)
 
 
+@pytest.mark.parametrize("case", [*CASES, *CUDA_ONLY], indirect=True)
 def test_one_seed_gives_one_run_and_a_stop_changes_nothing(
     case: tuple[Kind, dict[str, Any]], tmp_path: Path, corpus: Path, pictures: Path
 ) -> None:

@@ -135,6 +135,7 @@ RECURRENT = [
     ("nonmono=-1", "nonmono must be at least 0"),
     ("precision=fp16", "precision must be one of fp32, tf32, bf16"),
     ("precision=16", "precision must be text"),
+    ("kernels=cuda", "kernels must be one of eager, triton"),
     ("train_epochs=0", "train_epochs must be at least 1"),
     ("train_epochs=null", "train_epochs is missing"),
     ("train_epochs=1e15", "train_epochs must be"),

@@ -15,7 +15,7 @@ from nas.core.run_config import RunConfig
 from randomNAS_files import genotypes
 from randomNAS_files.from_config import ArchitectureConfig
 from randomNAS_files.model import ModelConfig
-from randomNAS_files.settings import OptimizerConfig
+from randomNAS_files.settings import FastConfig, OptimizerConfig
 
 BASE: dict[str, Any] = HARD | {"train_epochs": 3, "evaluate_test": False, "nonmono": 5}
 WITHOUT_NODES = {name: value for name, value in BASE.items() if not name.startswith("node")}
@@ -29,6 +29,7 @@ ROWS = {
     "train_epochs": Row(2),
     "evaluate_test": Row(True, "reports"),
     "fast": Row(None, "notes"),
+    "kernels": Row("triton", "refused"),  # on a CPU, and in the plain form
     "emsize": Row(16, "refused"),
     "nhid": Row(16, "refused"),
     "nhidlast": Row(16, "refused"),
@@ -65,7 +66,7 @@ WHERE_DATA_LIES = ("corpus", "data_dir", "download_dir")
 
 def test_no_setting_is_forgotten() -> None:
     elsewhere = ["repeat", "paired_repeats", "cuda_graphs"]  # the last one in test_captured_trials.py
-    hparams = settings_of(RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig, without=elsewhere)
+    hparams = settings_of(RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig, FastConfig, without=elsewhere)
     data = {f"data.{name}" for name in settings_of(DataConfig, without=WHERE_DATA_LIES)}
     assert set(ROWS) == hparams | data
 
