@@ -303,11 +303,16 @@ def test_the_setting_is_refused_where_there_is_no_gpu_or_no_triton(monkeypatch: 
         ({"kernels": "cuda"}, "hyperparameters.kernels must be one of eager, triton, got 'cuda'"),
         (
             {"kernels": "triton", "fast": False},
-            "hyperparameters.kernels must be eager without the fast form, got triton and fast false",
+            "hyperparameters.kernels must be eager or left out with fast: false, got 'triton'",
         ),
         (
             {"kernels": "triton", "arch_to_use": GATED.to_text(), "eval_same_arch": True},
-            "hyperparameters.kernels must be eager with a Hadamard cell, which has no fast form, got triton",
+            "hyperparameters.kernels must be eager or left out with a Hadamard cell, which has no fast form, got 'triton'",
+        ),
+        (
+            {"kernels": "triton", "precision": "bf16"},
+            "hyperparameters.kernels must be eager or left out with precision bf16, whose factors the kernels do not write,"
+            " got 'triton'",
         ),
     ],
 )
