@@ -127,11 +127,6 @@ class Settings:
         return self.entry.learns
 
     @property
-    def for_budgets(self) -> bool:
-        """Whether it is a search for all budgets at once."""
-        return STRATEGIES[self.search.strategy].counts
-
-    @property
     def method(self) -> dict[str, Any]:
         """What fixes the meaning of the strategy's parameters."""
         own = {name: getattr(self.strategy, name) for name in self.entry.meaning}

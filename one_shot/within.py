@@ -116,11 +116,7 @@ def reach(settings: Any) -> list[str]:
     No lines for a search without a budget that is not for all of them.
     """
     budget = settings.within.budget if settings.within else Budget()
-<<<<<<< HEAD
     if budget == Budget() and not settings.entry.counts:
-=======
-    if budget == Budget() and not settings.for_budgets:
->>>>>>> 67b3291 (nas check says the smallest and the largest network at the size of retraining, and where a budget lies between them)
         return []
     network = network_of(settings)
     counted = settings.task.counted(network.settings)
