@@ -42,7 +42,7 @@ from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
 from randomNAS_files.fast.kernels.choice import check_kernels
 from randomNAS_files.fast.model import FastLanguageModel
 from randomNAS_files.fast.networks import has_fast_form, network_type
-from randomNAS_files.fast.precision import FULL, HALF
+from randomNAS_files.fast.precision import FULL
 from randomNAS_files.from_config import ArchitectureConfig, from_config
 from randomNAS_files.hadamard import HadamardGenotype
 from randomNAS_files.memory import estimate
@@ -69,7 +69,7 @@ class Settings:
     fast: FastConfig
 
     def problems(self) -> list[str]:
-        """What the plain form and a Hadamard cell do not go with, and what does not go together."""
+        """What the plain form and a Hadamard cell do not go with."""
         found, precision, kernels = [], self.optimizer.precision, self.fast.kernels
         plain = "with fast: false" if self.run.fast is False else None
         if not has_fast_form(self.genotype):
@@ -78,9 +78,6 @@ class Settings:
             found.append(f"hyperparameters.precision must be {FULL} or left out {plain}, got {precision!r}")
         if kernels != EAGER and plain:
             found.append(f"hyperparameters.kernels must be {EAGER} or left out {plain}, got {kernels!r}")
-        if kernels != EAGER and precision == HALF:
-            why = f"with precision {HALF}, whose factors the kernels do not write"
-            found.append(f"hyperparameters.kernels must be {EAGER} or left out {why}, got {kernels!r}")
         if has_fast_form(self.genotype):
             return found
         if self.run.fast:

@@ -71,8 +71,6 @@ def _fused() -> ModuleType:
 def _work(space: Workspace) -> bool:
     """Whether kernels compute the cell of a workspace here."""
     dtype, device = space.outputs.dtype, space.outputs.device
-    if space.layout.half:  # they do not write factors of other digits
-        return False
     if _Told.broken or dtype not in _TYPES or not _runs_on(device) or not _tried(space.layout, dtype, device):
         return False
     fits: bool = _fused().fits(space)

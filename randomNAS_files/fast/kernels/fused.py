@@ -23,7 +23,9 @@ _READER_BITS = 8
 
 
 def fits(space: Workspace) -> bool:
-    """Whether the kernels, whose indices have 32 bits, reach everything in a workspace."""
+    """Whether the kernels, whose indices have 32 bits, reach everything in a workspace, and write what is read in it."""
+    if space.layout.copied and not space.layout.masked:
+        return False  # they write what is read only where they mask it
     plan, numbers = space.plan, space.outputs[0].numel()
     widest = max(len(group) for group in plan.groups)
     reached = max(max(2 * widest, plan.slots, len(plan.groups)) * numbers, len(plan.groups) * _stride(space))
