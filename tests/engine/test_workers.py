@@ -303,7 +303,18 @@ def test_nothing_that_a_trial_started_outlives_it(tmp_path: Path, pools: list[Wo
         pool.signal(7, signal.SIGKILL)
     assert hear(pool)["code"] == (0 if end == "ends by itself" else -signal.SIGKILL)
     child = int((tmp_path / "7" / "log.txt").read_text())
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    deadline = time.monotonic() + DEADLINE  # it is killed by then, but a process needs a moment to die
+    while runs(child) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not runs(child)
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and not only as what its parent has not asked for yet."""
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def test_the_server_outlives_signals_to_its_whole_group(tmp_path: Path, pools: list[WorkerPool]) -> None:
