@@ -45,15 +45,19 @@ def model_card(found: Found, name: str, network: Mapping[str, Any] | None = None
 
 
 def _facts(experiment: ExperimentResult, trial: TrialResult) -> list[str]:
-    """What is known of the training, as a list."""
+    """What is known of the training, or of the search, whose length and scores are not those of the architecture."""
+    how, whose = ("searched", ", of the search") if trial.search else ("trained", "")
     data = ", ".join(f"{name} {value}" for name, value in (experiment.config.get("data") or {}).items())
     versions = ", ".join(f"{name} {value}" for name, value in trial.versions.items() if value)
     facts: list[tuple[str, Any]] = [
         ("parameters", f"{trial.parameters:,}" if trial.parameters else None),
         ("multiply-accumulates for one input", f"{trial.macs:,}" if trial.macs else None),
         ("data", data),
-        ("trained", _trained(experiment, trial)),
-        (f"validation {experiment.metric}, last", _number(trial.validations[-1][1]) if trial.validations else None),
+        (how, _trained(experiment, trial)),
+        (
+            f"validation {experiment.metric}, last{whose}",
+            _number(trial.validations[-1][1]) if trial.validations else None,
+        ),
         *((f"{name}, with the final weights", _number(value)) for name, value in trial.test.items()),
         ("seed", trial.seed),
         ("device", trial.device),

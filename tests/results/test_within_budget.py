@@ -76,7 +76,10 @@ def test_what_is_written_has_the_count_that_is_told_and_keeps_the_budget(most: f
     size = ImageTrial.network_size(ImageTrial.check(config["hyperparameters"], config["data"], 1))
     assert size.parameters <= most and counted(from_hparams(config["hyperparameters"])) == size
     assert f"({size.parameters:,} parameters, {size.macs:,} MACs; decoded" in written(found, "constant", "MINE")
-    assert f"- parameters: {size.parameters:,}" in (tmp_path / "out" / "README.md").read_text()
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert f"- parameters: {size.parameters:,}" in card
+    # nobody has trained it: what is known is the search's
+    assert "- searched: " in card and ", last, of the search: 0.5" in card and "- trained: " not in card
     assert "evaluate_test" in config["hyperparameters"] and "arch_to_use" not in config["hyperparameters"]
 
 
