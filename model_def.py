@@ -42,7 +42,7 @@ from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
 from randomNAS_files.fast.kernels.choice import check_kernels
 from randomNAS_files.fast.model import FastLanguageModel
 from randomNAS_files.fast.networks import has_fast_form, network_type
-from randomNAS_files.fast.precision import FULL
+from randomNAS_files.fast.precision import FULL, check_precision
 from randomNAS_files.from_config import ArchitectureConfig, from_config
 from randomNAS_files.hadamard import HadamardGenotype
 from randomNAS_files.memory import estimate
@@ -70,14 +70,14 @@ class Settings:
 
     def problems(self) -> list[str]:
         """What the plain form and a Hadamard cell do not go with."""
-        found, precision, kernels = [], self.optimizer.precision, self.fast.kernels
+        found = []
         plain = "with fast: false" if self.run.fast is False else None
         if not has_fast_form(self.genotype):
             plain = "with a Hadamard cell, which has no fast form"
-        if precision != FULL and plain:
-            found.append(f"hyperparameters.precision must be {FULL} or left out {plain}, got {precision!r}")
-        if kernels != EAGER and plain:
-            found.append(f"hyperparameters.kernels must be {EAGER} or left out {plain}, got {kernels!r}")
+        of_fast = {"precision": (self.optimizer.precision, FULL), "kernels": (self.fast.kernels, EAGER)}
+        for name, (value, default) in of_fast.items():
+            if value != default and plain:
+                found.append(f"hyperparameters.{name} must be {default} or left out {plain}, got {value!r}")
         if has_fast_form(self.genotype):
             return found
         if self.run.fast:
@@ -108,6 +108,7 @@ class RecurrentTrial(Trial):
         data = context.get_experiment_config().get("data") or {}
         self.settings = self.check(context.get_hparams(), data, self.processes)
         check_kernels(self.settings.fast.kernels, context.device)
+        check_precision(self.settings.optimizer.precision, context.device)
         self.seed = self.settings.architecture.training_seed(self.seed)
         self.corpus = load_corpus(self.settings.data)
         self.genotype = self.settings.genotype
@@ -137,9 +138,8 @@ class RecurrentTrial(Trial):
         fast = settings.run.fast_on(context.device)
         kind = network_type(self.genotype, fast)
         self.net: LanguageModel = kind(settings.model, self.genotype, len(self.corpus.vocabulary), weights)
-        if settings.optimizer.precision != FULL:
-            self._use_precision(settings.optimizer.precision)
         if isinstance(self.net, FastLanguageModel):
+            self.net.use_precision(settings.optimizer.precision)
             self.net.use_kernels(settings.fast.kernels)
         self.score_cells = fast_scoring.score_cells if fast else scoring.score_cells
         self.model = context.wrap_model(self.net)  # the same modules, perhaps behind data parallelism
@@ -161,13 +161,6 @@ class RecurrentTrial(Trial):
         self.step: Step = CapturedStep(self._step, self.net, self.sgd, device) if graphs else self._step
         self.hidden = self.net.initial_state(columns)
         self.eval_hidden: list[torch.Tensor] = []
-
-    def _use_precision(self, precision: str) -> None:
-        device = self.context.device.type
-        if not isinstance(self.net, FastLanguageModel) or device not in ("cpu", "cuda"):
-            rule = f"must be {FULL} or left out on {device}, for which there are no other products"
-            raise ConfigError([f"hyperparameters.precision {rule}, got {precision!r}"])
-        self.net.use_precision(precision)
 
     @classmethod
     def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:

@@ -51,7 +51,7 @@ class DecodedLoss(torch.autograd.Function):
             total = summed_loss(hidden, mask, embedding, bias, targets, grads)
         else:
             grads = RoundedGrads(hidden, embedding, bias)
-            total = rounded_loss(hidden, embedding, bias, targets, precision, grads)
+            total = rounded_loss(hidden, embedding, bias, targets, precision, grads, CHUNK)
         ctx.save_for_backward(*grads.memory())  # so that saved-tensor hooks, which measure memory, see it
         ctx.grads = grads
         return total

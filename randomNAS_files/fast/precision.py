@@ -17,12 +17,20 @@ from typing import Any
 
 import torch
 
+from nas.core.errors import ConfigError
 from randomNAS_files.dropout import apply
 from randomNAS_files.fast.once import once_only
 from randomNAS_files.settings import PRECISIONS
 
 FULL, TF32, HALF = PRECISIONS
 ROW = 8  # numbers of bfloat16 in 16 bytes
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Raises ConfigError if a device has no products of the hyperparameter `precision`."""
+    if precision != FULL and device.type not in ("cpu", "cuda"):
+        rule = f"must be {FULL} or left out on {device.type}, for which there are no other products"
+        raise ConfigError([f"hyperparameters.precision {rule}, got {precision!r}"])
 
 
 def padded(count: int) -> int:

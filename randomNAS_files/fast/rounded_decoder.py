@@ -9,8 +9,6 @@ import torch
 
 from randomNAS_files.fast.precision import factor, multiply, multiply_into, tensor_cores, widened
 
-CHUNK = 1120  # rows at a time
-
 
 class RoundedGrads:
     """Gradients of the summed loss, see `decoder.Grads`."""
@@ -53,12 +51,15 @@ def rounded_loss(
     targets: torch.Tensor,
     precision: str,
     grads: RoundedGrads,
+    chunk: int,
 ) -> torch.Tensor:
-    """The loss of `decoder.DecodedLoss`, of hidden `(T, B, H)` after dropout; `grads` gets its gradients."""
+    """The loss of `decoder.DecodedLoss`, of hidden `(T, B, H)` after dropout, of `chunk` rows at a time; `grads`
+    gets its gradients.
+    """
     (words, size), wanted = embedding.shape, targets.flatten()
     rows, total = hidden.reshape(-1, size), hidden.new_zeros(())
     decoder = factor(embedding, precision)  # once a step
-    chunk = min(CHUNK, len(rows))
+    chunk = min(chunk, len(rows))
     memory, given = hidden.new_empty(chunk, words), widened(chunk, words, precision, hidden)
     with tensor_cores(precision):
         for first in range(0, len(rows), chunk):

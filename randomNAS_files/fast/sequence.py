@@ -168,7 +168,7 @@ class CellSequence(torch.autograd.Function):
 
 
 def weight_gradients(space: Workspace, inputs: torch.Tensor, wanted: Sequence[bool]) -> list[torch.Tensor | None]:
-    """After `Backward.run`: of h and of each node whose gradient is wanted, `(H, 2H)`, as products over all time steps.
+    """After `run_back`: of h and of each node whose gradient is wanted, `(H, 2H)`, as products over all time steps.
 
     Args:
         inputs: the gradient of the inputs' part of the first gates, `(T, B, 2H)`.

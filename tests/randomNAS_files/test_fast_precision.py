@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from model_def import RecurrentTrial
 from nas.core.errors import ConfigError
-from randomNAS_files.fast import precision, rounded_decoder
+from randomNAS_files.fast import decoder, precision, rounded_decoder
 from randomNAS_files.fast import sequence as fast_sequence
 from randomNAS_files.fast.kernels import eager
 from randomNAS_files.fast.model import FastLanguageModel
@@ -100,7 +99,7 @@ def assert_same(ours: Step, theirs: Step, bound: float) -> None:
 
 @pytest.fixture(params=[1120, 8], ids="chunks of {}".format)
 def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounded_decoder, "CHUNK", request.param)
+    monkeypatch.setattr(decoder, "CHUNK", request.param)
 
 
 @pytest.mark.parametrize("depth", [1, 2])
@@ -235,13 +234,13 @@ def test_what_has_no_fast_form_refuses_other_precisions(changes: dict[str, Any],
     RecurrentTrial.check({**hparams, "precision": FULL}, {"corpus": "ptb"}, 1)
 
 
-@pytest.mark.parametrize("fast", [True, False])
-def test_a_device_without_such_products_refuses_them(fast: bool) -> None:
-    net = build_model(config(), CELLS["ASHA"], WORDS, fast=fast)
-    device = torch.device("mps" if fast else "cpu")
-    trial: Any = SimpleNamespace(context=SimpleNamespace(device=device), net=net)
-    with pytest.raises(ConfigError, match=f"precision must be fp32 or left out on {device.type}, .* got 'bf16'"):
-        RecurrentTrial._use_precision(trial, HALF)
+def test_a_device_without_such_products_refuses_them() -> None:
+    for name in (HALF, TF32):
+        for device in ("cpu", "cuda"):
+            precision.check_precision(name, torch.device(device))
+        with pytest.raises(ConfigError, match=f"precision must be fp32 or left out on mps, .* got '{name}'"):
+            precision.check_precision(name, torch.device("mps"))
+    precision.check_precision(FULL, torch.device("mps"))
 
 
 def test_the_estimate_of_memory_knows_of_it() -> None:
