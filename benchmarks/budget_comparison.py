@@ -21,10 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.trials import ROOT, Trials, called, folder_in, tested
+from benchmarks.trials import Trials, called, folder_in, tested
 from cnn_nas.architecture import Genotype
 from cnn_nas.space import SPACE
 from nas.config.load import load
+from nas.core.program import ROOT
 from nas.results.statistics import t_interval
 
 SHARES = (0.1, 0.2, 0.3, 0.5, 0.7)

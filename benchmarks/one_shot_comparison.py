@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.trials import ROOT, Trials, folder_in, tested
+from benchmarks.trials import Trials, folder_in, tested
 from nas.config.load import load
+from nas.core.program import ROOT
 
 Settings = Mapping[str, Any]
 

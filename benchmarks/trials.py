@@ -13,8 +13,7 @@ from typing import Any
 
 from nas.config.load import override
 from nas.config.yaml_text import dump
-
-ROOT = Path(__file__).resolve().parent.parent
+from nas.core.program import ROOT
 
 
 @dataclass(frozen=True)
