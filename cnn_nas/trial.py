@@ -15,7 +15,6 @@ import logging
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ from cnn_nas.fast.model import FastForm, FastNetwork
 from cnn_nas.images.arrays import Images
 from cnn_nas.images.augmentation import Augmentation, Draws
 from cnn_nas.images.batches import ProcessImages, ShuffledBatches, in_order
-from cnn_nas.images.data import expected, known, load
+from cnn_nas.images.data import expected, known, load, seen_shape
 from cnn_nas.images.kirigami import PUBLISHED_BATCH
 from cnn_nas.images.metrics import Classification, Regression
 from cnn_nas.memory import estimate
@@ -134,8 +133,7 @@ class ImageTrial(Trial):
         head = "regression" if outputs == 1 else f"{outputs} classes"
         assumed = ""
         if data.dataset == "folder":
-            there = Path(data.data_dir or "", "train").expanduser().is_dir()
-            assumed = "" if there and data.image_size else ", partly assumed: no image is read"
+            assumed = "" if seen_shape(data) else ", assumed: no image could be looked at"
         text = f"{data.dataset} ({head}, images of {' x '.join(map(str, shape))}{assumed})"
         return DataFacts(text, known(data).images, "images", None if outputs == 1 else outputs)
 

@@ -23,6 +23,7 @@ import torch
 from cnn_nas.images import datasets, folder_images, kirigami
 from cnn_nas.images.arrays import CHUNK, Images, Source, held_out
 from cnn_nas.images.class_folders import class_names
+from cnn_nas.images.headers import glance
 from nas.core.errors import DataError, unknown
 from nas.core.fields import field
 from nas.core.files import cache_folder
@@ -174,14 +175,22 @@ def dataset_of(name: Any) -> Any:
 def expected(config: DataConfig) -> tuple[int, tuple[int, int, int]]:
     """Outputs of a network, and channels, height and width of an image, as far as they can be told without reading any.
 
-    For a folder these are the names in `train/` and RGB images of `image_size`, 32 if it is left out.
+    For a folder these are the names in `train/`, what the header of one image a class says, and `image_size`. Where there
+    is no image, ten classes of RGB images are assumed, of 32 x 32 if `image_size` is left out.
     """
     if config.dataset != "folder":
         return _KNOWN[config.dataset]
     train = Path(config.data_dir or "").expanduser() / "train"
     classes = len(class_names(train)) if train.is_dir() else 0
-    size = config.image_size or 32
-    return classes or 10, (3, size, size)
+    channels, height, width = seen_shape(config) or (3, 32, 32)
+    size = config.image_size
+    return classes or 10, (channels, size or height, size or width)
+
+
+def seen_shape(config: DataConfig) -> tuple[int, int, int] | None:
+    """Channels, height and width of a folder's images by some of their headers; None if there is none that can be read."""
+    train = Path(config.data_dir or "").expanduser() / "train"
+    return glance(train).shape if config.dataset == "folder" and train.is_dir() else None
 
 
 @dataclass(frozen=True)
@@ -217,11 +226,12 @@ def known(config: DataConfig) -> Known:
     classes = outputs if outputs > 1 else None
     if config.dataset != "folder":
         return Known(total, images, size, classes, mirror)
-    return Known(total, images, size if config.image_size else None, classes, None)
+    told = config.image_size is not None or seen_shape(config) is not None
+    return Known(total, images, size if told else None, classes, None)
 
 
 def _count(folder: Path) -> int:
-    return folder_images.count_images(folder) if folder.is_dir() else 0
+    return glance(folder).images if folder.is_dir() else 0
 
 
 def load(config: DataConfig) -> ImageData:

@@ -29,20 +29,19 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
 from cnn_nas.images.arrays import Images, Source
 from cnn_nas.images.class_folders import class_names, walk
 from cnn_nas.images.duplicates import Shown, digests, rows_that_stay, tell_of_test
+from cnn_nas.images.headers import is_image, probe
 from nas.core.downloads import locked
 from nas.core.errors import DataError, unknown
 from nas.core.named_files import check_is_file
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 VERSION = 1  # raise it when the same images give other pixels, so that older caches are left alone
 LOCK_TIMEOUT = 4 * 3600.0  # seconds; another process may be decoding a million photographs
 CHUNK = 512  # images decoded at a time, so that memory holds no more
@@ -137,7 +136,7 @@ def list_images(folder: Path) -> Listing:
         raise DataError(f"{folder} is missing: {folder.parent} must hold train/CLASS/* with your images, found {found}")
     classes = class_names(folder)
     if not classes:
-        has = "images but no class folder" if any(map(_is_image, os.listdir(folder))) else "no class folder"
+        has = "images but no class folder" if any(map(is_image, os.listdir(folder))) else "no class folder"
         raise DataError(f"{folder} holds {has}, so labels are missing; move the images of class A to {folder}/A")
     paths, skipped = walk(folder, classes)
     if skipped:
@@ -148,7 +147,7 @@ def list_images(folder: Path) -> Listing:
             folder,
             links,
         )
-    images = {name: [path for path in found if _is_image(path)] for name, found in paths.items()}
+    images = {name: [path for path in found if is_image(path)] for name, found in paths.items()}
     empty = [name for name in classes if not images[name]]
     if empty:
         names = ", ".join(empty[:10]) + (", ..." if len(empty) > 10 else "")
@@ -157,32 +156,13 @@ def list_images(folder: Path) -> Listing:
     alike = [name for name, count in Counter(map(str.lower, classes)).items() if count > 1]
     if alike:
         log.warning("classes of %s differ only in case, and are taken for different ones: %s", folder, ", ".join(alike))
-    others = sorted({path for found in paths.values() for path in found if not _is_image(path)})
+    others = sorted({path for found in paths.values() for path in found if not is_image(path)})
     if others:
         log.warning(
             "%d files in %s are not read, as their names are no images', as in %s", len(others), folder, others[0]
         )
     labels = [label for label, name in enumerate(classes) for _ in images[name]]
     return Listing(folder, tuple(classes), tuple(path for name in classes for path in images[name]), tuple(labels))
-
-
-def count_images(folder: Path) -> int:
-    """Files with the ending of an image in the class folders below `folder`; none of them is opened.
-
-    A check asks at every point of a search space: they are counted anew if a class folder has changed since.
-    """
-    names = class_names(folder)
-    return _counted(folder, tuple((name, os.stat(folder / name).st_mtime_ns) for name in names))
-
-
-@functools.lru_cache(maxsize=8)
-def _counted(folder: Path, classes: tuple[tuple[str, int], ...]) -> int:
-    paths, _ = walk(folder, [name for name, _ in classes])
-    return sum(_is_image(path) for found in paths.values() for path in found)
-
-
-def _is_image(path: str) -> bool:
-    return path.lower().endswith(SUFFIXES)
 
 
 def _images(
@@ -228,7 +208,7 @@ def _shape(listing: Listing, size: int | None, like: Shape | None) -> Shape:
         return like
     with ThreadPoolExecutor(_workers()) as pool:
         found = [
-            (path, *probe) for path, probe in zip(listing.paths, pool.map(_probe, listing.paths), strict=True) if probe
+            (path, *probe) for path, probe in zip(listing.paths, pool.map(probe, listing.paths), strict=True) if probe
         ]
     channels = like[0] if like else 1 if all(grey for _, _, grey in found) else 3
     if size:
@@ -245,17 +225,6 @@ def _shape(listing: Listing, size: int | None, like: Shape | None) -> Shape:
 
 def _by(pixels: tuple[int, int]) -> str:
     return f"{pixels[1]} x {pixels[0]}"
-
-
-def _probe(path: str) -> tuple[tuple[int, int], bool] | None:
-    """Height and width, and whether it is grey, from the header; None if it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
-            return (width, height) if turned else (height, width), image.mode in GREY
-    except Exception:  # decoders raise all kinds; decoding will say which
-        return None
 
 
 def _decode_all(listing: Listing, shape: Shape, path: Path) -> None:

@@ -94,7 +94,8 @@ def test_what_is_known_before_reading_is_what_is_read() -> None:
 def test_of_a_folder_it_is_known_what_its_names_say(pictures: Path) -> None:
     config = DataConfig("folder", data_dir=str(pictures), validation_fraction=0.25)
     before, after = known(config), load(config).known
-    assert (before.total, before.images, before.classes, before.mirror) == (90, 68, 6, None) and before.size is None
+    assert (before.total, before.images, before.classes, before.mirror) == (90, 68, 6, None)
+    assert before.size == (8, 8)  # of the first image
     assert after == Known(90, 68, (8, 8), 6, None)
 
 

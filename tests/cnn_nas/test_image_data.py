@@ -22,7 +22,7 @@ from PIL import Image
 
 from cnn_nas.images import datasets, folder_images
 from cnn_nas.images.arrays import Images, held_out
-from cnn_nas.images.data import DATASETS, DataConfig, load, statistics
+from cnn_nas.images.data import DATASETS, DataConfig, expected, known, load, statistics
 from nas.core import downloads
 from nas.core.downloads import MirrorError
 from nas.core.errors import ConfigError, DataError
@@ -397,6 +397,26 @@ def test_classes_are_the_names_of_the_folders(folder: Path) -> None:
         assert torch.equal(part.images[:, 0, 0, 0] // 50, part.targets)
         assert torch.equal(part.images[:, 1, 3, 3], part.images[:, 0, 0, 0] // 2)
     assert sorted(data.test.images[:, 0, 0, 0].tolist()) == [20, 22, 70, 72, 120, 122]
+
+
+def test_a_glance_tells_what_reading_will(tmp_path: Path) -> None:
+    """Grey or coloured, large or small, turned by a phone or not; without a file that opening would wait for."""
+    places = [tmp_path / "grey", tmp_path / "coloured", tmp_path / "mixed", tmp_path / "turned"]
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for place, modes in zip(places, (("L", "LA"), ("RGB", "RGBA"), ("L", "RGB"), ("RGB", "RGB")), strict=True):
+        for n, (name, mode) in enumerate(zip("ab", modes, strict=True)):
+            for k in range(3):
+                exif = {"exif": turned} if place.name == "turned" else {}
+                picture(place / "train" / name / f"{k}.png", (12, 6), mode, value=90 * n + 20 * k, **exif)
+        data = DataConfig("folder", data_dir=str(place), download_dir=str(tmp_path / "cache"))
+        outputs, shape = expected(data)
+        assert (outputs, shape) == (2, load(data).train.shape) and known(data).size == shape[1:]
+        assert expected(DataConfig("folder", data_dir=str(place), image_size=4))[1] == (shape[0], 4, 4)
+    (places[0] / "train" / "a" / "0.png").unlink()
+    os.mkfifo(places[0] / "train" / "a" / "0.png")
+    (places[0] / "train" / "b" / "0.png").write_text("no image")
+    assert expected(DataConfig("folder", data_dir=str(places[0]))) == (2, (3, 32, 32))  # nothing can be told
 
 
 def test_the_second_time_images_come_from_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -516,15 +516,29 @@ def test_all_problems_are_named_at_once(darkroom: Laptop) -> None:
         assert text in run.err, run.err
 
 
-def test_images_that_are_smaller_than_expected_keep_the_constraints_too(darkroom: Laptop, tmp_path: Path) -> None:
-    """Grey images make a smaller network than the RGB ones that are assumed before they are read."""
-    folder = tmp_path / "grey"
+def grey(darkroom: Laptop, folder: Path) -> int:
+    """Make the pictures grey; returns the parameters of a network for them."""
     for path in darkroom.data.rglob("*.png"):
         place = folder / path.relative_to(darkroom.data)
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.open(path).convert("L").save(place)
-    rgb = count(DARTS_V2, init_channels=2, layers=3, classes=CLASSES, input_size=(3, 8, 8)).parameters
-    run = darkroom.train(f"data.data_dir={folder}", constraints={"parameters": [rgb, None]})
+    return count(DARTS_V2, init_channels=2, layers=3, classes=CLASSES, input_size=(1, 8, 8)).parameters
+
+
+def test_a_network_for_grey_images_is_counted_as_such_before_they_are_read(darkroom: Laptop, tmp_path: Path) -> None:
+    size = grey(darkroom, tmp_path / "grey")
+    run = darkroom.train(f"data.data_dir={tmp_path / 'grey'}", constraints={"parameters": [size, size]}, train_epochs=1)
+    assert run.code == 0 and run.read("run.json")["metadata"]["parameters"] == size
+
+
+def test_images_that_are_not_what_the_first_ones_seem_keep_the_constraints_too(
+    darkroom: Laptop, tmp_path: Path
+) -> None:
+    """The first image of each class is grey, another is not."""
+    size, folder = grey(darkroom, tmp_path / "grey"), tmp_path / "grey"
+    last = sorted((folder / "train" / "class1").iterdir())[-1]
+    shutil.copyfile(darkroom.data / last.relative_to(folder), last)
+    run = darkroom.train(f"data.data_dir={folder}", constraints={"parameters": [None, size]})
     assert_refused(run, darkroom, ["with the images as they are", "parameters"])
 
 
