@@ -52,6 +52,24 @@ def spelt_out(genotype: Any) -> dict[str, Any]:
     return found
 
 
+def data_sets(template: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[str, str]:
+    """The names of the data that a template trains on and that a search's section `data` means."""
+    own = template.get("data") or {}
+    which = "dataset" if "dataset" in own else "corpus"
+    return str(dataset_of(own.get(which))), str(dataset_of(data.get(which)))
+
+
+def transfer_warnings(name: str | None, task: type[Task], data: Mapping[str, Any]) -> list[str]:
+    """What is told of a search whose result is to be trained on other data, as when a cell of CIFAR-10 goes to ImageNet."""
+    if name is None:
+        return []
+    trained, searched = data_sets(retraining_template(name, task), data)
+    if trained == searched:
+        return []
+    what = f"hyperparameters.retrain: {name} trains and tests on {trained}, but the search is on {searched}"
+    return [f"{what}; if no transfer is meant, name a YAML for {searched}"]
+
+
 def retraining_config(
     template: Mapping[str, Any], genotype: Mapping[str, Any], data: Mapping[str, Any], search: str
 ) -> dict[str, Any]:
@@ -63,8 +81,8 @@ def retraining_config(
         search: its name.
     """
     own = dict(template.get("data") or {})
-    which = "dataset" if "dataset" in own else "corpus"
-    if dataset_of(own.get(which)) == dataset_of(data.get(which)):
+    trained, searched = data_sets(template, data)
+    if trained == searched:
         own.update({key: data[key] for key in _SHARED if key in data})
     hparams = {**genotype, **template["hyperparameters"], "evaluate_test": True}
     return {**template, **about_retraining(template, search), "hyperparameters": hparams, "data": own}

@@ -9,10 +9,10 @@ After every epoch the architecture that the strategy would choose is scored with
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -38,7 +38,7 @@ from one_shot.collapse import grown_too_quickly, too_many_skips
 from one_shot.figure import weights_figure
 from one_shot.record import SearchRecord, on_cpu
 from one_shot.reporting import DERIVED, REPORTED, best_of, derived, directions, mean_of_sane, of_policy
-from one_shot.retrain import retraining_config, retraining_template, spelt_out
+from one_shot.retrain import retraining_config, retraining_template, spelt_out, transfer_warnings
 from one_shot.settings import TASKS, Settings, build_strategy, read_settings
 from one_shot.strategy import Progress
 from one_shot.task import Place
@@ -147,7 +147,9 @@ class SearchTrial(Trial):
     ) -> MemoryEstimate:
         batch = (global_batch_size or settings.task.global_batch_size(settings)) // processes
         found = settings.task.memory(settings, batch, device)
-        return replace(found, working=found.working + getattr(settings.strategy, "copies", 0) * found.parameters)
+        return dataclasses.replace(
+            found, working=found.working + getattr(settings.strategy, "copies", 0) * found.parameters
+        )
 
     @classmethod
     def step_seconds(cls, settings: Settings, processes: int, device: torch.device) -> float:
@@ -156,7 +158,8 @@ class SearchTrial(Trial):
 
     @classmethod
     def warnings(cls, settings: Settings) -> list[str]:
-        return settings.task.warnings(settings)
+        told = transfer_warnings(settings.search.retrain, settings.task, dataclasses.asdict(settings.data))
+        return settings.task.warnings(settings) + told
 
     @classmethod
     def global_batch_size(cls, settings: Settings) -> int:

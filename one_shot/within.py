@@ -18,7 +18,7 @@ from typing import Any
 from nas.core.budget import MEASURES, OPEN, Budget, Decoder
 from nas.core.errors import ConfigError
 from nas.core.space import Space
-from one_shot.retrain import retraining_config, retraining_template
+from one_shot.retrain import data_sets, retraining_config, retraining_template
 
 NAMES = ("budget", "constraints")
 """The hyperparameters that are read here."""
@@ -83,7 +83,8 @@ def network_of(settings: Any) -> Network:
             space.size_settings({"hyperparameters": hparams, "data": data}), "a network as large as the supernet", True
         )
     config = retraining_config(retraining_template(name, settings.task), {}, data, "search")
-    same = (config.get("data") or {}).get("dataset") == data.get("dataset")
+    trained, searched = data_sets(config, data)
+    same = trained == searched
     try:
         return Network(space.size_settings(config), f"the network that {name} trains", same)
     except ConfigError as error:

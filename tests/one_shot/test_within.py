@@ -26,7 +26,7 @@ from nas.core.errors import ConfigError
 from nas.core.fields import read
 from one_shot.random_search import RandomConfig, RandomSearch
 from one_shot.trial import SearchTrial
-from one_shot.within import reach
+from one_shot.within import network_of, reach
 
 SIZE = NetworkSize(16, 5, 10, (1, 8, 8))  # of cnn_nas/digits.yaml
 LOW, HIGH = 56_154, 313_946
@@ -196,3 +196,27 @@ def test_a_whole_search_ends_within_its_budget_at_the_size_of_its_retraining(pic
     with stopped_after(2):
         cut = search(tmp_path / "cut", search_config("images", "random", pictures, **options))
     assert_equal_runs(go_on(cut), runs["random"])
+
+
+def test_a_result_that_is_trained_on_other_data_is_told() -> None:
+    """Data sets and corpora; a data set by another name is the same."""
+    own = check()
+    assert not SearchTrial.warnings(own)
+    (told,) = SearchTrial.warnings(check(retrain="cnn_nas/mnist.yaml"))
+    assert told == (
+        "hyperparameters.retrain: cnn_nas/mnist.yaml trains and tests on mnist, but the search is on digits; "
+        "if no transfer is meant, name a YAML for digits"
+    )
+    text = read_config("one_shot/pydoc_random.yaml")
+    hparams = {**text["hyperparameters"], "retrain": "train_small.yaml"}
+    assert any(
+        "trains and tests on ptb, but" in told
+        for told in SearchTrial.warnings(SearchTrial.check(hparams, text["data"], 1))
+    )
+    graphene = read_config("one_shot/cnn_kirigami.yaml")
+    settings = [
+        SearchTrial.check(graphene["hyperparameters"], {**graphene["data"], "dataset": name}, 1)
+        for name in ("kirigami", "graphene")
+    ]
+    assert not any("retrain" in told for each in settings for told in SearchTrial.warnings(each))
+    assert network_of(settings[0]) == network_of(settings[1]) and network_of(settings[0]).same_data
