@@ -219,7 +219,7 @@ class RecurrentTrial(Trial):
             beta=config.beta,
             precision=config.precision,
             device=device,
-        )
+        ).with_graphs(settings.run.cuda_graphs)
 
     @classmethod
     def global_batch_size(cls, settings: Settings) -> int:

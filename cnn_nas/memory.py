@@ -35,6 +35,7 @@ def estimate(
     crop_padding: int,
     flip: bool,
     padded: bool = False,
+    mixed: bool | None = None,
     device: str = "meta",
 ) -> MemoryEstimate:
     """The estimate for `batch` images of one process.
@@ -43,6 +44,7 @@ def estimate(
         outputs: classes; 1 for a regression.
         shape: channels, height and width of an image.
         padded: of the fast form, see `FastForm`.
+        mixed: see `MemoryEstimate`.
         device: where the step runs; the tests run it on real ones.
     """
     channels, height, width = shape
@@ -67,6 +69,7 @@ def estimate(
         copies,
         assumes=f"batch of {batch}",
         note=HALVES,
+        mixed=mixed,
     )
 
 
@@ -83,6 +86,7 @@ def estimate_supernet(
     flip: bool,
     paths: Paths | None = None,
     whole_cells: bool = False,
+    mixed: bool | None = None,
     device: str = "meta",
 ) -> MemoryEstimate:
     """The estimate of a search: of its weight step or of its architecture step, whichever needs more.
@@ -92,6 +96,7 @@ def estimate_supernet(
         order: of the architecture step: "first", "unrolled" or "exact"; None where there is none.
         paths: the operations that run in a weight step; None: all.
         whole_cells: whether they are all that runs in an architecture step too; otherwise it runs all operations.
+        mixed: see `MemoryEstimate`.
         device: where the steps run; the tests run them on real ones.
 
     Raises:
@@ -112,7 +117,7 @@ def estimate_supernet(
         drawn = {name: tensor.requires_grad_() for name, tensor in weights.items()}
         leaves = ArchWeights(drawn, paths=paths if whole_cells else None)
         found.append(_estimate_step(net, leaves, outputs, shape, batch, momentum, inputs, order))
-    return max(found, key=lambda each: each.total)
+    return replace(max(found, key=lambda each: each.total), mixed=mixed)
 
 
 def _estimate_step(

@@ -164,11 +164,12 @@ class ImageTrial(Trial):
             (global_batch_size or optimizer.global_batch_size) // processes,
             fast=settings.run.fast is not False,
             padded=settings.gpu.pad_channels,
+            mixed=optimizer.mixed_precision,
             momentum=optimizer.momentum > 0,
             crop_padding=optimizer.crop_padding,
             flip=optimizer.flip,
             device=device,
-        )
+        ).with_graphs(settings.run.cuda_graphs)
 
     @classmethod
     def warnings(cls, settings: Settings) -> list[str]:

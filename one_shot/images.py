@@ -219,6 +219,7 @@ class ImageTask(Task):
             flip=config.flip,
             paths=None if settings.mixes else SPACE.paths_of(SPACE.sample(0)),
             whole_cells=getattr(settings.strategy, "whole_cells", False),
+            mixed=config.mixed_precision,
             device=device,
         )
 

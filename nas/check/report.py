@@ -136,6 +136,10 @@ def _memory(experiment: Experiment, batch_memory: bool) -> Iterator[str]:
         yield _row(f"of {len(points)} points", *columns)
     for part, says in _PARTS.items():
         yield _row(says, *(f"{getattr(each, part) / 1e6:,.1f}" for each in columns.values()))
+    if largest.graphs:
+        yield _row(
+            "with CUDA graphs, on a GPU", *(f"{(each.total + each.graphs) / 1e6:,.1f}" for each in columns.values())
+        )
     if batch_memory:
         yield _row("global_batch_size", "largest" if len(points) > 1 else "")
         for size, estimate in _by_batch(experiment, points[which]):

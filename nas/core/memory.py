@@ -7,6 +7,7 @@ allocator holds back.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ class MemoryEstimate:
         inputs: the batch as it is read, and its copies while it is augmented.
         assumes: what the estimate assumes, in words, such as `batch of 64, longest slices`.
         note: what else a reader should know.
+        graphs: what CUDA graphs keep beside a step that is not replayed, on a device that has them.
+        mixed: whether activations are bfloat16 in training, half of what is told here; None: on a CUDA GPU that computes in it.
     """
 
     parameters: int
@@ -34,11 +37,25 @@ class MemoryEstimate:
     inputs: int
     assumes: str = ""
     note: str = ""
+    graphs: int = 0
+    mixed: bool | None = False
 
     @property
     def total(self) -> int:
-        """All of it."""
+        """All of it but what graphs keep."""
         return self.parameters + self.optimizer + self.activations + self.working + self.inputs
+
+    def on(self, device: torch.device) -> int:
+        """All of it on a device."""
+        cuda = device.type == "cuda"
+        mixed = cuda and torch.cuda.is_bf16_supported() if self.mixed is None else self.mixed
+        times = 2 if cuda and self.graphs else 1  # activations are kept
+        return self.total + (self.graphs if cuda else 0) - (times * self.activations // 2 if mixed else 0)
+
+    def with_graphs(self, asked: bool) -> MemoryEstimate:
+        """The same where steps are replayed as CUDA graphs, whose pool holds a step's inputs, activations and gradients."""
+        kept = self.inputs + self.activations + self.working + self.parameters
+        return dataclasses.replace(self, graphs=kept) if asked else self
 
 
 def saved_bytes(forward: Callable[[], Iterable[torch.Tensor]], without: Iterable[torch.Tensor]) -> list[int]:
@@ -71,6 +88,7 @@ def estimate_memory(
     working: int | None = None,
     assumes: str = "",
     note: str = "",
+    mixed: bool | None = False,
 ) -> MemoryEstimate:
     """Put an estimate together.
 
@@ -80,10 +98,11 @@ def estimate_memory(
         moments: numbers that the optimiser keeps for each parameter, beside its gradient.
         inputs: bytes of the batch and its copies.
         working: bytes where the backward pass starts; None: the gradients before and after the largest activation.
+        mixed: see `MemoryEstimate`.
     """
     parameters = sum(parameter.nbytes for parameter in net.parameters())
     buffers = sum(buffer.nbytes for buffer in net.buffers())
     start = 2 * max(activations, default=0) if working is None else working
     return MemoryEstimate(
-        parameters + buffers, parameters * (1 + moments), sum(activations), start, inputs, assumes, note
+        parameters + buffers, parameters * (1 + moments), sum(activations), start, inputs, assumes, note, mixed=mixed
     )

@@ -52,19 +52,21 @@ def what_is_too_large(
     free = device_memory(device)
     if free is None or estimate is None:
         return None
-    if estimate.total * sharing <= free:
+    if estimate.on(device) * sharing <= free:
         return ""
-    smaller = _largest_that_fits(trial, settings, processes, free // sharing)
+    smaller = _largest_that_fits(trial, settings, processes, device, free // sharing)
     advice = f"{smaller} would fit" if smaller else "no batch would fit, so make the network smaller"
-    needed = f"training needs {estimate.total * sharing / 1e6:,.0f} MB, estimated"
+    needed = f"training needs {estimate.on(device) * sharing / 1e6:,.0f} MB, estimated"
     return f"{needed}, and {device} has {free / 1e6:,.0f} free; {advice}"
 
 
-def _largest_that_fits(trial: type[Trial], settings: Any, processes: int, free: int) -> int | None:
+def _largest_that_fits(
+    trial: type[Trial], settings: Any, processes: int, device: torch.device, free: int
+) -> int | None:
     """The first of the halves of the batch, shared out evenly, with two samples a process at least."""
     batch = trial.global_batch_size(settings) or 0
     while (batch := batch // 2 // processes * processes) >= 2 * processes:
         estimate = trial.memory(settings, processes, batch)
-        if estimate is not None and estimate.total <= free:
+        if estimate is not None and estimate.on(device) <= free:
             return batch
     return None

@@ -8,6 +8,7 @@ import pytest
 import torch
 from support.runs import ROOT, read_config
 
+from cnn_nas.trial import ImageTrial
 from nas.check import check
 from nas.core.errors import ConfigError
 from nas.trial import fitting
@@ -30,6 +31,32 @@ def test_the_batch_that_would_fit_is_named(name: str, monkeypatch: pytest.Monkey
     monkeypatch.setattr(fitting, "device_memory", lambda device: 1000)
     with pytest.raises(ConfigError, match="no batch would fit, so make the network smaller"):
         fitting.check_fits(SearchTrial, settings, 1, torch.device("cpu"))
+
+
+def test_a_gpu_needs_room_for_graphs_and_half_of_it_for_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A float32 step would not fit where the one that runs there does, and is not refused."""
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    config = read_config("one_shot/digits_darts.yaml")
+    for mixed, on_cpu, on_gpu in ((None, False, True), (True, True, True), (False, False, False)):
+        settings = SearchTrial.check({**config["hyperparameters"], "mixed_precision": mixed}, config["data"], 1)
+        found = SearchTrial.memory(settings, 1)
+        half = found.activations // 2
+        assert (found.on(cpu), found.on(cuda)) == (found.total - on_cpu * half, found.total - on_gpu * half)
+        monkeypatch.setattr(fitting, "device_memory", lambda device, free=found.total - half: free)
+        for device, fits in ((cpu, on_cpu), (cuda, on_gpu)):
+            if fits:
+                fitting.check_fits(SearchTrial, settings, 1, device)
+            else:
+                with pytest.raises(ConfigError, match="is too large"):
+                    fitting.check_fits(SearchTrial, settings, 1, device)
+    config = read_config("cnn_nas/digits.yaml")
+    plain, graphs = (
+        ImageTrial.memory(ImageTrial.check({**config["hyperparameters"], "cuda_graphs": on}, config["data"], 1), 1)
+        for on in (False, True)
+    )
+    assert graphs.total == plain.total and graphs.on(cpu) == plain.on(cpu)
+    assert plain.on(cuda) + plain.activations // 2 < graphs.on(cuda) < 2 * plain.on(cuda)
 
 
 def test_nas_check_compares_with_this_machine_and_takes_the_time(
