@@ -13,89 +13,41 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from determined import pytorch
 
-from data import PTB_TOKENS, SPLITS, DataConfig, known_vocabulary, load_corpus, most_tokens
-from nas.core.errors import ConfigError, ErrorCollector
-from nas.core.fields import read
+from data import load_corpus
 from nas.core.identity import DataPart
 from nas.core.memory import MemoryEstimate
 from nas.core.metrics import perplexity
 from nas.core.portable import Portable
 from nas.core.seeds import torch_generator
 from nas.core.space import Size
-from nas.trial import DataFacts, RunConfig, ShardedBatchLoader, Trial, WeightedMeans, main
+from nas.trial import DataFacts, ShardedBatchLoader, Trial, WeightedMeans, main
 from nas.trial.base import to_cpu
 from nas.trial.callbacks import SwapAveragedWeights
 from nas.trial.capture import CapturedStep, Step, captures
 from nas.trial.metrics import replace_nonfinite
-from randomNAS_files import architecture, scoring
+from randomNAS_files import scoring
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.averaged_sgd import AveragedSGD
+from randomNAS_files.corpora import PTB_TOKENS, SPLITS, known_vocabulary
 from randomNAS_files.dropout import DropoutMasks
 from randomNAS_files.fast import scoring as fast_scoring
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
-from randomNAS_files.fast.kernels.choice import check_kernels
 from randomNAS_files.fast.model import FastLanguageModel
-from randomNAS_files.fast.networks import has_fast_form, network_type
-from randomNAS_files.fast.precision import FULL, check_precision
-from randomNAS_files.from_config import ArchitectureConfig, from_config
-from randomNAS_files.hadamard import HadamardGenotype
+from randomNAS_files.fast.networks import check_device, language_model
 from randomNAS_files.memory import estimate
-from randomNAS_files.model import LanguageModel, ModelConfig, activation_penalty
+from randomNAS_files.model import activation_penalty
 from randomNAS_files.portable import portable
+from randomNAS_files.random_cells import ScoredCell, draw_cells, ranked
 from randomNAS_files.scoring import score_slice, score_stream
-from randomNAS_files.settings import EAGER, FastConfig, OptimizerConfig, fits_processes, fits_text
-from randomNAS_files.slices import Columns, RandomSlices, fixed_slices, shard_columns
-from randomNAS_files.space import SPACE
+from randomNAS_files.settings import Settings, read_settings, sized
+from randomNAS_files.streams import Streams
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything a recurrent trial reads from its config."""
-
-    run: RunConfig
-    model: ModelConfig
-    optimizer: OptimizerConfig
-    architecture: ArchitectureConfig
-    genotype: Genotype | HadamardGenotype
-    data: DataConfig
-    fast: FastConfig
-
-    def problems(self) -> list[str]:
-        """What the plain form and a Hadamard cell do not go with."""
-        found = []
-        plain = "with fast: false" if self.run.fast is False else None
-        if not has_fast_form(self.genotype):
-            plain = "with a Hadamard cell, which has no fast form"
-        of_fast = {"precision": (self.optimizer.precision, FULL), "kernels": (self.fast.kernels, EAGER)}
-        for name, (value, default) in of_fast.items():
-            if value != default and plain:
-                found.append(f"hyperparameters.{name} must be {default} or left out {plain}, got {value!r}")
-        if has_fast_form(self.genotype):
-            return found
-        if self.run.fast:
-            found.append("hyperparameters.fast must be left out with a Hadamard cell, which has no fast form, got true")
-        if self.run.cuda_graphs:
-            found.append(
-                "hyperparameters.cuda_graphs must be left out with a Hadamard cell, which needs the plain form, got true"
-            )
-        if not self.architecture.eval_same_arch:
-            rule = "must be true with a Hadamard cell, whose weights fit no other cell"
-            found.append(f"hyperparameters.eval_same_arch {rule}, got false")
-        return found
-
-
-def size_of(settings: Settings, vocabulary: int) -> Size:
-    """What the network costs on a text of so many words."""
-    model = settings.model
-    return SPACE.size(settings.genotype, hidden=model.nhid, depth=model.depth, vocabulary=vocabulary)
 
 
 class RecurrentTrial(Trial):
@@ -107,27 +59,13 @@ class RecurrentTrial(Trial):
         super().__init__(context)
         data = context.get_experiment_config().get("data") or {}
         self.settings = self.check(context.get_hparams(), data, self.processes)
-        check_kernels(self.settings.fast.kernels, context.device)
-        check_precision(self.settings.optimizer.precision, context.device)
+        check_device(self.settings.gpu, context.device)
         self.seed = self.settings.architecture.training_seed(self.seed)
         self.corpus = load_corpus(self.settings.data)
         self.genotype = self.settings.genotype
-        optimizer = self.settings.optimizer
-        lengths = {split: len(getattr(self.corpus, split)) for split in SPLITS}
-        if wrong := fits_text(optimizer, lengths, self.settings.run.evaluate_test, exact=True):
-            raise ConfigError(wrong)
-        self.shard = shard_columns(optimizer.global_batch_size, self.rank, self.processes)
-        eval_shard = shard_columns(optimizer.eval_batch_size, self.rank, self.processes)
-        self.train_columns = Columns(
-            self.corpus.train,
-            optimizer.global_batch_size,
-            self.shard,
-            pad=False,
-            name="hyperparameters.global_batch_size",
-        )
-        self.valid_columns = Columns(
-            self.corpus.valid, optimizer.eval_batch_size, eval_shard, pad=True, name="hyperparameters.eval_batch_size"
-        )
+        splits = {split: getattr(self.corpus, split) for split in SPLITS}
+        optimizer, tested = self.settings.optimizer, self.settings.run.evaluate_test
+        self.streams = Streams(splits, optimizer, self.rank, self.processes, evaluate_test=tested)
         self._build_model()
         self.losses: list[float] = []  # of all validations, for the switch to averaging
         self.scores: list[dict[str, Any]] = []  # of random cells with the trained weights, best first
@@ -136,11 +74,7 @@ class RecurrentTrial(Trial):
         context, settings = self.context, self.settings
         weights = torch_generator("cpu", self.seed, "weights")
         fast = settings.run.fast_on(context.device)
-        kind = network_type(self.genotype, fast)
-        self.net: LanguageModel = kind(settings.model, self.genotype, len(self.corpus.vocabulary), weights)
-        if isinstance(self.net, FastLanguageModel):
-            self.net.use_precision(settings.optimizer.precision)
-            self.net.use_kernels(settings.fast.kernels)
+        self.net = language_model(settings, len(self.corpus.vocabulary), weights, fast)
         self.score_cells = fast_scoring.score_cells if fast else scoring.score_cells
         self.model = context.wrap_model(self.net)  # the same modules, perhaps behind data parallelism
         self.unused = self.net.unused_parameters()
@@ -155,33 +89,15 @@ class RecurrentTrial(Trial):
             WeightedMeans(device, ("loss",), _metrics, over_epoch=True), for_validation=False
         )
         self.valid_means = context.wrap_reducer(WeightedMeans(device, ("loss",), _metrics), for_training=False)
-        columns = self.shard.stop - self.shard.start
         if isinstance(self.net, FastLanguageModel) and device.type != "cpu":
-            self.net.reserve(optimizer.bptt + optimizer.max_seq_length_delta, columns)
+            self.net.reserve(optimizer.bptt + optimizer.max_seq_length_delta, self.streams.columns)
         self.step: Step = CapturedStep(self._step, self.net, self.sgd, device) if graphs else self._step
-        self.hidden = self.net.initial_state(columns)
+        self.hidden = self.net.initial_state(self.streams.columns)
         self.eval_hidden: list[torch.Tensor] = []
 
     @classmethod
     def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Settings:
-        problems = ErrorCollector()
-        nodes = architecture.node_hparams(hparams) if isinstance(hparams, Mapping) else {}
-        rest = {name: value for name, value in hparams.items() if name not in nodes} if nodes else hparams
-        groups = problems.catch(read, rest, RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig, FastConfig)
-        sources = problems.catch(read, data, DataConfig, section="data")
-        genotype = problems.catch(from_config, hparams) if isinstance(hparams, Mapping) else None
-        if groups:
-            problems.found += groups[0].fits_processes(processes) + fits_processes(groups[2], processes)
-        if groups and sources:
-            problems.found += fits_text(
-                groups[2], most_tokens(sources[0]), groups[0].evaluate_test, exact=sources[0].corpus != "text"
-            )
-        problems.raise_any()
-        run, model, optimizer, which, fast = groups
-        settings = Settings(run, model, optimizer, which, genotype, sources[0], fast)
-        problems.found += settings.problems()
-        problems.raise_any()
-        return settings
+        return read_settings(hparams, data, processes)
 
     @classmethod
     def metric_directions(cls, settings: Settings | None) -> dict[str, str]:
@@ -195,7 +111,7 @@ class RecurrentTrial(Trial):
 
     @classmethod
     def network_size(cls, settings: Settings) -> Size:
-        return size_of(settings, known_vocabulary(settings.data)[0])
+        return sized(settings, known_vocabulary(settings.data)[0])
 
     @classmethod
     def describe_size(cls, settings: Settings) -> str:
@@ -217,7 +133,7 @@ class RecurrentTrial(Trial):
             fast=settings.run.fast is not False,
             alpha=config.alpha,
             beta=config.beta,
-            precision=config.precision,
+            precision=settings.gpu.precision,
             device=device,
         ).with_graphs(settings.run.cuda_graphs)
 
@@ -231,14 +147,11 @@ class RecurrentTrial(Trial):
 
     def build_training_data_loader(self) -> pytorch.DataLoader:
         """Slices of random length of this process's columns."""
-        optimizer = self.settings.optimizer
-        slices = RandomSlices(len(self.train_columns), optimizer.bptt, optimizer.max_seq_length_delta, self.seed)
-        return ShardedBatchLoader(self.train_columns, slices)
+        return ShardedBatchLoader(self.streams.train, self.streams.training_slices(self.seed))
 
     def build_validation_data_loader(self) -> pytorch.DataLoader:
         """Slices of bptt words of this process's columns."""
-        slices = fixed_slices(len(self.valid_columns), self.settings.optimizer.bptt)
-        return ShardedBatchLoader(self.valid_columns, [[piece] for piece in slices])
+        return ShardedBatchLoader(self.streams.valid, self.streams.validation_slices())
 
     def train_step(self, batch: Any, epoch: int, index: int) -> dict[str, float]:
         """One slice: go on from the carried state, step, carry the new state."""
@@ -248,7 +161,7 @@ class RecurrentTrial(Trial):
             self.hidden = self.net.initial_state(inputs.size(1))
             self.train_means.start()
         generator = torch_generator(self.context.device, self.seed, "dropout", index)
-        masks = self.net.draw_masks(generator, config.global_batch_size, self.shard)
+        masks = self.net.draw_masks(generator, config.global_batch_size, self.streams.shard)
         self.sgd.set_rate(config.learning_rate * len(inputs) / config.bptt)
         loss, *self.hidden = self.step(inputs, targets, *self.hidden, *masks.tensors())
         self.train_means.update(targets.numel(), loss=loss)
@@ -299,59 +212,44 @@ class RecurrentTrial(Trial):
     def _score_random_cells(self) -> None:
         """Score random cells with the trained weights; each process takes its share of them."""
         count = self.settings.architecture.num_archs_to_eval or 0
-        nodes = len(self.genotype.recurrent)
-        cells = [(k, architecture.sample(self.seed, "evaluate", k, nodes=nodes)) for k in range(count)]
-        mine = cells[self.rank :: self.processes]
+        mine = draw_cells(self.seed, count, len(self.genotype.recurrent))[self.rank :: self.processes]
         with self.sgd.averaged_weights():
-            scores = self._score_all([cell for _, cell in mine])
+            scores = self._score_all([cell.genotype for cell in mine])
         for score in scores:
             replace_nonfinite(score)  # NaN sorts nowhere, and is no JSON
-        scored = [{"sample": k, **score, "genotype": cell} for (k, cell), score in zip(mine, scores, strict=True)]
-        shares = self.context.distributed.gather(scored)
+        shares = self.context.distributed.gather(
+            [ScoredCell(*cell, score) for cell, score in zip(mine, scores, strict=True)]
+        )
         if shares is None:
             return
-        ranked = sorted(
-            (score for share in shares for score in share), key=lambda score: (score["loss"], score["sample"])
-        )
-        self.scores = [{**score, "genotype": score["genotype"].to_json()} for score in ranked]
-        for place, score in enumerate(ranked, start=1):
-            self.report(
-                "architectures",
-                {"loss": score["loss"], "perplexity": score["perplexity"], "sample": score["sample"]},
-                step=place,
-            )
-        best = ranked[0]
+        cells = ranked(shares)
+        self.scores = [{"sample": cell.number, **cell.metrics, "genotype": cell.genotype.to_json()} for cell in cells]
+        for place, cell in enumerate(cells, start=1):
+            self.report("architectures", {**cell.metrics, "sample": cell.number}, step=place)
+        best = cells[0]
         logger.info(
-            "best of %d random cells: perplexity %.2f, %s", count, best["perplexity"], best["genotype"].to_text()
+            "best of %d random cells: perplexity %.2f, %s", count, best.metrics["perplexity"], best.genotype.to_text()
         )
 
     def _score_all(self, cells: list[Genotype]) -> list[dict[str, float]]:
         """Loss and perplexity of each cell on the whole validation stream."""
-        columns, bptt = self._columns(self.corpus.valid), self.settings.optimizer.bptt
-        return [_metrics({"loss": loss}) for loss in self.score_cells(self.net, columns, bptt, cells)]
-
-    def _columns(self, tokens: torch.Tensor) -> Columns:
-        """A whole stream, for this process alone."""
-        size = self.settings.optimizer.eval_batch_size
-        return Columns(tokens, size, slice(None), pad=True, name="hyperparameters.eval_batch_size")
-
-    def _score(self, tokens: torch.Tensor) -> dict[str, float]:
-        """Loss and perplexity of a whole stream, read by this process alone, in evaluation mode."""
-        return _metrics({"loss": score_stream(self.net, self._columns(tokens), self.settings.optimizer.bptt)})
+        losses = self.score_cells(self.net, self.streams.whole("valid"), self.settings.optimizer.bptt, cells)
+        return [_metrics({"loss": loss}) for loss in losses]
 
     def conclude(self) -> None:
         """Score the test split once, with the final weights, if the run says so."""
         if not self.settings.run.evaluate_test or self.rank:
             return
         with self.sgd.averaged_weights():
-            score = self._score(self.corpus.test)
+            loss = score_stream(self.net, self.streams.whole("test"), self.settings.optimizer.bptt)
+        score = _metrics({"loss": loss})
         self.report("test", {f"test_{name}": value for name, value in score.items()})
         if not self.diverged:
             logger.info("test perplexity %.2f", score["perplexity"])
 
     def summary(self) -> dict[str, str | int | float]:
         """The cell in words, and what it costs."""
-        size = size_of(self.settings, len(self.corpus.vocabulary))
+        size = sized(self.settings, len(self.corpus.vocabulary))
         return {
             "architecture": str(self.genotype),
             "genotype": self.genotype.to_text(),
@@ -383,7 +281,7 @@ class RecurrentTrial(Trial):
         if not states:
             return
         layers = zip(*(state["hidden"] for state in states), strict=True)
-        self.hidden = [torch.cat(parts)[self.shard].to(self.context.device) for parts in layers]
+        self.hidden = [torch.cat(parts)[self.streams.shard].to(self.context.device) for parts in layers]
         self.train_means.start()
         if self.rank == 0:
             for state in states:

@@ -46,17 +46,10 @@ class GpuConfig:
 
     def problems_with(self, run: RunConfig, optimizer: OptimizerConfig) -> list[str]:
         """What does not go together."""
-        asked = {"weight_casts": "autocast", "pad_channels": False, "compile": "none"}
-        found = [
-            f"hyperparameters.{name} is for the fast form, got {getattr(self, name)} with fast false; leave it out"
-            for name, default in asked.items()
-            if run.fast is False and getattr(self, name) != default
-        ]
+        found = run.without_fast_form(self, ["weight_casts", "pad_channels", "compile"])
         if self.weight_casts == "once" and optimizer.mixed_precision is False:
-            found.append(
-                "hyperparameters.weight_casts once has nothing to cast with mixed_precision false; leave it out"
-            )
-        return [problem.replace("got True", "got true") for problem in found]
+            found.append("weight_casts once has nothing to cast with mixed_precision false; leave it out")
+        return [f"hyperparameters.{problem}" for problem in found]
 
 
 @dataclass(frozen=True)

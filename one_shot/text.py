@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torch.utils.data import Dataset, Sampler
 
-from data import PTB_TOKENS, SPLITS, DataConfig, known_vocabulary, load_corpus
+from data import load_corpus
 from nas.core.arch_weights import ArchWeights
 from nas.core.errors import ConfigError
 from nas.core.identity import DataPart
@@ -30,6 +30,7 @@ from one_shot.strategy import Objective, Progress, Scores
 from one_shot.task import Place, Step, Sums, Task, Trained
 from one_shot.text_rules import TextSearchConfig, problems_of, warnings_of
 from randomNAS_files.architecture import NODES
+from randomNAS_files.corpora import PTB_TOKENS, SPLITS, DataConfig, known_vocabulary
 from randomNAS_files.fast.networks import supernet_type
 from randomNAS_files.memory import estimate_supernet
 from randomNAS_files.model import ModelConfig, Output, activation_penalty

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from data import most_tokens
 from nas.core.fields import field
+from randomNAS_files.corpora import most_tokens
 from randomNAS_files.model import ModelConfig
 from randomNAS_files.settings import StreamConfig, fits_processes, fits_text
 from randomNAS_files.supernet import SupernetConfig

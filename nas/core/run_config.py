@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from nas.core.fields import field
@@ -32,9 +32,11 @@ class RunConfig:
         found = []
         if self.paired_repeats and self.repeat is None:
             found.append("paired_repeats true needs repeat, by which the seed is chosen")
-        if self.cuda_graphs and self.fast is False:
-            found.append("cuda_graphs true needs the fast form, got fast false; leave one of them out")
-        return found
+        return found + self.without_fast_form(self, ["cuda_graphs"])
+
+    def without_fast_form(self, group: Any, names: Iterable[str]) -> list[str]:
+        """See `needs_fast_form`; nothing unless the plain form is asked for."""
+        return needs_fast_form(group, names, "got fast false; leave one of them out") if self.fast is False else []
 
     def fits_processes(self, processes: int) -> list[str]:
         """What is wrong with these settings for so many processes."""
@@ -46,6 +48,15 @@ class RunConfig:
     def fast_on(self, device: torch.device) -> bool:
         """Whether to compute in the fast form on a device."""
         return device.type != "mps" if self.fast is None else self.fast
+
+
+def needs_fast_form(group: Any, names: Iterable[str], why_not: str) -> list[str]:
+    """What is wrong where there is no fast form: those of a group's settings that need it and are not at their default."""
+    given = {
+        each.name: getattr(group, each.name) for each in fields(group) if getattr(group, each.name) != each.default
+    }
+    values = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
+    return [f"{name} {values[name]} needs the fast form, {why_not}" for name in names if name in values]
 
 
 def seed_of(hparams: Mapping[str, Any], experiment_seed: int, trial_seed: int) -> int:

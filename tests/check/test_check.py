@@ -21,7 +21,6 @@ from cnn_nas.space import SPACE
 from cnn_nas.survey import survey_seeds
 from cnn_nas.trial import ImageTrial
 from cnn_nas.trial import Settings as ImageSettings
-from data import known_vocabulary
 from model_def import RecurrentTrial
 from nas.check import picture
 from nas.cli import main
@@ -32,6 +31,7 @@ from nas.core import memory
 from nas.core.errors import ConfigError
 from nas.core.survey import wilson_interval
 from nas.trial.inspection import read_experiment
+from randomNAS_files.corpora import known_vocabulary
 
 CONSTRAINED = ROOT / "constrained_adaptive.yaml"
 IMAGE_YAMLS = sorted([*(ROOT / "cnn_nas").glob("*.yaml"), ROOT / "adaptive.yaml", CONSTRAINED])

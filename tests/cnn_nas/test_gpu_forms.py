@@ -309,9 +309,12 @@ def test_settings_become_a_form() -> None:
 @pytest.mark.parametrize(
     ("gpu", "problem"),
     [
-        (GpuConfig(weight_casts="once"), "weight_casts is for the fast form, got once with fast false; leave it out"),
-        (GpuConfig(pad_channels=True), "pad_channels is for the fast form, got true with fast false; leave it out"),
-        (GpuConfig(compile="cells"), "compile is for the fast form, got cells with fast false; leave it out"),
+        (
+            GpuConfig(weight_casts="once"),
+            "weight_casts once needs the fast form, got fast false; leave one of them out",
+        ),
+        (GpuConfig(pad_channels=True), "pad_channels true needs the fast form, got fast false; leave one of them out"),
+        (GpuConfig(compile="cells"), "compile cells needs the fast form, got fast false; leave one of them out"),
     ],
 )
 def test_the_plain_form_refuses_what_it_cannot_do(gpu: GpuConfig, problem: str) -> None:

@@ -187,7 +187,7 @@ def test_a_controller_of_such_cells_is_not_analyzed(corpus: Path) -> None:
         ),
         (
             {"cuda_graphs": True},
-            "hyperparameters.cuda_graphs must be left out with a Hadamard cell, which needs the plain form, got true",
+            "hyperparameters.cuda_graphs true needs the fast form, which a Hadamard cell has not; leave it out",
         ),
         (
             {"eval_same_arch": False, "num_archs_to_eval": 3},

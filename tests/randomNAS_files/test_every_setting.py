@@ -8,14 +8,14 @@ import pytest
 from support.runs import HARD, Laptop, read_config
 from support.settings_table import Row, assert_obeyed, note_form_and_validation, observed, settings_of
 
-from data import DataConfig
 from model_def import RecurrentTrial
 from nas.core.errors import ConfigError
 from nas.core.run_config import RunConfig
 from randomNAS_files import genotypes
+from randomNAS_files.corpora import DataConfig
 from randomNAS_files.from_config import ArchitectureConfig
 from randomNAS_files.model import ModelConfig
-from randomNAS_files.settings import FastConfig, OptimizerConfig
+from randomNAS_files.settings import GpuConfig, OptimizerConfig
 
 BASE: dict[str, Any] = HARD | {"train_epochs": 3, "evaluate_test": False, "nonmono": 5}
 WITHOUT_NODES = {name: value for name, value in BASE.items() if not name.startswith("node")}
@@ -66,7 +66,7 @@ WHERE_DATA_LIES = ("corpus", "data_dir", "download_dir")
 
 def test_no_setting_is_forgotten() -> None:
     elsewhere = ["repeat", "paired_repeats", "cuda_graphs"]  # the last one in test_captured_trials.py
-    hparams = settings_of(RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig, FastConfig, without=elsewhere)
+    hparams = settings_of(RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig, GpuConfig, without=elsewhere)
     data = {f"data.{name}" for name in settings_of(DataConfig, without=WHERE_DATA_LIES)}
     assert set(ROWS) == hparams | data
 

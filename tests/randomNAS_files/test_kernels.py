@@ -312,11 +312,11 @@ def test_the_setting_is_refused_where_there_is_no_gpu_or_no_triton(monkeypatch: 
         ({"kernels": "cuda"}, "hyperparameters.kernels must be one of eager, triton, got 'cuda'"),
         (
             {"kernels": "triton", "fast": False},
-            "hyperparameters.kernels must be eager or left out with fast: false, got 'triton'",
+            "hyperparameters.kernels triton needs the fast form, got fast false; leave one of them out",
         ),
         (
             {"kernels": "triton", "arch_to_use": GATED.to_text(), "eval_same_arch": True},
-            "hyperparameters.kernels must be eager or left out with a Hadamard cell, which has no fast form, got 'triton'",
+            "hyperparameters.kernels triton needs the fast form, which a Hadamard cell has not; leave it out",
         ),
     ],
 )

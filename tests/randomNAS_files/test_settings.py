@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from data import DataConfig, load_corpus, most_tokens
+from data import load_corpus
+from randomNAS_files.corpora import DataConfig, most_tokens
 from randomNAS_files.settings import OptimizerConfig, fits_text
 
 
