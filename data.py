@@ -64,6 +64,11 @@ class Corpus:
     vocabulary: tuple[str, ...]
     files: Mapping[str, str] = field(default_factory=dict)  # where each split was read
 
+    @property
+    def splits(self) -> dict[str, torch.Tensor]:
+        """The token ids by the name of the split."""
+        return {split: getattr(self, split) for split in SPLITS}
+
     def parts(self, splits: Iterable[str]) -> dict[str, DataPart]:
         """Digests of some of the splits and of the vocabulary, over tokens: other white space is the same data."""
         found = {}
@@ -112,7 +117,7 @@ def load_corpus(config: DataConfig) -> Corpus:
 def _tell_vocabulary(corpus: Corpus, cap: int | None) -> None:
     """What is true of the tokens as they are trained on, read anew or from the cache."""
     unk = corpus.vocabulary.index(UNK) if UNK in corpus.vocabulary else -1
-    parts = ((split, getattr(corpus, split)) for split in SPLITS)
+    parts = corpus.splits.items()
     shares = [f"{int((ids == unk).count_nonzero()) / len(ids):.2%} of {split}" for split, ids in parts]
     log.info("%s: %d words; <unk> is %s", corpus.name, len(corpus.vocabulary), ", ".join(shares))
     if cap is not None and cap > len(corpus.vocabulary):
@@ -183,7 +188,7 @@ def _read_pydoc(config: DataConfig) -> _Texts:
 
 def _check_ptb(corpus: Corpus, texts: _Texts) -> None:
     counts = [("train", "words", len(corpus.vocabulary), PTB_WORDS)]
-    counts += [(split, "tokens", len(getattr(corpus, split)), PTB_TOKENS[split]) for split in SPLITS]
+    counts += [(split, "tokens", len(ids), PTB_TOKENS[split]) for split, ids in corpus.splits.items()]
     for split, what, found, expected in counts:
         if found != expected:
             wrong = f"{texts[split][0]} is not Mikolov's Penn Treebank: {found:,} {what}, expected {expected:,}"
@@ -206,7 +211,7 @@ def _read_cache(path: Path, name: str) -> Corpus | None:
 
 
 def _write_cache(path: Path, corpus: Corpus) -> None:
-    train, valid, test = (getattr(corpus, split).numpy().astype(np.int32) for split in SPLITS)
+    train, valid, test = (ids.numpy().astype(np.int32) for ids in corpus.splits.values())
     words = np.frombuffer("\n".join(corpus.vocabulary).encode(), np.uint8)
     np.savez(buffer := io.BytesIO(), train=train, valid=valid, test=test, vocabulary=words)
     try:

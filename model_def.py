@@ -22,6 +22,7 @@ from data import load_corpus
 from nas.core.identity import DataPart
 from nas.core.memory import MemoryEstimate
 from nas.core.metrics import perplexity
+from nas.core.optimizers import at_rate, set_rate
 from nas.core.portable import Portable
 from nas.core.seeds import torch_generator
 from nas.core.space import Size
@@ -33,13 +34,13 @@ from nas.trial.metrics import replace_nonfinite
 from randomNAS_files import scoring
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.averaged_sgd import AveragedSGD
-from randomNAS_files.corpora import PTB_TOKENS, SPLITS, known_vocabulary
+from randomNAS_files.corpora import PTB_TOKENS, known_vocabulary
 from randomNAS_files.dropout import DropoutMasks
 from randomNAS_files.fast import scoring as fast_scoring
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
 from randomNAS_files.fast.model import FastLanguageModel
 from randomNAS_files.fast.networks import check_device, language_model
-from randomNAS_files.memory import estimate
+from randomNAS_files.memory import estimate_trial
 from randomNAS_files.model import activation_penalty
 from randomNAS_files.portable import portable
 from randomNAS_files.random_cells import ScoredCell, draw_cells, ranked
@@ -63,9 +64,8 @@ class RecurrentTrial(Trial):
         self.seed = self.settings.architecture.training_seed(self.seed)
         self.corpus = load_corpus(self.settings.data)
         self.genotype = self.settings.genotype
-        splits = {split: getattr(self.corpus, split) for split in SPLITS}
         optimizer, tested = self.settings.optimizer, self.settings.run.evaluate_test
-        self.streams = Streams(splits, optimizer, self.rank, self.processes, evaluate_test=tested)
+        self.streams = Streams(self.corpus.splits, optimizer, self.rank, self.processes, evaluate_test=tested)
         self._build_model()
         self.losses: list[float] = []  # of all validations, for the switch to averaging
         self.scores: list[dict[str, Any]] = []  # of random cells with the trained weights, best first
@@ -122,20 +122,9 @@ class RecurrentTrial(Trial):
     def memory(
         cls, settings: Settings, processes: int, global_batch_size: int | None = None, device: str = "meta"
     ) -> MemoryEstimate:
-        """See `Trial.memory`; for the longest slice that may be drawn."""
-        config = settings.optimizer
-        return estimate(
-            settings.model,
-            settings.genotype,
-            known_vocabulary(settings.data)[0],
-            (global_batch_size or config.global_batch_size) // processes,
-            config.bptt + config.max_seq_length_delta,
-            fast=settings.run.fast is not False,
-            alpha=config.alpha,
-            beta=config.beta,
-            precision=settings.gpu.precision,
-            device=device,
-        ).with_graphs(settings.run.cuda_graphs)
+        """See `Trial.memory`."""
+        columns = (global_batch_size or settings.optimizer.global_batch_size) // processes
+        return estimate_trial(settings, known_vocabulary(settings.data)[0], columns, device)
 
     @classmethod
     def global_batch_size(cls, settings: Settings) -> int:
@@ -162,12 +151,15 @@ class RecurrentTrial(Trial):
             self.train_means.start()
         generator = torch_generator(self.context.device, self.seed, "dropout", index)
         masks = self.net.draw_masks(generator, config.global_batch_size, self.streams.shard)
-        self.sgd.set_rate(config.learning_rate * len(inputs) / config.bptt)
-        loss, *self.hidden = self.step(inputs, targets, *self.hidden, *masks.tensors())
+        rate = config.learning_rate * len(inputs) / config.bptt
+        set_rate(self.sgd, rate)
+        loss, *self.hidden = self.step(inputs, targets, rate, *self.hidden, *masks.tensors())
         self.train_means.update(targets.numel(), loss=loss)
         return {"lr": config.learning_rate}
 
-    def _step(self, inputs: torch.Tensor, targets: torch.Tensor, *others: Any) -> tuple[torch.Tensor, ...]:
+    def _step(
+        self, inputs: torch.Tensor, targets: torch.Tensor, rate: float | torch.Tensor, *others: Any
+    ) -> tuple[torch.Tensor, ...]:
         """Forward, backward, clipping, descent and averaging: what of a step can be captured as a graph.
 
         Args:
@@ -182,7 +174,8 @@ class RecurrentTrial(Trial):
         for parameter in self.unused:  # data parallelism wants a gradient of every parameter
             objective = objective + 0 * parameter.sum()
         self.context.backward(objective)
-        self.context.step_optimizer(self.sgd)  # which clips as well
+        with at_rate(self.sgd, rate):
+            self.context.step_optimizer(self.sgd)  # which clips as well
         return output.loss.detach(), *(state.detach() for state in output.hidden)
 
     def evaluate_batch(self, batch: Any, batch_idx: int) -> dict[str, Any]:

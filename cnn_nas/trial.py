@@ -37,7 +37,7 @@ from cnn_nas.survey import survey_config
 from nas.core.errors import ConfigError, DataError
 from nas.core.identity import DataPart
 from nas.core.memory import MemoryEstimate
-from nas.core.optimizers import fused_sgd
+from nas.core.optimizers import at_rate, fused_sgd, set_rate
 from nas.core.portable import Portable
 from nas.core.seeds import torch_generator
 from nas.core.space import Size
@@ -213,7 +213,7 @@ class ImageTrial(Trial):
         if index % self.epoch_length == 0:
             self.train_means.start()
         self.lr = 0.5 * optimizer.learning_rate * (1 + math.cos(math.pi * index / self._batches))
-        self._set_rate(self.lr)
+        set_rate(self.sgd, self.lr)
         total = optimizer.global_batch_size
         draws = self.augmentation.draw(
             torch_generator(device, self.seed, "augmentation", index), total, self.shard, tuple(images.shape[2:])
@@ -248,15 +248,10 @@ class ImageTrial(Trial):
         for parameter in self.unused:  # data parallelism wants a gradient of every parameter
             objective = objective + 0 * parameter.sum()
         self.context.backward(objective)
-        self._set_rate(rate)
-        self.context.step_optimizer(self.sgd, clip_grads=self._clip)
-        self._set_rate(self.lr)  # not a graph's tensor, for checkpoints
+        with at_rate(self.sgd, rate):
+            self.context.step_optimizer(self.sgd, clip_grads=self._clip)
         sums = self.scores.sums(output.logits.detach(), targets)
         return tuple(sums[name] for name in self.scores.names)
-
-    def _set_rate(self, rate: float | torch.Tensor) -> None:
-        for group in self.sgd.param_groups:
-            group["lr"] = rate
 
     @property
     def _batches(self) -> int:

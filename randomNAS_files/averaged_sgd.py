@@ -22,14 +22,13 @@ class AveragedSGD(Uncompiled):
     Everything it knows is in `state_dict()`, so a resumed run goes on averaging where it stopped.
 
     Args:
-        lr: step size; `param_groups[i]["lr"]` may change from step to step.
+        lr: step size; `param_groups[i]["lr"]` may change from step to step, and be a tensor, see `nas.core.optimizers.at_rate`.
         weight_decay: L2 penalty, added to the gradient (after clipping).
         max_norm: before a step, all gradients together are scaled down to this L2 norm if theirs is larger, as
             `torch.nn.utils.clip_grad_norm_` does; None: they are taken as they are.
-        capturable: as torch's own: a CUDA graph that was captured of a step can be replayed. Learning rates and the count
-            of averaged steps are tensors where the weights are, which each replay reads anew, and everything stays where it
-            is in memory; see `set_rate`. A graph captured before `start_averaging()` averages nothing. The iterates are the
-            same, and so is `state_dict()`.
+        capturable: as torch's own: a CUDA graph that was captured of a step can be replayed. The count of averaged steps is a
+            tensor where the weights are, which each replay raises, and everything stays where it is in memory. A graph
+            captured before `start_averaging()` averages nothing. The iterates are the same, and so is `state_dict()`.
     """
 
     def __init__(
@@ -42,35 +41,25 @@ class AveragedSGD(Uncompiled):
     ) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "averaging": False, "averaged_steps": 0})
         self.max_norm, self.capturable = max_norm, capturable
-        self._numbers_to_tensors()
-
-    def set_rate(self, rate: float) -> None:
-        """The learning rate of all groups from the next step or replay on, without waiting for the device."""
-        for group in self.param_groups:
-            if isinstance(group["lr"], torch.Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+        self._counts_to_tensors()
 
     def state_dict(self) -> dict[str, Any]:
-        """See `torch.optim.Optimizer.state_dict`; numbers are numbers there, whether they are tensors here or not."""
+        """See `torch.optim.Optimizer.state_dict`; the count is a number there, whether it is a tensor here or not."""
         state: dict[str, Any] = super().state_dict()
         for group in state["param_groups"]:
-            group["lr"], group["averaged_steps"] = float(group["lr"]), int(group["averaged_steps"])
+            group["averaged_steps"] = int(group["averaged_steps"])
         return state
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """The inverse of `state_dict`."""
         super().load_state_dict(state_dict)
-        self._numbers_to_tensors()
+        self._counts_to_tensors()
 
-    def _numbers_to_tensors(self) -> None:
-        """In double precision, as Python's are: all that is computed of them is rounded once, as theirs is."""
-        if self.capturable:
-            for group in self.param_groups:
-                for name in ("lr", "averaged_steps"):
-                    number = torch.as_tensor(group[name], dtype=torch.float64, device=group["params"][0].device)
-                    group[name] = number
+    def _counts_to_tensors(self) -> None:
+        """In double precision, as Python's numbers are: what is computed of them is rounded once, as of theirs."""
+        for group in self.param_groups if self.capturable else ():
+            device = group["params"][0].device
+            group["averaged_steps"] = torch.as_tensor(group["averaged_steps"], dtype=torch.float64, device=device)
 
     @property
     def averaging(self) -> bool:
@@ -147,7 +136,7 @@ class AveragedSGD(Uncompiled):
         self.state.clear()
         for group in self.param_groups:
             group["averaging"], group["averaged_steps"] = False, 0
-        self._numbers_to_tensors()
+        self._counts_to_tensors()
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:

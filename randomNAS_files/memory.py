@@ -19,6 +19,7 @@ from randomNAS_files.hadamard import C, HadamardGenotype
 from randomNAS_files.hadamard_space import HadamardSpace
 from randomNAS_files.model import LanguageModel, ModelConfig, Output, activation_penalty
 from randomNAS_files.relaxation import CELL, paths_of, shape_of
+from randomNAS_files.settings import Settings
 from randomNAS_files.supernet import Supernet, SupernetConfig
 
 _MEASURED = (2, 3)  # words a column; of more, each takes what the third one does
@@ -61,6 +62,23 @@ def estimate(
     return estimate_memory(
         net, activations, 1, 2 * tokens.nbytes, working=working, assumes=f"batch of {columns}, longest slices"
     )
+
+
+def estimate_trial(settings: Settings, words: int, columns: int, device: str) -> MemoryEstimate:
+    """The estimate for a trial, for the longest slice that may be drawn."""
+    config = settings.optimizer
+    return estimate(
+        settings.model,
+        settings.genotype,
+        words,
+        columns,
+        config.bptt + config.max_seq_length_delta,
+        fast=settings.run.fast is not False,
+        alpha=config.alpha,
+        beta=config.beta,
+        precision=settings.gpu.precision,
+        device=device,
+    ).with_graphs(settings.run.cuda_graphs)
 
 
 def estimate_supernet(

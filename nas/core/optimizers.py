@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -54,6 +55,29 @@ def with_momenta(sgd: torch.optim.SGD) -> torch.optim.SGD:
         for weight in group["params"] if group["momentum"] else ():
             sgd.state[weight]["momentum_buffer"] = torch.zeros_like(weight, memory_format=torch.preserve_format)
     return sgd
+
+
+def set_rate(optimizer: Optimizer, rate: float) -> None:
+    """The learning rate of all groups from the next step on; what checkpoints have."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+@contextmanager
+def at_rate(optimizer: Optimizer, rate: float | torch.Tensor) -> Iterator[None]:
+    """Within it all groups have this learning rate, and then their own again.
+
+    A step that is captured as a CUDA graph is given its rate as a tensor, which each replay reads anew, and stands in this
+    block. Outside of it the rate is the number that `set_rate` has set, for the next checkpoint.
+    """
+    before = [group["lr"] for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    try:
+        yield
+    finally:
+        for group, own in zip(optimizer.param_groups, before, strict=True):
+            group["lr"] = own
 
 
 @functools.cache

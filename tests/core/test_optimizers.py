@@ -9,7 +9,7 @@ import pytest
 import torch
 from support.runs import ROOT
 
-from nas.core.optimizers import SGD, fused_sgd, has_fused_sgd
+from nas.core.optimizers import SGD, at_rate, fused_sgd, has_fused_sgd, set_rate
 
 OPTIONS: list[dict[str, Any]] = [{}, {"momentum": 0.9, "weight_decay": 0.01}, {"momentum": 0.9, "nesterov": True}]
 
@@ -34,6 +34,25 @@ def test_sgd_is_that_of_torch(options: dict[str, Any]) -> None:
     assert torch.equal(net.weight, other.weight) and torch.equal(net.bias, other.bias)
     assert str(again.state_dict()) == str(theirs.state_dict())
     assert torch.is_grad_enabled() and net.weight.requires_grad
+
+
+@pytest.mark.parametrize("made", [torch.optim.SGD, fused_sgd])
+def test_a_step_at_a_rate_leaves_the_number_to_checkpoints(made: Any) -> None:
+    if made is fused_sgd and not has_fused_sgd("cpu"):
+        pytest.skip("without the fused operation the rate cannot be a tensor")
+    net = torch.nn.Linear(3, 4)
+    expected = net.weight.detach() - 0.25
+    sgd = made(net.parameters(), 0.1)
+    set_rate(sgd, 0.25)
+    net.weight.grad = torch.ones_like(net.weight)
+    rate = torch.tensor(0.25) if made is fused_sgd else 0.25
+    with at_rate(sgd, rate):
+        assert all(group["lr"] is rate for group in sgd.param_groups)
+        sgd.step()
+    assert torch.equal(net.weight, expected)
+    with pytest.raises(ZeroDivisionError), at_rate(sgd, torch.tensor(7.0)):
+        _ = 1 / 0
+    assert [group["lr"] for group in sgd.state_dict()["param_groups"]] == [0.25]
 
 
 def test_hooks_are_called() -> None:

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nas.core.arch_weights import ArchWeights
+from nas.core.optimizers import at_rate, set_rate
 from randomNAS_files import averaged_sgd
 from randomNAS_files.architecture import ACTIVATIONS
 from randomNAS_files.averaged_sgd import AveragedSGD
@@ -60,12 +61,13 @@ def stepper(net: FastLanguageModel, sgd: AveragedSGD) -> Callable[[], None]:
     device = net.embedding.device
     words, hidden = tokens().to(device), net.initial_state(BATCH)
     masks = net.draw_masks(generator(), BATCH, slice(None)) if device.type == "meta" else masks_of(net)
+    rate = torch.full((), 0.5, device=device)
 
     def step() -> None:
         output = net(words, hidden, masks, targets=words)
         (output.loss / words.numel() + activation_penalty(output, 2.0, 1.0)).backward()
-        sgd.set_rate(0.5)
-        sgd.step()
+        with at_rate(sgd, rate):
+            sgd.step()
         sgd.zero_grad()
 
     return step
@@ -170,8 +172,10 @@ def trained(kind: type[AveragedSGD], capturable: bool, decay: float = 0.1, norm:
             p.grad = normal(*p.shape, seed=10 * k + i).float()
         if k == 2:
             sgd.start_averaging()
-        sgd.set_rate(0.1 * (k + 1))
-        sgd.step()
+        rate = 0.1 * (k + 1)
+        set_rate(sgd, rate)
+        with at_rate(sgd, torch.tensor(rate, dtype=torch.float64) if capturable else rate):
+            sgd.step()
         with sgd.averaged_weights():
             pass
         places.append([x.data_ptr() for p in params for x in (p.data, sgd.state[p].get("mean", p).data)])
@@ -200,8 +204,8 @@ def test_what_a_graph_knows_stays_where_it_is() -> None:
     *_, sgd, places = trained(FastAveragedSGD, True)
     assert all(place == places[2] for place in places[3:])
     (group,) = sgd.param_groups
-    assert group["lr"].dtype == torch.float64 and float(group["lr"]) == pytest.approx(0.6)
-    assert float(group["averaged_steps"]) == 4
+    assert group["lr"] == pytest.approx(0.6) and type(group["lr"]) is float
+    assert group["averaged_steps"].dtype == torch.float64 and float(group["averaged_steps"]) == 4
 
 
 def test_means_swap_their_contents() -> None:
@@ -219,7 +223,7 @@ def test_a_state_goes_on_with_and_without_tensors(saved: bool, loaded: bool) -> 
     assert type(state["param_groups"][0]["lr"]) is float and type(state["param_groups"][0]["averaged_steps"]) is int
     other = FastAveragedSGD([p.detach().clone().requires_grad_() for p in params], 9.0, 0.1, 0.5, capturable=loaded)
     other.load_state_dict(state)
-    assert isinstance(other.param_groups[0]["lr"], torch.Tensor) == loaded
+    assert isinstance(other.param_groups[0]["averaged_steps"], torch.Tensor) == loaded
     for one in (sgd, other):
         for i, p in enumerate(one.param_groups[0]["params"][:2]):
             p.grad = normal(*p.shape, seed=90 + i).float()

@@ -15,7 +15,7 @@ from support.recurrent import CELLS
 from support.runs import HARD, IMAGES, RECURRENT, Laptop, step_losses
 from torch import nn
 
-from nas.core.optimizers import SGD
+from nas.core.optimizers import SGD, at_rate
 from nas.trial.capture import CapturedStep
 from nas.trial.device import prepare
 from randomNAS_files.dropout import DropoutMasks
@@ -80,11 +80,12 @@ def trained(lengths: list[int], graphs: bool) -> tuple[list[torch.Tensor], int]:
     net.reserve(max(lengths), columns)
     sgd = FastAveragedSGD(net.parameters(), 1.0, 1e-6, max_norm=0.25, capturable=True)
 
-    def work(tokens: torch.Tensor, targets: torch.Tensor, hidden: torch.Tensor, *masks: Any) -> Any:
+    def work(tokens: torch.Tensor, targets: torch.Tensor, rate: torch.Tensor, hidden: torch.Tensor, *masks: Any) -> Any:
         output = net(tokens, [hidden], DropoutMasks.of(masks), targets=targets)
         assert output.loss is not None
         (output.loss / targets.numel()).backward()
-        sgd.step()
+        with at_rate(sgd, rate):
+            sgd.step()
         sgd.zero_grad()
         return output.loss.detach(), output.hidden[0].detach()
 
@@ -94,9 +95,9 @@ def trained(lengths: list[int], graphs: bool) -> tuple[list[torch.Tensor], int]:
         text = torch.randint(words, (length + 1, columns), generator=generator, device=device)
         if k == len(lengths) // 2:
             sgd.start_averaging()
-        sgd.set_rate(length / 20)
+        rate = torch.full((), length / 20, device=device)
         masks = net.draw_masks(generator, columns, slice(None))
-        _, hidden = step(text[:-1], text[1:], hidden, *masks.tensors())
+        _, hidden = step(text[:-1], text[1:], rate, hidden, *masks.tensors())
     if graphs:
         assert isinstance(step, CapturedStep) and step.on and not step.failed
     means = [state["mean"] for state in sgd.state.values()]
