@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnn_nas.images.class_folders import missing_classes
 from cnn_nas.images.data import DataConfig, Known, expected, known
-from cnn_nas.images.folder_images import missing_classes
 from cnn_nas.model import ModelConfig, map_size
 
 if TYPE_CHECKING:

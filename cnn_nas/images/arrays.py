@@ -1,4 +1,4 @@
-"""Images as the trials use them, and the seeded split that holds a part of them out.
+"""Images as the trials use them, the seeded split that holds a part of them out, and their mean and deviation.
 
 `Images` are rows of a table, so that a part held out is no copy, and so that the table may be a file mapped into memory:
 the operating system then keeps of it what memory has room for, once for all processes, and reads the rest when asked.
@@ -135,3 +135,17 @@ def held_out(
     out = np.zeros(total, bool)
     out[chosen] = True
     return np.flatnonzero(~out), np.flatnonzero(out)
+
+
+def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, for pixels of 0..1, exactly: from how often each value occurs."""
+    counts = torch.zeros(images.shape[0], 256, dtype=torch.int64)
+    for start in range(0, len(images), CHUNK):
+        pixels, _ = images.batch(torch.arange(start, min(start + CHUNK, len(images))))
+        for channel, count in enumerate(counts):
+            count += torch.bincount(pixels[:, channel].flatten(), minlength=256)
+    values = torch.arange(256, dtype=torch.float64) / 255
+    shares = counts / counts.sum(1, keepdim=True, dtype=torch.float64)
+    mean = shares @ values
+    std = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt()
+    return tuple(mean.tolist()), tuple(value or 1.0 for value in std.tolist())

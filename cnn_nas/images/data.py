@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from cnn_nas.images import datasets, folder_images, kirigami
-from cnn_nas.images.arrays import CHUNK, Images, Source, held_out
+from cnn_nas.images.arrays import Images, Source, held_out, statistics
 from cnn_nas.images.class_folders import class_names
-from cnn_nas.images.headers import glance
+from cnn_nas.images.glance import glance
 from nas.core.errors import DataError, unknown
 from nas.core.fields import field
 from nas.core.files import cache_folder
@@ -249,20 +249,6 @@ def load(config: DataConfig) -> ImageData:
     mean, std = statistics(train)
     log.info("%s: %d images to train on, %d to validate", config.dataset, len(train), len(valid) if valid else 0)
     return ImageData(config.dataset, train, valid, source.classes, mean, std, source.mirror, source.load_test, groups)
-
-
-def statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel, for pixels of 0..1, exactly: from how often each value occurs."""
-    counts = torch.zeros(images.shape[0], 256, dtype=torch.int64)
-    for start in range(0, len(images), CHUNK):
-        pixels, _ = images.batch(torch.arange(start, min(start + CHUNK, len(images))))
-        for channel, count in enumerate(counts):
-            count += torch.bincount(pixels[:, channel].flatten(), minlength=256)
-    values = torch.arange(256, dtype=torch.float64) / 255
-    shares = counts / counts.sum(1, keepdim=True, dtype=torch.float64)
-    mean = shares @ values
-    std = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt()
-    return tuple(mean.tolist()), tuple(value or 1.0 for value in std.tolist())
 
 
 def _read(config: DataConfig) -> Source:

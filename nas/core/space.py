@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from nas.core.constants import Constants, constants
-from nas.core.errors import ConfigError, DataError, closest, unknown
-from nas.core.genotype_text import is_written, read_written
-from nas.core.named_files import NotThereError, exists, expanded, read_text
+from nas.core.errors import ConfigError, closest, unknown
+from nas.core.genotype_source import hparams_in, path_in, text_of_file
+from nas.core.genotype_text import is_written
 from nas.core.program import ROOT
 from nas.core.relaxation import Paths, Relaxation
 from nas.core.variants import Variant
@@ -209,7 +209,7 @@ class Space(ABC, Generic[G]):
         """
         if isinstance(source, str):
             text = source.strip()
-            path = None if text in self.genotypes else _path(text)
+            path = None if text in self.genotypes else path_in(text)
             return self._of_file(path) if path else self._of_text(text)
         nested = any(isinstance(value, list | tuple) for value in source.values())
         return self.from_json(source) if nested else self.from_hparams(source)
@@ -221,7 +221,7 @@ class Space(ABC, Generic[G]):
             return self.from_text(text)
         except ConfigError as error:
             strange = "is no field of a genotype" in error.problems[0]
-            if strange and (plain := _hparams(text)):
+            if strange and (plain := hparams_in(text)):
                 return self._of_hparams(plain)
             for other in self._others() if strange else ():
                 if _reads(other, text):
@@ -238,15 +238,7 @@ class Space(ABC, Generic[G]):
             raise ConfigError([error.problems[0] + (f"; and {more} more mistakes" if more else "")]) from error
 
     def _of_file(self, path: str) -> G:
-        inside = f"{path}/genotype.json"
-        try:
-            text = read_text(inside if exists(inside) else path).strip()
-        except NotThereError as error:
-            where = "on a cluster it must lie in the context folder, and be named by its path from there"
-            raise ConfigError([f"{error}; {where}"]) from error
-        except DataError as error:
-            more = "; name the folder of one of its trials, such as trials/0" if exists(f"{path}/trials") else ""
-            raise ConfigError([f"{error}{more}"]) from error
+        text = text_of_file(path)
         try:
             return self._of_text(text)
         except ConfigError as error:
@@ -288,27 +280,6 @@ def load_space(package: str) -> Space[Any]:
 def known_spaces() -> list[str]:
     """The packages beside this one that hold a search space, by name."""
     return sorted(path.parent.name for path in ROOT.glob("*/space.py"))
-
-
-_ENDINGS = (".json", ".arch")  # ours, and that of DARTS's forks that save the genotype beside the weights
-
-
-def _path(text: str) -> str | None:
-    """The path that a text means, if it looks like one."""
-    if is_written(text) and not text.endswith(_ENDINGS):
-        return None
-    if "/" not in text and not text.endswith(_ENDINGS):
-        return None
-    return str(expanded(text, "arch_to_use"))
-
-
-def _hparams(text: str) -> Mapping[str, Any] | None:
-    """Hyperparameters as a dict or JSON, none of which is a list; None if it is no such text."""
-    try:
-        fields = read_written(text, ("",)).fields
-    except ConfigError:
-        return None
-    return None if not fields or any(isinstance(value, list) for value in fields.values()) else fields
 
 
 def _reads(space: Space[Any], text: str) -> bool:

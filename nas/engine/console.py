@@ -21,7 +21,8 @@ from nas.runs.run_json import read_run
 from nas.runs.study_schema import OUTCOME, in_words
 
 if TYPE_CHECKING:
-    from nas.engine.engine import Engine, Running
+    from nas.engine.engine import Engine
+    from nas.engine.running import Running
 
 LEADERS = 5
 """Best trials in the live table."""

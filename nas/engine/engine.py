@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import queue
 import signal
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from nas.core.files import free_bytes
 from nas.core.signals import describe_status, handling_stops, leave_closed_terminal
 from nas.engine.placement import Placement
 from nas.engine.rebuilding import read_begun
+from nas.engine.running import Running
 from nas.engine.storage import StorageError
 from nas.engine.study_store import StudyStore
 from nas.engine.trial_folders import TrialFolders
@@ -39,22 +39,6 @@ MAX_RESTARTS = 5
 
 LAST_PATIENCE = 10.0
 """Seconds that a locked database is waited for once the search is to stop."""
-
-
-@dataclass
-class Running:
-    """A trial at work."""
-
-    number: int
-    placement: Placement
-    begun: float | None = None  # time of the checkpoint it goes on from
-    since: float = field(default_factory=time.monotonic)
-    batches: int = 0
-    total: int = 0
-    time: float = 0  # of its last validation, in units of the time metric
-    metric: float | None = None  # of its last validation
-    outcome: str | None = None  # as the trial itself said at its end
-    errors: list[str] = field(default_factory=list)
 
 
 class Engine:
@@ -176,7 +160,8 @@ class Engine:
             placement = replace(placement, threads=self._threads, settled=True)
         begun = latest.get("epochs" if self._step == "epochs" else "batches")
         self.store.started(number)
-        self.running[number] = Running(number, placement, begun=begun, metric=_last(trial), time=trial.last_step or 0)
+        metric = None if trial.last_step is None else trial.intermediate_values[trial.last_step]
+        self.running[number] = Running(number, placement, begun=begun, metric=metric, time=trial.last_step or 0)
         self._pool.start(number, path, placement)
         if self.interrupted:  # while the process was being started
             self._pool.signal(number, signal.SIGTERM)
@@ -315,7 +300,3 @@ class Engine:
         self.store.patience.seconds = min(self.store.patience.seconds, LAST_PATIENCE)
         for number in self._pool.numbers:
             self._pool.signal(number, signal.SIGTERM)
-
-
-def _last(trial: FrozenTrial) -> float | None:
-    return None if trial.last_step is None else trial.intermediate_values[trial.last_step]

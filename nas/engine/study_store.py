@@ -25,21 +25,13 @@ from nas.config.search_space import SampledTrial, search_space, substitute, tria
 from nas.core.errors import ConfigError
 from nas.core.secrets import without_password
 from nas.engine.distributions import decode, distribution, encode, member
+from nas.engine.outcomes import state_of
 from nas.engine.rebuilding import BegunTrial
 from nas.engine.samplers import suggest
 from nas.engine.searchers import Searcher
 from nas.engine.storage import Patience, StorageError, open_storage
 from nas.runs.ranking import best_value, is_measurement, rank
 from nas.runs.study_schema import BRACKET, HYPERPARAMETERS, METADATA, OUTCOME, RUNG_STATE, SEED
-
-STATES = {
-    "completed": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "diverged": TrialState.COMPLETE,
-    "error": TrialState.FAIL,
-    "invalid": TrialState.FAIL,
-}
-"""The state in Optuna of each outcome."""
 
 
 @dataclass
@@ -139,7 +131,7 @@ class StudyStore:
         """A trial is over: one of OUTCOMES."""
         trial = self._trials[number]
         value = self.best_value(trial)
-        state = _state(outcome, value)
+        state = state_of(outcome, value)
         # The outcome is written first: it says how, and for an error that the searcher counts it.
         self.set_attributes(number, **{OUTCOME: outcome})
         if outcome == "error":
@@ -224,7 +216,7 @@ class StudyStore:
             attributes[OUTCOME] = outcome
         if outcome is not None and (stop := self.searcher.stop_of(bracket, begun.validations, outcome)):
             attributes[RUNG_STATE] = stop
-        state = _state(outcome, best) if outcome is not None else TrialState.RUNNING
+        state = state_of(outcome, best) if outcome is not None else TrialState.RUNNING
         template = create_trial(
             state=state,
             value=best if state in (TrialState.COMPLETE, TrialState.PRUNED) else None,
@@ -292,10 +284,3 @@ class StudyStore:
         asked, notes = suggest(sampler, self._distributions, self._trials, self.study.direction, seeds)
         chosen = {name: decode(self._space[name], value) for name, value in asked.items()}
         return SampledTrial(substitute(self.config["hyperparameters"], chosen), draw.seed, chosen), notes
-
-
-def _state(outcome: str, value: float | None) -> TrialState:
-    """Of a trial that ended so, with that as its best value."""
-    state = STATES[outcome]
-    # Where nothing was held out: Optuna has no complete trials without a value.
-    return TrialState.PRUNED if state == TrialState.COMPLETE and value is None else state

@@ -96,31 +96,46 @@ def draw(
     axes, *more = figure.subplots(1, len(ratios), sharey=True, squeeze=False, width_ratios=ratios)[0]
     _metric_axis(axes, metric, points, smaller_is_better)
     _time_axis(axes, time_metric, points)
-    _frame(axes)
     winner = best(lines, smaller_is_better)
-    if winner:
-        _lines(axes, lines, winner)
-        _rungs(axes, reached)
-        _label(axes, winner, smaller_is_better)
-        shown = axes.get_ylim()  # of validations: what training begins with may be far above
-        axes.plot(*_columns(training_of(curves, winner)), color=_ORANGE, linewidth=1.3, linestyle="--", zorder=7)
-        axes.set_ylim(shown)
-    else:
-        _nothing(axes)
+    training = training_of(curves, winner) if winner else []
+    _validations(axes, lines, winner, training, reached, smaller_is_better)
     for panel in more:
-        _frame(panel)
         _progress(panel, lines, winner, smaller_is_better)
-    _legend(figure, curves, winner, bool(reached), bool(more), trained=bool(winner and training_of(curves, winner)))
+    _legend(figure, curves, winner, bool(reached), bool(more), trained=bool(training))
     says = caption(curves, metric=metric, time_metric=time_metric, smaller_is_better=smaller_is_better)
     axes.set_title(_cut(says, 150), loc="left", fontsize=_SMALL, color=_INK, pad=12, parse_math=False)
     layout.execute(figure)  # now it is known where the axes begin
     left = axes.get_position().x0
     figure.suptitle(_cut(title, 72), x=left, ha="left", fontsize=_BIG, fontweight="bold", parse_math=False)
+    _write(figure, path)
+    return True
+
+
+def _write(figure: Any, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, buffer.getvalue())
-    return True
+
+
+def _validations(
+    axes: Any,
+    lines: Sequence[Line],
+    winner: Line | None,
+    training: Iterable[tuple[float, float]],
+    rungs: Iterable[int],
+    smaller_is_better: bool,
+) -> None:
+    """The panel of all trials, with the training of the best one."""
+    _frame(axes)
+    if winner is None:
+        return _nothing(axes)
+    _lines(axes, lines, winner)
+    _rungs(axes, rungs)
+    _label(axes, winner, smaller_is_better)
+    shown = axes.get_ylim()  # of validations: what training begins with may be far above
+    axes.plot(*_columns(training), color=_ORANGE, linewidth=1.3, linestyle="--", zorder=7)
+    axes.set_ylim(shown)
 
 
 def _nothing(axes: Any) -> None:
@@ -212,6 +227,7 @@ def _label(axes: Any, winner: Line, smaller_is_better: bool) -> None:
 def _progress(axes: Any, lines: Sequence[Line], winner: Line | None, smaller_is_better: bool) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+    _frame(axes)
     axes.set_xlabel("number of the trial", fontsize=_NORMAL)
     axes.margins(x=0.05)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True, min_n_ticks=1))

@@ -20,9 +20,9 @@ import torch
 import torchvision
 from PIL import Image
 
-from cnn_nas.images import datasets, folder_images
-from cnn_nas.images.arrays import Images, held_out
-from cnn_nas.images.data import DATASETS, DataConfig, expected, known, load, statistics
+from cnn_nas.images import datasets, image_files
+from cnn_nas.images.arrays import Images, held_out, statistics
+from cnn_nas.images.data import DATASETS, DataConfig, expected, known, load
 from nas.core import downloads
 from nas.core.downloads import MirrorError
 from nas.core.errors import ConfigError, DataError
@@ -421,7 +421,7 @@ def test_a_glance_tells_what_reading_will(tmp_path: Path) -> None:
 
 def test_the_second_time_images_come_from_the_cache(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load(config(folder)).train.images
-    monkeypatch.setattr(folder_images, "_decode", lambda *args, **kwargs: pytest.fail("decoded again"))
+    monkeypatch.setattr(image_files, "_decode", lambda *args, **kwargs: pytest.fail("decoded again"))
     assert torch.equal(load(config(folder)).train.images, first)
     cache = [path for path in (folder.parent / "cache" / "images").iterdir() if path.suffix != ".lock"]
     assert sorted(path.suffix for path in cache) == [".digests", ".digests", ".npy", ".npy"]

@@ -7,12 +7,9 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import ExifTags, Image
+from cnn_nas.images.class_folders import class_names, is_image, walk
+from cnn_nas.images.image_files import Shape, probe
 
-from cnn_nas.images.class_folders import class_names, walk
-
-SUFFIXES = (".bmp", ".gif", ".jfif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
-GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")
 OPENED = 64  # images whose headers a glance reads, each of another class
 
 
@@ -26,12 +23,7 @@ class Glance(NamedTuple):
     """
 
     images: int
-    shape: tuple[int, int, int] | None
-
-
-def is_image(path: str) -> bool:
-    """By its ending."""
-    return path.lower().endswith(SUFFIXES)
+    shape: Shape | None
 
 
 def glance(folder: Path) -> Glance:
@@ -51,14 +43,3 @@ def _seen(folder: Path, classes: tuple[tuple[str, int], ...]) -> Glance:
     headers = [header for header in map(probe, first[:OPENED]) if header]
     shape = (1 if all(grey for _, grey in headers) else 3, *headers[0][0]) if headers else None
     return Glance(sum(map(len, images)), shape)
-
-
-def probe(path: str) -> tuple[tuple[int, int], bool] | None:
-    """Height and width, and whether it is grey, from the header; None if it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation, 1) > 4
-            return (width, height) if turned else (height, width), image.mode in GREY
-    except Exception:  # decoders raise all kinds; decoding will say which
-        return None
