@@ -15,6 +15,7 @@ In it:
 - `model.py`: the cells and the network of them, readable from top to bottom.
 - `fast/`: the same network, fast.
 - `images/`: data sets, their splits and batches, augmentation and metrics.
+- `feature_maps.py`: the type and memory format of feature maps; `scoring.py`: how well a network predicts images.
 - `trial.py`: the trial that trains an architecture; the only file here that knows Determined.
 - `survey.py`, `memory.py`: what random architectures have, and what a training step needs, for `nas check`.
 """

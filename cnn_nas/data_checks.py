@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn_nas.images.class_folders import missing_classes
-from cnn_nas.images.data import DataConfig, Known, expected, known
+from cnn_nas.images.data import DataConfig, ImageData, Known, expected, known
 from cnn_nas.model import ModelConfig, map_size
+from nas.core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from cnn_nas.settings import OptimizerConfig
@@ -23,6 +24,14 @@ LEFT = 2 / 3
 def problems(optimizer: OptimizerConfig, data: Known) -> list[str]:
     """What can only be a mistake."""
     return [f"hyperparameters.{problem}" for problem in _problems(optimizer, data)]
+
+
+def check_read(optimizer: OptimizerConfig, data: ImageData, evaluate_test: bool) -> None:
+    """Raises ConfigError or DataError if settings do not go with the images as they are."""
+    if destroyed := problems(optimizer, data.known):
+        raise ConfigError(destroyed)
+    if evaluate_test and data.load_test is None:
+        raise DataError(f"dataset {data.name} has no test split; add it, or leave evaluate_test out")
 
 
 def split_problems(config: DataConfig) -> list[str]:

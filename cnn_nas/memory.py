@@ -12,6 +12,7 @@ from cnn_nas.fast.supernet import FastSupernet
 from cnn_nas.images.metrics import Classification, Regression
 from cnn_nas.model import ModelConfig, Network
 from cnn_nas.relaxation import RELAXATION
+from cnn_nas.settings import Settings
 from cnn_nas.supernet import Supernet, SupernetConfig
 from nas.core.arch_weights import ArchWeights
 from nas.core.memory import MemoryEstimate, estimate_memory, saved_bytes
@@ -71,6 +72,27 @@ def estimate(
         note=HALVES,
         mixed=mixed,
     )
+
+
+def estimate_trial(
+    settings: Settings, outputs: int, shape: tuple[int, int, int], batch: int, device: str
+) -> MemoryEstimate:
+    """The estimate for a trial."""
+    optimizer = settings.optimizer
+    return estimate(
+        settings.model,
+        settings.genotype,
+        outputs,
+        shape,
+        batch,
+        fast=settings.run.fast is not False,
+        padded=settings.gpu.pad_channels,
+        mixed=optimizer.mixed_precision,
+        momentum=optimizer.momentum > 0,
+        crop_padding=optimizer.crop_padding,
+        flip=optimizer.flip,
+        device=device,
+    ).with_graphs(settings.run.cuda_graphs)
 
 
 def estimate_supernet(

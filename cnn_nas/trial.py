@@ -10,7 +10,6 @@ and constraints (`arch_seed`, `constraints`), or edge by edge (`normal_node1_edg
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import math
 import sys
@@ -22,19 +21,19 @@ from determined import pytorch
 
 from cnn_nas import data_checks
 from cnn_nas.counting import count_size
-from cnn_nas.fast.model import FastForm, FastNetwork
-from cnn_nas.images.arrays import Images
+from cnn_nas.fast.networks import image_network
+from cnn_nas.feature_maps import FeatureMaps
 from cnn_nas.images.augmentation import Augmentation, Draws
 from cnn_nas.images.batches import ProcessImages, ShuffledBatches, in_order
 from cnn_nas.images.data import expected, known, load, seen_shape
-from cnn_nas.images.kirigami import PUBLISHED_BATCH
-from cnn_nas.images.metrics import Classification, Regression
-from cnn_nas.memory import estimate
-from cnn_nas.model import Network, draw_path_masks
+from cnn_nas.images.metrics import measured
+from cnn_nas.memory import estimate_trial
+from cnn_nas.model import draw_path_masks
 from cnn_nas.portable import portable
-from cnn_nas.settings import GpuConfig, Settings, read_settings, sized
+from cnn_nas.scoring import Scorer
+from cnn_nas.settings import Settings, read_settings, sized
 from cnn_nas.survey import survey_config
-from nas.core.errors import ConfigError, DataError
+from nas.core.errors import ConfigError
 from nas.core.identity import DataPart
 from nas.core.memory import MemoryEstimate
 from nas.core.optimizers import at_rate, fused_sgd, set_rate
@@ -60,45 +59,36 @@ class ImageTrial(Trial):
         config = context.get_experiment_config().get("data") or {}
         self.settings = self.check(context.get_hparams(), config, self.processes)
         self.genotype, self.data = self.settings.genotype, load(self.settings.data)
-        if destroyed := data_checks.problems(self.settings.optimizer, self.data.known):
-            raise ConfigError(destroyed)
+        data_checks.check_read(self.settings.optimizer, self.data, self.settings.run.evaluate_test)
         self.tell(data_checks.warnings(self.settings.optimizer, self.settings.model, self.data.known))
-        if self.settings.run.evaluate_test and self.data.load_test is None:
-            raise DataError(f"dataset {self.data.name} has no test split; add it, or leave evaluate_test out")
         if self.settings.run.evaluate_test and not self.rank:
             _ = self.data.test  # damaged files are found before the training, and not after it
         self.validates = self.data.valid is not None
         self.size = sized(self.settings.model, self.data.outputs, self.data.train.shape)
         if self.settings.constraints and (broken := self.settings.constraints.broken(self.genotype, self.size)):
             raise ConfigError(f"hyperparameters: with the images as they are, constraints.{rule}" for rule in broken)
-        total, size = self.settings.optimizer.global_batch_size, self.data.train.shape[1:]
+        total = self.settings.optimizer.global_batch_size
         self.shard = slice(total * self.rank // self.processes, total * (self.rank + 1) // self.processes)
-        targets = self.data.train.targets.float()
-        regression = Regression(targets.mean().item(), targets.std(correction=0).item())
-        self.scores: Classification | Regression = regression if self.data.classes is None else Classification()
+        self.scores = measured(self.data.train.targets, self.data.classes)
         optimizer = self.settings.optimizer
         self.augmentation = Augmentation(
             self.data.mean, self.data.std, optimizer.crop_padding, optimizer.flip, optimizer.cutout_length
         )
-        self._build_network(size)
+        self._build_network()
 
-    def _build_network(self, image_size: tuple[int, int]) -> None:
+    def _build_network(self) -> None:
         context, settings = self.context, self.settings
         device, optimizer = context.device, settings.optimizer
         weights = torch_generator("cpu", self.seed, "weights")
-        channels = self.data.train.shape[0]
         fast = settings.run.fast_on(device)
-        sizes = settings.model, self.genotype, self.data.outputs, channels, image_size, weights
-        net = FastNetwork(*sizes, form=form_of(settings.gpu)) if fast else Network(*sizes)
+        net = image_network(settings, self.data.outputs, self.data.train.shape, weights, fast)
         if settings.gpu.cudnn_benchmark:
             measure_kernels(device)
-        last = optimizer.channels_last if optimizer.channels_last is not None else device.type != "mps"
-        self.memory_format = torch.channels_last if last else torch.contiguous_format
-        self.net = net.to(memory_format=self.memory_format)
+        self.maps = FeatureMaps.of(optimizer, device)
+        self.net = net.to(memory_format=self.maps.memory_format)
+        self.scorer = Scorer(self.net, self.augmentation, self.maps, self.scores, optimizer.eval_batch_size)
         self.model = context.wrap_model(self.net)  # the same modules, perhaps behind data parallelism
         self.unused = self.net.unused_parameters()
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        self.mixed = optimizer.mixed_precision if optimizer.mixed_precision is not None else able
         sgd = fused_sgd if fast else torch.optim.SGD
         self.sgd = context.wrap_optimizer(
             sgd(self.net.parameters(), optimizer.learning_rate, optimizer.momentum, weight_decay=optimizer.weight_decay)
@@ -154,22 +144,8 @@ class ImageTrial(Trial):
         cls, settings: Settings, processes: int, global_batch_size: int | None = None, device: str = "meta"
     ) -> MemoryEstimate:
         """See `Trial.memory`; by the shapes that `expected` tells."""
-        optimizer = settings.optimizer
-        outputs, shape = expected(settings.data)
-        return estimate(
-            settings.model,
-            settings.genotype,
-            outputs,
-            shape,
-            (global_batch_size or optimizer.global_batch_size) // processes,
-            fast=settings.run.fast is not False,
-            padded=settings.gpu.pad_channels,
-            mixed=optimizer.mixed_precision,
-            momentum=optimizer.momentum > 0,
-            crop_padding=optimizer.crop_padding,
-            flip=optimizer.flip,
-            device=device,
-        ).with_graphs(settings.run.cuda_graphs)
+        batch = (global_batch_size or settings.optimizer.global_batch_size) // processes
+        return estimate_trial(settings, *expected(settings.data), batch, device)
 
     @classmethod
     def warnings(cls, settings: Settings) -> list[str]:
@@ -212,14 +188,14 @@ class ImageTrial(Trial):
         optimizer, device = self.settings.optimizer, self.context.device
         if index % self.epoch_length == 0:
             self.train_means.start()
-        self.lr = 0.5 * optimizer.learning_rate * (1 + math.cos(math.pi * index / self._batches))
+        self.lr = 0.5 * optimizer.learning_rate * (1 + math.cos(math.pi * index / self.total_batches))
         set_rate(self.sgd, self.lr)
         total = optimizer.global_batch_size
         draws = self.augmentation.draw(
             torch_generator(device, self.seed, "augmentation", index), total, self.shard, tuple(images.shape[2:])
         )
-        chance = self.settings.model.drop_path_prob * epoch * self.epoch_length / self._batches
-        generator, kind = torch_generator(device, self.seed, "drop path", index), self._feature_type
+        chance = self.settings.model.drop_path_prob * epoch * self.epoch_length / self.total_batches
+        generator, kind = torch_generator(device, self.seed, "drop path", index), self.maps.dtype
         masks = draw_path_masks(generator, self.net.droppable_edges, total, self.shard, chance, kind)
         sums = self.step(images, targets, self.lr, masks, *draws.tensors())
         self.train_means.update(len(targets), **dict(zip(self.scores.names, sums, strict=True)))
@@ -238,8 +214,8 @@ class ImageTrial(Trial):
         Returns:
             The sums of the scores, in the order of their names.
         """
-        inputs = self.augmentation.apply(images, Draws(*draws)).contiguous(memory_format=self.memory_format)
-        with self._precision():
+        inputs = self.maps.arranged(self.augmentation.apply(images, Draws(*draws)))
+        with self.maps.autocast():
             output = self.model(inputs, masks)
         objective = self.scores.objective(output.logits, targets)
         if output.auxiliary_logits is not None:
@@ -253,23 +229,9 @@ class ImageTrial(Trial):
         sums = self.scores.sums(output.logits.detach(), targets)
         return tuple(sums[name] for name in self.scores.names)
 
-    @property
-    def _batches(self) -> int:
-        """How many batches the schedules last."""
-        unit, count = self.length
-        return count * self.epoch_length if unit == "epochs" else count
-
     def _training_report(self, means: dict[str, float]) -> dict[str, float]:
         """The learning rate is that of the last batch: a mean over the batches since a report would depend on stops."""
         return {**self.scores.training_report(means), "lr": self.lr}
-
-    @property
-    def _feature_type(self) -> torch.dtype:
-        """The type of feature maps."""
-        return torch.bfloat16 if self.mixed else torch.float32
-
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        return torch.autocast(self.context.device.type, torch.bfloat16) if self.mixed else contextlib.nullcontext()
 
     def _clip(self, parameters: Any) -> None:
         torch.nn.utils.clip_grad_norm_(parameters, self.settings.optimizer.clip_gradients_l2_norm)
@@ -278,40 +240,19 @@ class ImageTrial(Trial):
         """Some of the validation images; `valid_means` has the result."""
         images, targets = batch
         if self.validates:
-            self._score(images, targets, self.valid_means)
+            self.valid_means.update(len(targets), **self.scorer.sums(images, targets))
         return {}
-
-    def _score(self, images: torch.Tensor, targets: torch.Tensor, means: WeightedMeans) -> None:
-        inputs = self.augmentation.normalise(images).contiguous(memory_format=self.memory_format)
-        with self._precision():
-            outputs = self.net(inputs).logits
-        means.update(len(targets), **self.scores.sums(outputs, targets))
 
     def conclude(self) -> None:
         """Score the test split once, with the final weights, if the run says so."""
         if not self.settings.run.evaluate_test or self.rank:
             return
-        score = self._score_all(self.data.test)
+        score = self.scorer.score(self.data.test)
         if self.settings.data.split == "published":
-            score["r2_batches"] = self._mean_r2(self.data.test)
+            score["r2_batches"] = self.scorer.mean_r2(self.data.test)
         self.report("test", {f"test_{name}": value for name, value in score.items()})
         if not self.diverged:
             logger.info("test %s", "  ".join(f"{name} {value:.4f}" for name, value in score.items()))
-
-    @torch.no_grad()
-    def _score_all(self, images: Images) -> dict[str, float]:
-        device = self.context.device
-        means = WeightedMeans(device, self.scores.names, self.scores.report)
-        self.net.eval()
-        for indices in in_order(0, len(images), self.settings.optimizer.eval_batch_size):
-            pixels, targets = images.batch(indices, device)
-            self._score(pixels, targets, means)
-        return means.cross_slot_reduce([means.totals()])
-
-    def _mean_r2(self, images: Images) -> float:
-        """The R2 of each batch, averaged by its size, as published: not the R2 of all, which is the better measure."""
-        batches = [images.subset(indices.numpy()) for indices in in_order(0, len(images), PUBLISHED_BATCH)]
-        return sum(len(batch) * self._score_all(batch)["r2"] for batch in batches) / len(images)
 
     def build_callbacks(self) -> dict[str, pytorch.PyTorchCallback]:
         """All processes validate the network that the first one saves."""
@@ -351,11 +292,6 @@ class ImageTrial(Trial):
 
     def load_shared_state(self, state: None) -> None:
         """See `shared_state`."""
-
-
-def form_of(gpu: GpuConfig) -> FastForm:
-    """What the fast network is told."""
-    return FastForm(gpu.weight_casts == "once", gpu.pad_channels, "inductor" if gpu.compile == "cells" else None)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -63,3 +65,11 @@ class Regression:
         variance = means["square"] - means["target"] ** 2
         varies = variance > 1e-12 * means["square"]  # less is rounding
         return {"loss": means["loss"], "r2": 1 - means["loss"] / variance if varies else 0.0}
+
+
+def measured(targets: torch.Tensor, classes: Sequence[str] | None) -> Classification | Regression:
+    """What is measured of images with these targets to train on; None for classes: of a regression."""
+    if classes is not None:
+        return Classification()
+    numbers = targets.float()
+    return Regression(numbers.mean().item(), numbers.std(correction=0).item())

@@ -3,8 +3,8 @@
     if __name__ == "__main__":
         sys.exit(main("model_def:RecurrentTrial"))
 
-- `base.py`: `Trial`, the contract that every trial follows; `bookkeeping.py`: what it has done for it: exact resume,
-  finite metrics, the architecture beside the weights.
+- `base.py`: `Trial`, the contract that every trial follows; `answers.py`: the part of it that is asked before any data is
+  read; `bookkeeping.py`: what a trial has done for it: exact resume, finite metrics, the architecture beside the weights.
 - `metrics.py`: means that weigh every sample equally and are read from the device only when they are reported.
 - `callbacks.py`: what has to happen around a validation.
 - `loader.py`: batches of which each process takes its own part.
@@ -19,7 +19,8 @@
 """
 
 from nas.core.run_config import RunConfig
-from nas.trial.base import DataFacts, Trial
+from nas.trial.answers import DataFacts
+from nas.trial.base import Trial
 from nas.trial.entry import main
 from nas.trial.loader import ShardedBatchLoader
 from nas.trial.metrics import WeightedMeans

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import importlib.util
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +21,12 @@ from nas.config.load import experiment_seed
 from nas.core.drawn_cells import ControllerCells
 from nas.core.errors import ConfigError
 from nas.core.identity import DataPart, Identity, code_digest
-from nas.core.memory import MemoryEstimate
 from nas.core.portable import Portable
-from nas.core.run_config import RunConfig, seed_of
-from nas.core.space import Size
-from nas.core.survey import SpaceSurvey
+from nas.core.run_config import seed_of
 from nas.core.variants import SharedScores
-from nas.runs.ranking import NONFINITE_PLACEHOLDER
 from nas.runs.run_folder import SIZES
 from nas.trial import determined_private as private
+from nas.trial.answers import TrialAnswers
 from nas.trial.bookkeeping import Bookkeeping
 from nas.trial.device import prepare
 from nas.trial.metrics import replace_nonfinite, told_of
@@ -39,39 +35,10 @@ from nas.trial.user_errors import out_of_memory
 logger = logging.getLogger(__name__)
 
 
-class Settings(Protocol):
-    """What a trial reads from its config: a frozen dataclass with at least these fields."""
-
-    @property
-    def run(self) -> RunConfig:
-        """The hyperparameters that every trial has."""
-
-    @property
-    def genotype(self) -> Any:
-        """The architecture, a `nas.core.space.Genotype`."""
-
-
-@dataclass(frozen=True)
-class DataFacts:
-    """What is known of a trial's data before any of it is read.
-
-    Attributes:
-        text: the data in words, such as `cifar10 (10 classes, images of 3 x 32 x 32)`.
-        samples: how many there are to train on; None if only reading would tell.
-        unit: what a sample is, such as `images`.
-        classes: how many the network tells apart; None for a regression, or if only reading would tell.
-    """
-
-    text: str
-    samples: int | None
-    unit: str
-    classes: int | None = None
-
-
-class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
+class Trial(TrialAnswers, pytorch.PyTorchTrial):  # type: ignore[misc]
     """Base class of the trials. A subclass defines what is abstract here and the loaders and evaluation of Determined.
 
-    Class methods answer before any data is read, and for whoever asks: `nas check`, the local engine, the report.
+    Class methods answer before any data is read, see `answers.py`.
     """
 
     space: str = ""
@@ -95,91 +62,6 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         self.diverged = False  # a validation was not finite, and training stopped for it; or the test score is not
         self.validated_at = -1  # batches trained when it was last validated
         self.publish: Callable[[], None] = lambda: None  # puts `describe` where the run's metadata are shown
-
-    @classmethod
-    def check(cls, hparams: Mapping[str, Any], data: Mapping[str, Any], processes: int) -> Any:
-        """The `Settings` that the config means. Raises ConfigError with every problem."""
-        raise NotImplementedError
-
-    @classmethod
-    def metric_directions(cls, settings: Any) -> dict[str, str]:
-        """What validation reports, and whether a searcher should "minimize" or "maximize" it.
-
-        Empty if no data is held out. For None: all that the trial may report.
-        """
-        raise NotImplementedError
-
-    @classmethod
-    def data_facts(cls, settings: Any) -> DataFacts:
-        """What is known of the data."""
-        raise NotImplementedError
-
-    @classmethod
-    def network_size(cls, settings: Any) -> Size:
-        """Parameters of the network, and multiply-accumulates for one input."""
-        raise NotImplementedError
-
-    @classmethod
-    def describe_size(cls, settings: Any) -> str:
-        """The network's size in words."""
-        size = cls.network_size(settings)
-        macs = f", {size.macs:,} MACs" if size.macs else ""
-        return f"{size.parameters:,} parameters{macs}"
-
-    @classmethod
-    def describe_reach(cls, settings: Any) -> list[str]:
-        """How large the networks are among which one is chosen by size, in words; no lines where none is."""
-        return []
-
-    @classmethod
-    def memory(
-        cls, settings: Any, processes: int, global_batch_size: int | None = None, device: str = "meta"
-    ) -> MemoryEstimate | None:
-        """What one process needs in training; None if the trial does not estimate it.
-
-        Args:
-            global_batch_size: another one than that of the settings.
-            device: where a step is run to find out; on the meta device it takes neither time nor memory.
-        """
-        return None
-
-    @classmethod
-    def step_seconds(cls, settings: Any, processes: int, device: torch.device) -> float | None:
-        """How long one process takes for a training step, measured here on random data; None if the trial cannot tell."""
-        return None
-
-    @classmethod
-    def warnings(cls, settings: Any) -> list[str]:
-        """What these settings allow and a user hardly means, a sentence each; `check` refuses what can only be a mistake."""
-        return []
-
-    @classmethod
-    def global_batch_size(cls, settings: Any) -> int | None:
-        """Of the settings; None if the trial has none to vary."""
-        return None
-
-    @classmethod
-    def survey(
-        cls, config: Mapping[str, Any], first: Mapping[str, Any], searched: Sequence[str], processes: int, samples: int
-    ) -> SpaceSurvey | None:
-        """Random samples of the search space that the config describes; None if the trial has nothing to say of it.
-
-        Args:
-            config: the experiment's.
-            first: the hyperparameters of its first trial.
-            searched: full names of those that the searcher chooses.
-            samples: how many to draw.
-
-        Raises:
-            ConfigError: for settings that no trial can have, or constraints that no architecture satisfies.
-        """
-        return None
-
-    @classmethod
-    def architecture(cls, settings: Any) -> Any:
-        """What network the weights are of, as JSON: the genotype; of a supernet, what fixes its search space."""
-        genotype = settings.genotype
-        return genotype.to_json() if hasattr(genotype, "to_json") else genotype
 
     @classmethod
     def versions(cls) -> dict[str, str]:
@@ -307,11 +189,15 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
         return {"bookkeeping": Bookkeeping(self)}
 
     @property
+    def total_batches(self) -> int:
+        """How many the trial is to be trained on; 0 before the loaders are there, if its length is in epochs."""
+        unit, count = self.length
+        return count * self.epoch_length if unit == "epochs" else count
+
+    @property
     def complete(self) -> bool:
         """Whether the trial has trained as long as it should."""
-        unit, count = self.length
-        batches = count * self.epoch_length if unit == "epochs" else count
-        return self.batches_trained >= batches > 0
+        return self.batches_trained >= self.total_batches > 0
 
     @property
     def epoch_length(self) -> int:
@@ -322,12 +208,6 @@ class Trial(pytorch.PyTorchTrial):  # type: ignore[misc]
     def finished(self) -> bool:
         """Whether it is complete and validated: a stop can fall between the last batch and its validation."""
         return self.complete and self.validated_at == self.batches_trained
-
-    @classmethod
-    def worst_values(cls) -> dict[str, float]:
-        """What is reported in place of NaN for each metric whose worst value is small, such as an accuracy."""
-        directions = cls.metric_directions(None)
-        return {name: -NONFINITE_PLACEHOLDER for name, direction in directions.items() if direction == "maximize"}
 
     def report(self, group: str, metrics: dict[str, float], step: int | None = None) -> None:
         """Report metrics of a group of their own, such as "test", from the first process.

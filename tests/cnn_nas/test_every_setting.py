@@ -94,8 +94,8 @@ def note_memory_format(monkeypatch: pytest.MonkeyPatch, notes: list[Any]) -> Non
     def look(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
         notes.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
 
-    def build_network(self: ImageTrial, size: tuple[int, int]) -> None:
-        build(self, size)
+    def build_network(self: ImageTrial) -> None:
+        build(self)
         if self.net.auxiliary is not None:
             self.net.auxiliary[1].register_forward_pre_hook(look)  # the pool, which both forms call
 
@@ -106,8 +106,8 @@ def note_what_is_for_a_gpu(monkeypatch: pytest.MonkeyPatch, notes: list[Any]) ->
     """Note the form of the network, with cells that nothing compiles, and whether kernels are measured."""
     build = ImageTrial._build_network
 
-    def build_network(self: ImageTrial, size: tuple[int, int]) -> None:
-        build(self, size)
+    def build_network(self: ImageTrial) -> None:
+        build(self)
         notes.append(getattr(self.net, "form", None))
 
     monkeypatch.setattr(ImageTrial, "_build_network", build_network)

@@ -22,12 +22,12 @@ from cnn_nas.architecture import ALL_OPERATIONS, Genotype
 from cnn_nas.fast.cells import State, run_cell
 from cnn_nas.fast.compiling import CompiledCells
 from cnn_nas.fast.model import FastForm, FastNetwork
+from cnn_nas.fast.networks import form_of
 from cnn_nas.fast.packing import ALIGNED, Pack, Place
 from cnn_nas.fast.tensors import OWN
 from cnn_nas.memory import estimate
 from cnn_nas.model import Cell, ModelConfig, Network
 from cnn_nas.settings import GpuConfig, OptimizerConfig
-from cnn_nas.trial import form_of
 from nas.core.run_config import RunConfig
 
 EVERYTHING = Genotype(

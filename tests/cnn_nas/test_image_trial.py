@@ -319,7 +319,7 @@ def test_a_regression_reports_its_error_and_r2(graphene: Laptop) -> None:
 def test_the_published_split_is_scored_as_published_too(graphene: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the R2 of all sheets, the mean of that of batches in the order of the capstone's split."""
     r2_score = pytest.importorskip("sklearn.metrics").r2_score
-    monkeypatch.setattr("cnn_nas.trial.PUBLISHED_BATCH", 6)
+    monkeypatch.setattr("cnn_nas.scoring.PUBLISHED_BATCH", 6)
     small = {"layers": 2, "crop_padding": 0, "cutout_length": 0, "evaluate_test": True, "train_epochs": 1}
     run = graphene.train("data.dataset=graphene", "data.split=published", **small)
     assert run.code == 0, run.err
