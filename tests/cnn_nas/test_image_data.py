@@ -20,7 +20,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from cnn_nas.images import datasets, image_files
+from cnn_nas.images import arrays, datasets, image_files
 from cnn_nas.images.arrays import Images, held_out, statistics
 from cnn_nas.images.data import DATASETS, DataConfig, expected, known, load
 from nas.core import downloads
@@ -177,6 +177,37 @@ def test_a_part_gives_its_own_images() -> None:
     moved = part.to("cpu")
     assert moved.rows is None and torch.equal(moved.batch(torch.tensor([1]))[0], part.batch(torch.tensor([1]))[0])
     assert part.near("cpu") is part
+
+
+def test_images_too_large_for_a_gpu_are_copied_batch_by_batch_from_page_locked_memory(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    locked, moved, empty, move = [], [], torch.empty, torch.Tensor.to
+
+    def allocate(*shape: Any, pin_memory: bool, **named: Any) -> torch.Tensor:
+        assert pin_memory
+        locked.append(empty(*shape, **named))
+        return locked[-1]
+
+    def copy(tensor: torch.Tensor, device: torch.device, non_blocking: bool) -> torch.Tensor:
+        moved.append((str(device), non_blocking, tensor))
+        return tensor
+
+    table = torch.arange(40, dtype=torch.uint8).view(10, 1, 2, 2)
+    part = Images(table, torch.arange(10)).subset(np.array([7, 2, 5]))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (23, 100))  # of 12 bytes that is less than twice as much
+    monkeypatch.setattr(torch, "empty", allocate)
+    monkeypatch.setattr(torch.Tensor, "to", copy)
+    arrays._tell.cache_clear()
+    caplog.set_level("INFO")
+    near = part.near("cuda")
+    images, targets = near.batch(torch.tensor([1, 0, 1]))
+    monkeypatch.setattr(torch.Tensor, "to", move)
+    assert images.tolist() == table[[2, 7, 2]].tolist() and targets.tolist() == [2, 7, 2]
+    assert [(device, non_blocking) for device, non_blocking, _ in moved] == [("cuda", True)] * 2
+    assert all(tensor is memory for (_, _, tensor), memory in zip(moved, locked, strict=True))
+    part.near("cuda")
+    assert [record.getMessage()[:36] for record in caplog.records] == ["images stay in the computer's memory"]
 
 
 # --- MNIST
