@@ -29,7 +29,7 @@ from benchmarks.gpu_parts.records import ANEW, DONE, FAILED, LEFT_OUT, Record, R
 from benchmarks.gpu_parts.running import run_part
 from benchmarks.gpu_parts.summary import publish
 from benchmarks.gpu_parts.task import Part, Task
-from benchmarks.measuring import _commit, command
+from benchmarks.measuring import command, commit
 from nas.core.errors import ConfigError, unknown
 from nas.core.signals import handling_stops
 
@@ -134,7 +134,7 @@ def _measure(
 ) -> int:
     end = time.monotonic() + 60 * chosen.minutes
     now = datetime.datetime.now().isoformat(timespec="seconds")
-    about = {"date": now, "commit": _commit(), "command": command("gpu", words), **here.about(chosen.device)}
+    about = {"date": now, "commit": commit(), "command": command("gpu", words), **here.about(chosen.device)}
     records = Records(folder, chosen.device, about["gpu"], now[:10])
     print(", ".join(f"{name} {value}" for name, value in about.items() if name != "command" and value), flush=True)
     for told in records.set_aside():

@@ -255,7 +255,7 @@ def _save(benchmark: str, rows: Sequence[Row], device: str, here: dict[str, Any]
         "benchmark": benchmark,
         **({"only": only} if only else {}),
         "command": command(benchmark, sys.argv[1:]),
-        "commit": _commit(),
+        "commit": commit(),
         "device": device,
         "machine": here,
         "rows": [asdict(row) | {"reached": row.reached} for row in rows],
@@ -275,7 +275,7 @@ def command(benchmark: str, words: Sequence[str]) -> str:
     )
 
 
-def _commit() -> str:
+def commit() -> str:
     """The commit of the code that was measured; `+` if files that git tracks had changed since.
 
     Where git does not know it, on a machine with a copy of the files alone, what $COMMIT says, or "unknown".

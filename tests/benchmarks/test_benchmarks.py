@@ -101,7 +101,7 @@ def test_the_command_names_no_folder_of_this_machine() -> None:
 
 def save(monkeypatch: pytest.MonkeyPatch, folder: Path, benchmark: str, *rows: Row) -> dict[str, Any]:
     monkeypatch.setattr(measuring, "RESULTS", folder)
-    monkeypatch.setattr(measuring, "_commit", lambda: "abc1234")
+    monkeypatch.setattr(measuring, "commit", lambda: "abc1234")
     monkeypatch.setattr(sys, "argv", ["x", "--save"])
     measuring.finish(benchmark, rows, argparse.Namespace(device="cpu", save=True))
     (path,) = folder.glob(f"*-{benchmark}-cpu.json")
@@ -308,7 +308,7 @@ def test_rows_measured_alone_take_the_place_of_older_ones(tmp_path: Path) -> Non
 def test_a_saved_part_says_so_until_the_whole_is_saved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     row = smaller("memory", [(10.0, 1.0), (10.0, 1.0)])
     monkeypatch.setattr(measuring, "RESULTS", tmp_path)
-    monkeypatch.setattr(measuring, "_commit", lambda: "abc1234")
+    monkeypatch.setattr(measuring, "commit", lambda: "abc1234")
     monkeypatch.setattr(sys, "argv", ["x", "--only", "memory", "--save"])
     measuring.finish("two", [row], argparse.Namespace(device="cpu", save=True, only="memory"))
     (part,) = tmp_path.iterdir()

@@ -281,9 +281,9 @@ def test_a_copy_without_git_says_what_commit_it_is(monkeypatch: pytest.MonkeyPat
         raise FileNotFoundError("git")
 
     monkeypatch.setattr(measuring.subprocess, "run", no_git)
-    assert measuring._commit() == "unknown"
+    assert measuring.commit() == "unknown"
     monkeypatch.setenv("COMMIT", "abc1234")
-    assert measuring._commit() == "abc1234"
+    assert measuring.commit() == "abc1234"
 
 
 def test_other_errors_are_not_full_memory() -> None:
