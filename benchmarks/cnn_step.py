@@ -20,13 +20,14 @@ import torch.nn.functional as F
 from benchmarks.measuring import Row, arguments, faster, finish, interleaved, smaller
 from benchmarks.peak import peaks
 from benchmarks.plain_cnn import PlainNetwork, PlainStep
-from cnn_nas.fast.model import FastNetwork
+from cnn_nas.fast.model import FastForm, FastNetwork
 from cnn_nas.model import ModelConfig, draw_path_masks
 from cnn_nas.space import SPACE
 from nas.core.optimizers import fused_sgd
 from nas.core.seeds import torch_generator
+from nas.trial.capture import CapturedStep
 
-CHANNELS, CELLS, CLASSES, SIDE, DROP = 36, 20, 10, 32, 0.2
+CHANNELS, CELLS, CLASSES, SIDE, DROP, RATE = 36, 20, 10, 32, 0.2, 0.025
 CONFIG = ModelConfig(CHANNELS, CELLS, auxiliary=True, auxiliary_weight=0.4, drop_path_prob=DROP)
 CPU_GOALS = {"CONSTRAINED_ASHA": (1.5, 1.8), "DARTS_V2": (1.35, 1.5)}
 GPU_GOALS = (4.0, 6.0)  # of what trains by default on a GPU, against float32
@@ -76,15 +77,27 @@ def _batch(device: str) -> int:
     return 96 if device == "cuda" else 16
 
 
-def steps(name: str, our_precision: str, plain_precision: str, device: str) -> tuple[Step, Step]:
-    """One training step of each, to be called again and again."""
+def steps(
+    name: str,
+    our_precision: str,
+    plain_precision: str,
+    device: str,
+    form: FastForm | None = None,
+    graphs: bool = False,
+) -> tuple[Step, Step]:
+    """One training step of each, to be called again and again.
+
+    Args:
+        form: of ours.
+        graphs: whether ours is replayed from a CUDA graph, as with `cuda_graphs`; what is new in a step is copied in.
+    """
     genotype, batch = SPACE.by_name(name), _batch(device)
-    net = FastNetwork(CONFIG, genotype, CLASSES, 3, (SIDE, SIDE), torch_generator("cpu", 1))
+    net = FastNetwork(CONFIG, genotype, CLASSES, 3, (SIDE, SIDE), torch_generator("cpu", 1), form=form)
     reference = PlainNetwork(genotype, CHANNELS, CELLS, CLASSES)
     reference.copy_weights(net).to(device)
     images = torch.randn(batch, 3, SIDE, SIDE, generator=torch_generator("cpu", 2)).to(device)
     classes = torch.randint(CLASSES, (batch,), generator=torch_generator("cpu", 3)).to(device)
-    plain, ours = PlainStep(reference, DROP), OurStep(net.to(device), our_precision)
+    plain, ours = PlainStep(reference, DROP), OurStep(net.to(device), our_precision, graphs)
 
     def plain_step() -> None:
         with precision(plain_precision, device):
@@ -96,9 +109,11 @@ def steps(name: str, our_precision: str, plain_precision: str, device: str) -> t
 class OurStep:
     """What `cnn_nas.trial` does with a batch once it is augmented; the losses stay on the device."""
 
-    def __init__(self, net: FastNetwork, kind: str) -> None:
+    def __init__(self, net: FastNetwork, kind: str, graphs: bool = False) -> None:
         self.net, self.kind, self.count = net.to(memory_format=torch.channels_last), kind, 0
-        self.sgd = fused_sgd(net.parameters(), 0.025, 0.9, weight_decay=3e-4)
+        self.sgd = fused_sgd(net.parameters(), RATE, 0.9, weight_decay=3e-4)
+        device = next(net.parameters()).device
+        self.step = CapturedStep(self._work, net, self.sgd, device) if graphs else self._work
 
     def __call__(self, images: torch.Tensor, classes: torch.Tensor) -> torch.Tensor:
         """Train on images `(B, 3, H, W)`; returns the loss."""
@@ -107,6 +122,11 @@ class OurStep:
         generator = torch_generator(images.device, 0, "drop path", self.count)
         kind = torch.bfloat16 if self.kind == "bfloat16" else torch.float32
         masks = draw_path_masks(generator, self.net.droppable_edges, len(images), slice(None), DROP, kind)
+        return self.step(images, classes, RATE, masks)[0]
+
+    def _work(
+        self, images: torch.Tensor, classes: torch.Tensor, rate: float | torch.Tensor, masks: torch.Tensor | None
+    ) -> tuple[torch.Tensor]:
         with precision(self.kind, images.device.type):
             output = self.net(images, masks)
             assert output.auxiliary_logits is not None
@@ -114,9 +134,15 @@ class OurStep:
             loss = loss + CONFIG.auxiliary_weight * F.cross_entropy(output.auxiliary_logits.float(), classes)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5)
+        self._set_rate(rate)
         self.sgd.step()
+        self._set_rate(RATE)
         self.sgd.zero_grad()
-        return loss.detach()
+        return (loss.detach(),)
+
+    def _set_rate(self, rate: float | torch.Tensor) -> None:
+        for group in self.sgd.param_groups:
+            group["lr"] = rate
 
 
 @contextlib.contextmanager

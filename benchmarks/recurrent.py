@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
 
 import torch
 
@@ -18,8 +20,10 @@ from benchmarks.measuring import Row, arguments, faster, finish, interleaved, sm
 from benchmarks.peak import peaks
 from benchmarks.plain_recurrent import Penalties, PlainCell, PlainModel, score, train_step
 from nas.core.seeds import torch_generator
+from nas.trial.capture import CapturedStep, captures
 from randomNAS_files import genotypes
 from randomNAS_files.architecture import Genotype, sample
+from randomNAS_files.dropout import DropoutMasks
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
 from randomNAS_files.fast.model import FastLanguageModel, FastRecurrentCell
 from randomNAS_files.fast.scoring import score_cells
@@ -140,9 +144,17 @@ def named_steps(name: str, device: str) -> tuple[Step, Step]:
 
 
 def steps(
-    genotype: Genotype, device: str, change: Callable[[FastLanguageModel], object] | None = None
+    genotype: Genotype,
+    device: str,
+    change: Callable[[FastLanguageModel], object] | None = None,
+    graphs: bool = False,
 ) -> tuple[Step, Step]:
-    """One training step of each, to be called again and again; `change` may set how ours computes."""
+    """One training step of each, to be called again and again.
+
+    Args:
+        change: may set how ours computes.
+        graphs: whether ours is replayed from a CUDA graph, as with `cuda_graphs`; what is new in a step is copied in.
+    """
     net = FastLanguageModel(CONFIG, genotype, WORDS, torch.Generator().manual_seed(1))
     if change is not None:
         change(net)
@@ -150,25 +162,42 @@ def steps(
     net.to(device)
     tokens, targets = (torch.randint(WORDS, (LENGTH, COLUMNS), device=device) for _ in range(2))
     sgd = torch.optim.SGD(reference.parameters(), LEARNING_RATE, weight_decay=DECAY)
-    ours = FastAveragedSGD(net.parameters(), LEARNING_RATE, DECAY, max_norm=PENALTIES.clip)
-    plain_hidden, hidden = torch.zeros(COLUMNS, SIZE, device=device), net.initial_state(COLUMNS)
-    count = 0
+    plain_hidden = torch.zeros(COLUMNS, SIZE, device=device)
 
     def plain_step() -> None:
         nonlocal plain_hidden
         _, plain_hidden = train_step(reference, sgd, tokens, targets, plain_hidden, PENALTIES)
 
-    def our_step() -> None:
-        nonlocal count, hidden
-        count += 1
-        ours.zero_grad()
-        masks = net.draw_masks(torch_generator(device, 1, "dropout", count), COLUMNS, slice(None))
-        output = net(tokens, [h.detach() for h in hidden], masks, targets=targets)
-        (output.loss / targets.numel() + activation_penalty(output, PENALTIES.alpha, PENALTIES.beta)).backward()
-        ours.step()
-        hidden = output.hidden
+    return plain_step, _training(net, tokens, targets, device, graphs)
 
-    return plain_step, our_step
+
+def _training(net: FastLanguageModel, tokens: torch.Tensor, targets: torch.Tensor, device: str, graphs: bool) -> Step:
+    """What `model_def.py` does with a slice; the loss stays on the device."""
+    place = torch.device(device)
+    sgd = FastAveragedSGD(
+        net.parameters(), LEARNING_RATE, DECAY, max_norm=PENALTIES.clip, capturable=graphs and captures(place)
+    )
+    if device != "cpu":
+        net.reserve(LENGTH, COLUMNS)
+
+    def work(tokens: torch.Tensor, targets: torch.Tensor, h: torch.Tensor, *masks: Any) -> tuple[torch.Tensor, ...]:
+        output = net(tokens, [h], DropoutMasks.of(masks), targets=targets)
+        assert output.loss is not None
+        (output.loss / targets.numel() + activation_penalty(output, PENALTIES.alpha, PENALTIES.beta)).backward()
+        sgd.step()
+        sgd.zero_grad()
+        return output.loss.detach(), output.hidden[0].detach()
+
+    step = CapturedStep(work, net, sgd, place) if graphs else work
+    (hidden,), turn = net.initial_state(COLUMNS), count(1)
+
+    def run() -> None:
+        nonlocal hidden
+        masks = net.draw_masks(torch_generator(device, 1, "dropout", next(turn)), COLUMNS, slice(None))
+        sgd.set_rate(LEARNING_RATE)
+        _, hidden = step(tokens, targets, hidden, *masks.tensors())
+
+    return run
 
 
 def evaluations(genotype: Genotype, columns: int, device: str) -> tuple[Step, Step]:

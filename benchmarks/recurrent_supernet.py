@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Any, NamedTuple
 
 import torch
 
@@ -22,8 +23,11 @@ from benchmarks.peak import peaks
 from benchmarks.plain_recurrent import Penalties, score, train_step
 from benchmarks.plain_recurrent_supernet import EDGES, PlainSupernet, architecture_step
 from nas.core.arch_weights import ArchWeights, one_path
+from nas.core.optimizers import Adam
 from nas.core.seeds import torch_generator
+from nas.trial.capture import CapturedStep, captures
 from randomNAS_files.architecture import ACTIVATIONS, sample
+from randomNAS_files.dropout import DropoutMasks
 from randomNAS_files.fast.averaged_sgd import FastAveragedSGD
 from randomNAS_files.fast.model import FastLanguageModel
 from randomNAS_files.fast.supernet import FastSupernet
@@ -44,6 +48,21 @@ NEW_CELL = {"node": 1 / 1.2, "edge": 1 / 1.3}  # by sharing
 WARM_UP = 2
 AS_ONE_MODEL = 0.95  # a step of a single cell may take a twentieth longer than a model that has that cell alone
 Step = Callable[[], object]
+
+
+class Form(NamedTuple):
+    """How ours computes.
+
+    Attributes:
+        graphs: replay steps from CUDA graphs, as with `cuda_graphs`; what is new in a step is copied in.
+        change: sets more.
+    """
+
+    graphs: bool = False
+    change: Callable[[FastSupernet], object] | None = None
+
+
+AS_EVER = Form()
 
 
 def main() -> None:
@@ -120,16 +139,21 @@ def setting(size: str) -> str:
     return f"{units} units, {words:,} words"
 
 
-def steps(kind: str, size: str, device: str) -> tuple[Step, Step]:
+def steps(kind: str, size: str, device: str, form: Form = AS_EVER) -> tuple[Step, Step]:
     """A step of a kind, of the plain form and of ours, to be called again and again."""
-    make = {WEIGHTS: weight_steps, ARCHITECTURE: architecture_steps, ONE_CELL: one_cell_steps}[kind]
-    return make(size, device)
+    if kind == ONE_CELL:
+        return one_cell_steps(size, device)
+    return (weight_steps if kind == WEIGHTS else architecture_steps)(size, device, form)
 
 
-def networks(size: str, device: str, state_norm: bool) -> tuple[FastSupernet, PlainSupernet]:
-    """Both, with the same weights."""
+def networks(
+    size: str, device: str, state_norm: bool, change: Callable[[FastSupernet], object] | None = None
+) -> tuple[FastSupernet, PlainSupernet]:
+    """Both, with the same weights; `change` may set how ours computes."""
     config, words = model_config(SIZES[size][0]), SIZES[size][1]
     net = FastSupernet(config, words, torch.Generator().manual_seed(1), SupernetConfig(state_norm))
+    if change is not None:
+        change(net)
     reference = PlainSupernet(config, words).take_weights(net).to_device(device)
     return net.to(device), reference
 
@@ -139,11 +163,12 @@ def model_config(units: int) -> ModelConfig:
     return ModelConfig(units, units, units, 1, dropout=0.2, dropouth=0.067, dropoutx=0.2, dropouti=0.053, dropoute=0.0)
 
 
-def weight_steps(size: str, device: str) -> tuple[Step, Step]:
+def weight_steps(size: str, device: str, form: Form = AS_EVER) -> tuple[Step, Step]:
     """With the mixture as it starts, all probabilities about the same."""
-    net, reference = networks(size, device, state_norm=True)
+    net, reference = networks(size, device, state_norm=True, change=form.change)
     mixture = ArchWeights({CELL: torch.full((EDGES, len(ACTIVATIONS)), 1 / len(ACTIVATIONS), device=device)})
-    return _plain_training(reference, size, device), training(net, size, device, lambda _: {"weights": mixture})
+    ours = training(net, size, device, lambda _: {"weights": mixture}, form.graphs)
+    return _plain_training(reference, size, device), ours
 
 
 def one_cell_steps(size: str, device: str) -> tuple[Step, Step]:
@@ -185,35 +210,51 @@ def _plain_training(reference: PlainSupernet, size: str, device: str) -> Step:
     return step
 
 
-def training(net: LanguageModel, size: str, device: str, chosen: Callable[[int], dict[str, object]]) -> Step:
-    """A step of the weights; `chosen` is what the network is told of the architecture in each step."""
-    tokens, targets = _batch(size, device)
-    sgd = FastAveragedSGD(net.parameters(), LEARNING_RATE, DECAY, max_norm=PENALTIES.clip)
-    hidden, turn = net.initial_state(COLUMNS), count()
+def training(
+    net: LanguageModel, size: str, device: str, chosen: Callable[[int], dict[str, object]], graphs: bool = False
+) -> Step:
+    """A step of the weights.
 
-    def step() -> None:
-        nonlocal hidden
-        number = next(turn)
-        sgd.zero_grad()
-        masks = net.draw_masks(torch_generator(device, 1, "dropout", number), COLUMNS, slice(None))
-        before = [h.detach() for h in hidden]
-        output: Output = net(tokens, before, masks=masks, targets=targets, **chosen(number))
+    Args:
+        chosen: what the network is told of the architecture in each step; with graphs always the same.
+    """
+    tokens, targets = _batch(size, device)
+    capturable = graphs and captures(torch.device(device))
+    sgd = FastAveragedSGD(net.parameters(), LEARNING_RATE, DECAY, max_norm=PENALTIES.clip, capturable=capturable)
+    turn = count()
+
+    def work(tokens: torch.Tensor, targets: torch.Tensor, *others: Any) -> tuple[torch.Tensor, ...]:
+        h, *masks = others
+        output: Output = net(tokens, [h], masks=DropoutMasks.of(masks), targets=targets, **told)
         assert output.loss is not None
         (output.loss / targets.numel() + activation_penalty(output, PENALTIES.alpha, PENALTIES.beta)).backward()
         sgd.step()
-        hidden = output.hidden
+        sgd.zero_grad()
+        return (output.hidden[0].detach(),)
+
+    run, told = CapturedStep(work, net, sgd, torch.device(device)) if graphs else work, chosen(0)
+    (hidden,) = net.initial_state(COLUMNS)
+
+    def step() -> None:
+        nonlocal hidden, told
+        number = next(turn)
+        told = chosen(number)
+        masks = net.draw_masks(torch_generator(device, 1, "dropout", number), COLUMNS, slice(None))
+        sgd.set_rate(LEARNING_RATE)
+        (hidden,) = run(tokens, targets, hidden, *masks.tensors())
 
     return step
 
 
-def architecture_steps(size: str, device: str) -> tuple[Step, Step]:
+def architecture_steps(size: str, device: str, form: Form = AS_EVER) -> tuple[Step, Step]:
     """First order."""
-    net, reference = networks(size, device, state_norm=True)
+    net, reference = networks(size, device, state_norm=True, change=form.change)
     tokens, targets = _batch(size, device)
     plain_adam = torch.optim.Adam([reference.cell.alphas], ARCH_LEARNING_RATE)
     alphas = torch.zeros(EDGES, len(ACTIVATIONS), device=device, requires_grad=True)
-    adam = torch.optim.Adam([alphas], ARCH_LEARNING_RATE)
-    plain_hidden, hidden = torch.zeros(COLUMNS, net.config.nhid, device=device), net.initial_state(COLUMNS)
+    place = torch.device(device)
+    adam = Adam([alphas], ARCH_LEARNING_RATE, capturable=form.graphs and captures(place))
+    plain_hidden, (hidden,) = torch.zeros(COLUMNS, net.config.nhid, device=device), net.initial_state(COLUMNS)
     turn = count()
 
     def plain_step() -> None:
@@ -221,15 +262,22 @@ def architecture_steps(size: str, device: str) -> tuple[Step, Step]:
         reference.zero_grad()
         _, plain_hidden = architecture_step(reference, plain_adam, tokens, targets, plain_hidden)
 
-    def our_step() -> None:
-        nonlocal hidden
-        masks = net.draw_masks(torch_generator(device, 1, "dropout", next(turn)), COLUMNS, slice(None))
+    def work(tokens: torch.Tensor, targets: torch.Tensor, *others: Any) -> tuple[torch.Tensor, ...]:
+        h, *masks = others
         weights = ArchWeights({CELL: alphas.softmax(-1)})
-        output = net(tokens, [h.detach() for h in hidden], weights, masks, targets)
+        output = net(tokens, [h], weights, DropoutMasks.of(masks), targets)
         assert output.loss is not None
         (alphas.grad,) = torch.autograd.grad(output.loss / targets.numel(), [alphas])
         adam.step()
-        hidden = output.hidden
+        adam.zero_grad()
+        return (output.hidden[0].detach(),)
+
+    run = CapturedStep(work, net, adam, place) if form.graphs else work
+
+    def our_step() -> None:
+        nonlocal hidden
+        masks = net.draw_masks(torch_generator(device, 1, "dropout", next(turn)), COLUMNS, slice(None))
+        (hidden,) = run(tokens, targets, hidden, *masks.tensors())
 
     return plain_step, our_step
 

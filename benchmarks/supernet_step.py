@@ -16,26 +16,22 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, cast
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.image_search import DECAY, LR, MOMENTUM, OurSearch
 from benchmarks.measuring import Row, arguments, faster, finish, interleaved, smaller
 from benchmarks.peak import peaks
 from benchmarks.plain_supernet import Batch, PlainSearch, PlainSupernet
-from cnn_nas.architecture import CELLS
 from cnn_nas.fast.model import FastNetwork
 from cnn_nas.fast.supernet import FastSupernet
 from cnn_nas.genotypes import DARTS_V2
 from cnn_nas.model import Cell, ModelConfig
 from cnn_nas.relaxation import paths_of
 from cnn_nas.supernet import SupernetConfig
-from nas.core.arch_weights import ArchWeights, one_path
-from nas.core.optimizers import fused_sgd
+from nas.core.arch_weights import one_path
 from nas.core.seeds import torch_generator
-from one_shot.bilevel import gradient
-from one_shot.strategy import Problem, WeightStep
 
-LR, MOMENTUM, DECAY, CLIP, CLASSES = 0.025, 0.9, 3e-4, 5.0, 10
+CLASSES = 10
 Step = Callable[[], object]
 
 
@@ -135,13 +131,16 @@ def _peaks(function: str, *words: str) -> list[tuple[float, float]]:
 # What is compared: each makes two steps, to be called again and again
 
 
-def steps(name: str, kind: str, device: str) -> tuple[Step, Step]:
-    """A step of the plain search and of ours."""
+def steps(name: str, kind: str, device: str, mixed: bool = False, graphs: bool = False) -> tuple[Step, Step]:
+    """A step of the plain search and of ours; see `OurSearch` for how ours may compute."""
     setting = SETTINGS[name].on(device)
     net = supernet(setting)
     plain = PlainSupernet(setting.channels, setting.layers, CLASSES, setting.in_channels).copy_weights(net)
     plain.to(device).copy_alphas([alpha.to(device) for alpha in plain.alphas])
-    search, ours = PlainSearch(plain, LR, MOMENTUM, DECAY), OurSearch(net.to(device), plain.alphas)
+    search, ours = (
+        PlainSearch(plain, LR, MOMENTUM, DECAY),
+        OurSearch(net.to(device), plain.alphas, mixed=mixed, graphs=graphs),
+    )
     train, valid = batch(setting, 2, device), batch(setting, 3, device)
     ours_of = {
         "weights": lambda: ours.weights(train),
@@ -224,65 +223,6 @@ def batch(setting: Setting, seed: int, device: str) -> Batch:
     shape = (setting.batch, setting.in_channels, setting.side, setting.side)
     images = torch.randn(shape, generator=torch_generator("cpu", seed)).to(device)
     return images, torch.randint(CLASSES, (len(images),), generator=torch_generator("cpu", seed, "classes")).to(device)
-
-
-class OurSearch:
-    """The steps of a search with our supernet.
-
-    Args:
-        alphas: logits of the architecture of normal and reduction cells; none for a fixed one.
-        predict: logits of images; None: the supernet's with the softmax of `alphas`.
-    """
-
-    def __init__(
-        self,
-        net: nn.Module,
-        alphas: list[torch.Tensor],
-        predict: Callable[[torch.Tensor], torch.Tensor] | None = None,
-    ) -> None:
-        self.net, self.predict = net.to(memory_format=torch.channels_last), predict  # type: ignore[call-overload]
-        self.alphas = [alpha.detach().clone().requires_grad_() for alpha in alphas]
-        self.parameters = list(net.parameters())
-        self.sgd = fused_sgd(self.parameters, LR, MOMENTUM, weight_decay=DECAY)
-        self.adam = torch.optim.Adam(self.alphas, 3e-4, betas=(0.5, 0.999), weight_decay=1e-3) if alphas else None
-
-    def mixture(self) -> ArchWeights:
-        """The softmax of the logits."""
-        return ArchWeights(dict(zip(CELLS, (F.softmax(alpha, -1) for alpha in self.alphas), strict=True)))
-
-    def loss(self, data: Batch, weights: ArchWeights) -> torch.Tensor:
-        """The mean cross-entropy."""
-        images = data[0].contiguous(memory_format=torch.channels_last)
-        found = self.net(images, weights).logits if self.predict is None else self.predict(images)
-        return F.cross_entropy(found, data[1])
-
-    def weights(self, train: Batch) -> torch.Tensor:
-        """Train the weights; returns the loss, which stays on the device."""
-        loss = self.loss(train, self.mixture().detach() if self.alphas else ArchWeights())
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters, CLIP)
-        self.sgd.step()
-        self.sgd.zero_grad()
-        return loss.detach()
-
-    def architecture(self, train: Batch, valid: Batch, order: str) -> None:
-        """Train the logits."""
-        momenta = [self.sgd.state.get(parameter, {}).get("momentum_buffer") for parameter in self.parameters]
-        problem = Problem(
-            lambda weights: self.loss(train, weights),
-            lambda weights: self.loss(valid, weights),
-            self.parameters,
-            WeightStep(LR, MOMENTUM, DECAY, float("inf"), momenta),
-            average=lambda tensors: None,
-        )
-        mixture = self.mixture()
-        gradients, _ = gradient(problem, mixture, order)
-        for alpha, found in zip(
-            self.alphas, torch.autograd.grad(mixture.tensors(), self.alphas, gradients), strict=True
-        ):
-            alpha.grad = found
-        assert self.adam is not None
-        self.adam.step()
 
 
 if __name__ == "__main__":

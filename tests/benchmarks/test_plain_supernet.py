@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from support.fast_networks import assert_near, generator, normal
 
+from benchmarks.image_search import OurSearch
 from benchmarks.plain_supernet import Batch, PlainSearch, PlainSupernet
-from benchmarks.supernet_step import OurSearch
 from cnn_nas.fast.supernet import FastSupernet
 from cnn_nas.supernet import Supernet, SupernetConfig
 from nas.core.arch_weights import ArchWeights
