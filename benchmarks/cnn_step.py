@@ -23,7 +23,7 @@ from benchmarks.plain_cnn import PlainNetwork, PlainStep
 from cnn_nas.fast.model import FastForm, FastNetwork
 from cnn_nas.model import ModelConfig, draw_path_masks
 from cnn_nas.space import SPACE
-from nas.core.optimizers import fused_sgd
+from nas.core.optimizers import at_rate, fused_sgd
 from nas.core.seeds import torch_generator
 from nas.trial.capture import CapturedStep
 
@@ -134,15 +134,10 @@ class OurStep:
             loss = loss + CONFIG.auxiliary_weight * F.cross_entropy(output.auxiliary_logits.float(), classes)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 5)
-        self._set_rate(rate)
-        self.sgd.step()
-        self._set_rate(RATE)
+        with at_rate(self.sgd, rate):
+            self.sgd.step()
         self.sgd.zero_grad()
         return (loss.detach(),)
-
-    def _set_rate(self, rate: float | torch.Tensor) -> None:
-        for group in self.sgd.param_groups:
-            group["lr"] = rate
 
 
 @contextlib.contextmanager

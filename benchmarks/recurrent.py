@@ -19,6 +19,7 @@ import torch
 from benchmarks.measuring import Row, arguments, faster, finish, interleaved, smaller
 from benchmarks.peak import peaks
 from benchmarks.plain_recurrent import Penalties, PlainCell, PlainModel, score, train_step
+from nas.core.optimizers import at_rate
 from nas.core.seeds import torch_generator
 from nas.trial.capture import CapturedStep, captures
 from randomNAS_files import genotypes
@@ -180,11 +181,14 @@ def _training(net: FastLanguageModel, tokens: torch.Tensor, targets: torch.Tenso
     if device != "cpu":
         net.reserve(LENGTH, COLUMNS)
 
-    def work(tokens: torch.Tensor, targets: torch.Tensor, h: torch.Tensor, *masks: Any) -> tuple[torch.Tensor, ...]:
+    def work(
+        tokens: torch.Tensor, targets: torch.Tensor, rate: float | torch.Tensor, h: torch.Tensor, *masks: Any
+    ) -> tuple[torch.Tensor, ...]:
         output = net(tokens, [h], DropoutMasks.of(masks), targets=targets)
         assert output.loss is not None
         (output.loss / targets.numel() + activation_penalty(output, PENALTIES.alpha, PENALTIES.beta)).backward()
-        sgd.step()
+        with at_rate(sgd, rate):
+            sgd.step()
         sgd.zero_grad()
         return output.loss.detach(), output.hidden[0].detach()
 
@@ -194,8 +198,7 @@ def _training(net: FastLanguageModel, tokens: torch.Tensor, targets: torch.Tenso
     def run() -> None:
         nonlocal hidden
         masks = net.draw_masks(torch_generator(device, 1, "dropout", next(turn)), COLUMNS, slice(None))
-        sgd.set_rate(LEARNING_RATE)
-        _, hidden = step(tokens, targets, hidden, *masks.tensors())
+        _, hidden = step(tokens, targets, LEARNING_RATE, hidden, *masks.tensors())
 
     return run
 

@@ -23,7 +23,7 @@ from benchmarks.peak import peaks
 from benchmarks.plain_recurrent import Penalties, score, train_step
 from benchmarks.plain_recurrent_supernet import EDGES, PlainSupernet, architecture_step
 from nas.core.arch_weights import ArchWeights, one_path
-from nas.core.optimizers import Adam
+from nas.core.optimizers import Adam, at_rate
 from nas.core.seeds import torch_generator
 from nas.trial.capture import CapturedStep, captures
 from randomNAS_files.architecture import ACTIVATIONS, sample
@@ -223,12 +223,15 @@ def training(
     sgd = FastAveragedSGD(net.parameters(), LEARNING_RATE, DECAY, max_norm=PENALTIES.clip, capturable=capturable)
     turn = count()
 
-    def work(tokens: torch.Tensor, targets: torch.Tensor, *others: Any) -> tuple[torch.Tensor, ...]:
+    def work(
+        tokens: torch.Tensor, targets: torch.Tensor, rate: float | torch.Tensor, *others: Any
+    ) -> tuple[torch.Tensor, ...]:
         h, *masks = others
         output: Output = net(tokens, [h], masks=DropoutMasks.of(masks), targets=targets, **told)
         assert output.loss is not None
         (output.loss / targets.numel() + activation_penalty(output, PENALTIES.alpha, PENALTIES.beta)).backward()
-        sgd.step()
+        with at_rate(sgd, rate):
+            sgd.step()
         sgd.zero_grad()
         return (output.hidden[0].detach(),)
 
@@ -240,8 +243,7 @@ def training(
         number = next(turn)
         told = chosen(number)
         masks = net.draw_masks(torch_generator(device, 1, "dropout", number), COLUMNS, slice(None))
-        sgd.set_rate(LEARNING_RATE)
-        (hidden,) = run(tokens, targets, hidden, *masks.tensors())
+        (hidden,) = run(tokens, targets, LEARNING_RATE, hidden, *masks.tensors())
 
     return step
 
