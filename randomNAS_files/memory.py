@@ -14,7 +14,7 @@ from nas.core.seeds import torch_generator
 from randomNAS_files.architecture import Genotype
 from randomNAS_files.fast.decoder import CHUNK
 from randomNAS_files.fast.networks import has_fast_form, network_type, supernet_type
-from randomNAS_files.fast.precision import FULL, type_of
+from randomNAS_files.fast.precision import FULL, WithPrecision, padded, type_of
 from randomNAS_files.hadamard import C, HadamardGenotype
 from randomNAS_files.hadamard_space import HadamardSpace
 from randomNAS_files.model import LanguageModel, ModelConfig, Output, activation_penalty
@@ -93,6 +93,7 @@ def estimate_supernet(
     beta: float,
     order: str | None,
     mixture: bool = True,
+    precision: str = FULL,
     device: str = "meta",
 ) -> MemoryEstimate:
     """The estimate for a search with a supernet: of the step of the weights or that of the architecture, which takes more.
@@ -103,6 +104,7 @@ def estimate_supernet(
         order: of the architecture's step: "first"; "unrolled", which keeps the looked-ahead weights, the gradient there
             and the weights moved along it; "exact", which keeps the graph of a gradient; None: there is no such step.
         mixture: whether weights are trained with a mixture of all cells; otherwise with one cell at a time.
+        precision: of the fast form's products.
         device: where the steps run; the tests run them on real ones.
 
     Raises:
@@ -112,13 +114,19 @@ def estimate_supernet(
         raise ValueError("an exact second order needs the plain form: fast must be false, got true")
     with torch.device(device):
         net = supernet_type(supernet, fast)(model, words, torch_generator("cpu", 0), supernet)
+        if isinstance(net, WithPrecision):
+            net.use_precision(precision)
         steps = _SearchSteps(net, columns, alpha, beta, mixture)
         kept = steps.keep(length, None)
         if order is not None:
             kept = max(kept, steps.keep(length, order))
     logits = length * columns * words * net.embedding.element_size()
     in_parts = fast and has_fast_form(supernet)
-    working = _decoding(net, length * columns) if in_parts else 2 * logits  # gradients of log-softmax and of logits
+    working = (
+        _decoding(net, length * columns, precision) if in_parts else 2 * logits
+    )  # gradients of log-softmax and of logits
+    if mixture and in_parts and precision != FULL:
+        working = max(working, _weight_factors(net, length * columns, precision))
     copies = 3 * sum(parameter.nbytes for parameter in net.parameters()) if order == "unrolled" else 0
     batches = 2 if order is None else 4  # inputs and targets, of the architecture's batch too
     found = estimate_memory(
@@ -214,6 +222,12 @@ def _kept(output: Output, penalty: torch.Tensor | float = 0.0) -> list[torch.Ten
     assert output.loss is not None
     logits = [] if output.logits is None else [output.logits]
     return [*logits, output.states, output.dropped, *output.hidden, output.loss + penalty]
+
+
+def _weight_factors(net: Supernet, rows: int, precision: str) -> int:
+    """Of the last node's weight gradient in `rounded_mixture.py`: what it read on all edges, and the gradients of its gates."""
+    numbers = 3 * rows * net.supernet.most_nodes * padded(net.config.nhid)
+    return numbers * type_of(precision, net.embedding.dtype).itemsize
 
 
 def _decoding(net: LanguageModel, rows: int, precision: str = FULL) -> int:

@@ -6,7 +6,7 @@
 - `kernels/`: what is computed between the products, by torch's operations or by kernels for a GPU.
 - `column_sparse.py`: products without the features that dropout dropped.
 - `decoder.py`: the loss without the logits of all words; `embedding.py`: the embedding, which shares its weights.
-- `precision.py`: products with fewer digits; `rounded_decoder.py`: the loss of such products.
+- `precision.py`: products with fewer digits; `rounded_decoder.py`, `rounded_mixture.py`: the loss and the mixture of such.
 - `once.py`: what cannot be differentiated twice says so.
 - `scoring.py`: many cells with one set of weights, at once.
 - `averaged_sgd.py`: the optimiser with fewer passes over memory.

@@ -45,13 +45,7 @@ class DecodedLoss(torch.autograd.Function):
         targets: torch.Tensor,
         precision: str = FULL,
     ) -> torch.Tensor:
-        grads: Grads | RoundedGrads
-        if precision == FULL:
-            grads = Grads(hidden, embedding, bias)
-            total = summed_loss(hidden, mask, embedding, bias, targets, grads)
-        else:
-            grads = RoundedGrads(hidden, embedding, bias)
-            total = rounded_loss(hidden, embedding, bias, targets, precision, grads, CHUNK)
+        total, grads = LossInputs(hidden, mask, embedding, bias, targets, precision).loss(True, True)
         ctx.save_for_backward(*grads.memory())  # so that saved-tensor hooks, which measure memory, see it
         ctx.grads = grads
         return total
@@ -75,11 +69,17 @@ class LossInputs:
     embedding: torch.Tensor
     bias: torch.Tensor
     targets: torch.Tensor
+    precision: str = FULL
     grad: torch.Tensor | None = None
 
-    def loss(self, grads: Grads) -> torch.Tensor:
-        """See `summed_loss`."""
-        return summed_loss(self.hidden, self.mask, self.embedding, self.bias, self.targets, grads)
+    def loss(self, of_hidden: bool, of_weights: bool) -> tuple[torch.Tensor, Grads | RoundedGrads]:
+        """The loss, and its gradients, those that are asked for."""
+        tensors = self.hidden, self.embedding, self.bias
+        if self.precision == FULL:
+            grads = Grads(*tensors, of_hidden, of_weights)
+            return summed_loss(self.hidden, self.mask, self.embedding, self.bias, self.targets, grads), grads
+        rounded = RoundedGrads(*tensors, of_hidden, of_weights)
+        return rounded_loss(*tensors, self.targets, self.precision, rounded, CHUNK), rounded
 
 
 class DecoderGradients(torch.autograd.Function):
@@ -95,8 +95,7 @@ class DecoderGradients(torch.autograd.Function):
     @once_only
     def backward(ctx: Any, _: torch.Tensor) -> tuple[None, torch.Tensor, torch.Tensor]:
         _, (inputs, ctx.inputs) = ctx.saved_tensors, (ctx.inputs, None)
-        grads = Grads(inputs.hidden, inputs.embedding, inputs.bias, of_hidden=False)
-        inputs.loss(grads)
+        _, grads = inputs.loss(of_hidden=False, of_weights=True)
         _, embedding, bias = grads.times(inputs.grad)
         return None, embedding, bias
 
@@ -106,8 +105,7 @@ class StatesLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, inputs: LossInputs, stands_for: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
-        grads = Grads(hidden, inputs.embedding, inputs.bias, of_weights=False)
-        total = inputs.loss(grads)
+        total, grads = inputs.loss(of_hidden=True, of_weights=False)
         ctx.save_for_backward(hidden, *grads.memory())  # so that saved-tensor hooks, which measure memory, see it
         ctx.inputs, ctx.grads = inputs, grads
         return total
@@ -136,14 +134,14 @@ def decoded_loss(
     """`DecodedLoss` of `dropped`, which is `states * mask`, in the way that is less work.
 
     With `weights_later`, gradients of embedding and bias are computed if they are asked for, and not before: a third of the
-    work less if they are not, a third more if they are. Only without it there is a precision other than fp32.
+    work less if they are not, a third more if they are.
     """
     if mask is None or precision != FULL or not gathering_pays(mask, len(states), len(embedding)):
         states, mask = dropped, None
     if not wants_gradient(states, embedding, bias):
         return summed_loss(states, mask, embedding, bias, targets)
     if weights_later:
-        inputs = LossInputs(states.detach(), mask, embedding.detach(), bias.detach(), targets)
+        inputs = LossInputs(states.detach(), mask, embedding.detach(), bias.detach(), targets, precision)
         later: torch.Tensor = StatesLoss.apply(inputs, DecoderGradients.apply(inputs, embedding, bias), states)
         return later
     loss: torch.Tensor = DecodedLoss.apply(states, mask, embedding, bias, targets, precision)

@@ -63,8 +63,7 @@ class Mixture:
             coefficients: what each activation of each edge counts, 0 where it does not run, `(edges, K)`.
         """
         self._allocate(len(inputs), h)
-        self._edges = len(coefficients)
-        coefficients = coefficients.detach().to(h.dtype)
+        self._edges, coefficients = len(coefficients), coefficients.detach().to(h.dtype)
         self._constants = [
             constants_of(block, coefficients, self.weights[block.node + 1], self._scratch) for block in self.blocks
         ]
@@ -85,7 +84,7 @@ class Mixture:
         self.outputs = like.new_empty(steps + 1, *each)  # h before each time step, and after the last one
         self.first = like.new_empty(kept, each[0], 2 * each[1])
         self.states = like.new_zeros(kept, states, *each)  # of a node that nothing enters 0
-        self.read = self.states if self.mask is None else like.new_zeros(kept, states, *each)
+        self.read = self._new_read(kept, states, like)
         self.totals = like.new_empty(kept, states, *each) if self.state_norm else self.states
         self.c, self.mixed = like.new_empty(2, kept, rows, *each).unbind(0)
         self.slope = like.new_empty(kept if self.keep else 0, rows, *each)
@@ -93,6 +92,9 @@ class Mixture:
         self.values = {name: like.new_empty(kept, rows, *each) for name in names}  # of all activations
         self._scratch = like.new_empty(3, max(map(len, self.blocks)), *each).unbind(0)
         self._parts = [self._parts_of(place) for place in range(kept)]
+
+    def _new_read(self, kept: int, states: int, like: torch.Tensor) -> torch.Tensor:
+        return self.states if self.mask is None else like.new_zeros(kept, states, *like.shape)
 
     def _parts_of(self, place: int) -> list[Part]:
         """The views of each block in one time step."""
@@ -121,26 +123,31 @@ class Mixture:
             own.copy_(normal)
             if self.keep:
                 self._moments[place, state] = mean, inverse
+        self._keep_read(own, place, state)
+
+    def _keep_read(self, own: torch.Tensor, place: int, state: int) -> None:
+        """Keep what nodes read of a state."""
         if self.mask is not None:
             torch.mul(own, self.mask, out=self.read[place, state])
 
     def _first_state(self, t: int, place: int, gates: torch.Tensor) -> None:
         before, first = self.outputs[t], self.first[place]
-        read = before if self.mask is None else torch.mul(before, self.mask, out=self.read[place, 0])
-        first.copy_(gates).addmm_(read, self.weights[0])
+        self._add_product_of_h(first.copy_(gates), before, place)
         c, g = first.chunk(2, dim=1)
         c.sigmoid_()
         activate(self.init_op, g)
         torch.lerp(before, g, c, out=self.totals[place, 0])
         self._normalise(place, 0)
 
+    def _add_product_of_h(self, first: torch.Tensor, h: torch.Tensor, place: int) -> None:
+        read = h if self.mask is None else torch.mul(h, self.mask, out=self.read[place, 0])
+        first.addmm_(read, self.weights[0])
+
     def _add_block(self, place: int, block: Block) -> None:
         """Add to a node's state what the edges of a block add."""
         part, same = self._parts[place][block.number], self._constants[block.number]
-        size, slope = part.state.size(-1), part.slope
-        g = part.values.get("g", same.scratch[0])
-        torch.mm(part.read, same.c_weight, out=part.c.view(-1, size))
-        torch.mm(part.read, same.g_weight, out=g.view(-1, size))
+        slope, g = part.slope, part.values.get("g", same.scratch[0])
+        self._gate_products(block, part.read, part.c.flatten(0, 1), g.flatten(0, 1))
         part.c.sigmoid_()
         torch.mul(part.state, same.minus_total, out=part.mixed)
         if slope is not None:
@@ -157,6 +164,11 @@ class Mixture:
             torch.sum(added, 0, out=own)
         else:
             own.add_(added.sum(0))
+
+    def _gate_products(self, block: Block, read: torch.Tensor, c: torch.Tensor, g: torch.Tensor) -> None:
+        same = self._constants[block.number]
+        torch.mm(read, same.c_weight, out=c)
+        torch.mm(read, same.g_weight, out=g)
 
     def backward(self, grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """From the gradients of the outputs `(T, B, H)` to those of inputs, h and coefficients; once."""
@@ -198,13 +210,17 @@ class Mixture:
         _ATEN.sigmoid_backward.grad_input(mixed, part.c, grad_input=mixed)
         slope.mul_(through)
         own.addcmul_(past, same.total)
-        size = own.size(-1)
-        torch.mm(mixed.view(-1, size), same.c_weight.t(), out=product.view(-1, size))
-        product.view(-1, size).addmm_(slope.view(-1, size), same.g_weight.t())
+        of_read = self._of_read(block, mixed, slope, product)
         if self.mask is None:
-            own.add_(product)
+            own.add_(of_read)
         else:
-            own.addcmul_(product, self.mask)
+            own.addcmul_(of_read, self.mask)
+
+    def _of_read(self, block: Block, c: torch.Tensor, g: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+        """From the gradients of c and g to that of what a block read, `(n, B, H)` all; `memory` may serve."""
+        same, rows = self._constants[block.number], memory.flatten(0, 1)
+        torch.mm(c.flatten(0, 1), same.c_weight.t(), out=rows).addmm_(g.flatten(0, 1), same.g_weight.t())
+        return memory
 
     def _operations_backward(self, block: Block, part: Part, same: Constants) -> None:
         """Add the gradients of what the activations of a block count."""
@@ -225,8 +241,11 @@ class Mixture:
         past = grad - through
         _ATEN.sigmoid_backward.grad_input(of_c, c, grad_input=c)
         differentiate(self.init_op, through, g)
-        product = self.first[t] @ self.weights[0].t()
+        product = self._of_h(self.first[t])
         return past.add_(product) if self.mask is None else past.addcmul_(product, self.mask)
+
+    def _of_h(self, first: torch.Tensor) -> torch.Tensor:
+        return first @ self.weights[0].t()
 
     def for_weights(self) -> list[torch.Tensor]:
         """After `backward`: what `weight_gradients` needs of it."""

@@ -17,7 +17,7 @@ from randomNAS_files.fast.decoder import decoded_loss
 from randomNAS_files.fast.embedding import SharedEmbedding
 from randomNAS_files.fast.once import wants_gradient
 from randomNAS_files.fast.plan import plan_of
-from randomNAS_files.fast.precision import FULL, HALF, RoundedProduct
+from randomNAS_files.fast.precision import FULL, HALF, RoundedProduct, WithPrecision
 from randomNAS_files.fast.sequence import CellSequence
 from randomNAS_files.fast.workspace import Layout, WorkspacePool
 from randomNAS_files.model import LanguageModel, Output, RecurrentCell
@@ -58,10 +58,7 @@ class FastRecurrentCell(RecurrentCell):
         genotype = genotype or self.genotype
         from_inputs, *weights = self.weights_of(genotype, x.size(-1))
         plan, training = plan_of(genotype, self.init_op), wants_gradient(x, from_inputs, h, *weights)
-        if training and self.precision != FULL:
-            inputs = RoundedProduct.apply(x, x_mask, from_inputs, self.precision)
-        else:
-            inputs = masked_product(x, x_mask, from_inputs)
+        inputs = product_of_inputs(x, x_mask, from_inputs, self.precision if training else FULL)
         if training:
             outputs = CellSequence.apply(self._workspaces, plan, self.precision, inputs, h, h_mask, *weights)
         else:
@@ -69,20 +66,21 @@ class FastRecurrentCell(RecurrentCell):
         return outputs, outputs[-1].clone()
 
 
-class FastLanguageModel(LanguageModel):
+def product_of_inputs(x: torch.Tensor, mask: torch.Tensor | None, weight: torch.Tensor, precision: str) -> torch.Tensor:
+    """The inputs' part of the first gates, `(T, B, 2H)`, of inputs x `(T, B, H)`, their mask `(B, H)` or None."""
+    if precision == FULL:
+        return masked_product(x, mask, weight)
+    product: torch.Tensor = RoundedProduct.apply(x, mask, weight, precision)
+    return product
+
+
+class FastLanguageModel(WithPrecision, LanguageModel):
     """`LanguageModel` with another forward pass, which can be differentiated once only.
 
     Where targets are given, it returns no logits.
     """
 
     cell_type = FastRecurrentCell
-    precision = FULL
-
-    def use_precision(self, precision: str) -> None:
-        """Train with products of that precision, see `precision.py`; what needs no gradient is computed in fp32 as ever."""
-        self.precision = precision
-        for cell in self.cells:
-            cell.precision = precision  # type: ignore[assignment]
 
     def reserve(self, steps: int, columns: int) -> None:
         """Allocate at once what cells need to train on slices of at most `steps` words in so many columns.

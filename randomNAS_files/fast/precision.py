@@ -106,6 +106,29 @@ def tensor_cores(precision: str) -> Iterator[None]:
         products.allow_tf32 = before
 
 
+class WithPrecision:
+    """A network of cells that trains with products of one precision; what needs no gradient is computed in fp32 as ever."""
+
+    precision = FULL
+    cells: Any
+
+    def use_precision(self, precision: str) -> None:
+        """Train with it from here on."""
+        self.precision = precision
+        for cell in self.cells:
+            cell.precision = precision
+
+    @contextmanager
+    def all_digits(self) -> Iterator[None]:
+        """Within it, forward passes begin that have fp32 throughout, their backward passes too."""
+        before = self.precision
+        self.use_precision(FULL)
+        try:
+            yield
+        finally:
+            self.use_precision(before)
+
+
 class RoundedProduct(torch.autograd.Function):
     """`(x * mask) @ weight` of rounded factors, of x `(T, B, H)`, a mask `(B, H)` or None, and a weight `(H, G)`.
 

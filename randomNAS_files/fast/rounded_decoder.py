@@ -13,9 +13,18 @@ from randomNAS_files.fast.precision import factor, multiply, multiply_into, tens
 class RoundedGrads:
     """Gradients of the summed loss, see `decoder.Grads`."""
 
-    def __init__(self, hidden: torch.Tensor, embedding: torch.Tensor, bias: torch.Tensor) -> None:
-        self._hidden, self._embedding = torch.empty_like(hidden), torch.zeros_like(embedding)
-        self._bias = torch.zeros_like(bias)
+    def __init__(
+        self,
+        hidden: torch.Tensor,
+        embedding: torch.Tensor,
+        bias: torch.Tensor,
+        of_hidden: bool = True,
+        of_weights: bool = True,
+    ) -> None:
+        self._of_hidden, self._of_weights = of_hidden, of_weights
+        self._hidden = torch.empty_like(hidden) if of_hidden else hidden.new_empty(0)
+        self._embedding = torch.zeros_like(embedding) if of_weights else embedding.new_empty(0)
+        self._bias = torch.zeros_like(bias) if of_weights else bias.new_empty(0)
 
     def memory(self) -> tuple[torch.Tensor, ...]:
         """All of it."""
@@ -29,14 +38,17 @@ class RoundedGrads:
             states, decoder: factors.
             logits: the gradients of their logits as a factor, of which rows that do not count are 0.
         """
-        words, size = self._embedding.shape
-        hidden = self._hidden.view(-1, size)[first : first + len(states)]
-        hidden.copy_(multiply(logits, decoder, hidden.dtype)[: len(hidden), :size])
-        self._embedding.add_(multiply(logits.t(), states, hidden.dtype)[:words, :size])
+        if self._of_hidden:
+            hidden = self._hidden.flatten(0, 1)[first : first + len(states)]
+            hidden.copy_(multiply(logits, decoder, hidden.dtype)[: len(hidden), : hidden.size(1)])
+        if self._of_weights:
+            words, size = self._embedding.shape
+            self._embedding.add_(multiply(logits.t(), states, self._embedding.dtype)[:words, :size])
 
     def add_bias(self, logits: torch.Tensor, counts: torch.Tensor) -> None:
         """Add what some rows give to the bias, of the gradients of logits `(R, V)` and what counts `(R,)`."""
-        self._bias.addmv_(logits.t(), counts)
+        if self._of_weights:
+            self._bias.addmv_(logits.t(), counts)
 
     def times(self, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Of hidden, embedding and bias, times the gradient of the loss."""

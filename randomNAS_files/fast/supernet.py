@@ -19,12 +19,13 @@ from randomNAS_files.architecture import ACTIVATIONS, Genotype
 from randomNAS_files.dropout import DropoutMasks, apply
 from randomNAS_files.fast import scoring
 from randomNAS_files.fast.blocks import blocks_of
-from randomNAS_files.fast.column_sparse import masked_product
 from randomNAS_files.fast.decoder import decoded_loss
 from randomNAS_files.fast.embedding import SharedEmbedding
 from randomNAS_files.fast.mixture import Mixture, Nodes, shapes_for_weights, weight_gradients
-from randomNAS_files.fast.model import FastRecurrentCell
+from randomNAS_files.fast.model import FastRecurrentCell, product_of_inputs
 from randomNAS_files.fast.once import ONCE, once_only, wants_gradient
+from randomNAS_files.fast.precision import FULL, WithPrecision
+from randomNAS_files.fast.rounded_mixture import RoundedMixture, rounded_read, rounded_weight_gradients
 from randomNAS_files.model import Output
 from randomNAS_files.relaxation import CELL, shape_of
 from randomNAS_files.slices import Columns
@@ -41,18 +42,29 @@ class WeightGradients(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, nodes: Nodes, mask: torch.Tensor | None, steps: int, h: torch.Tensor, *weights: torch.Tensor
+        ctx: Any,
+        nodes: Nodes,
+        mask: torch.Tensor | None,
+        precision: str,
+        steps: int,
+        h: torch.Tensor,
+        *weights: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
-        ctx.nodes, ctx.mask = nodes, mask
+        ctx.nodes, ctx.mask, ctx.precision = nodes, mask, precision
         ctx.set_materialize_grads(False)
-        return tuple(h.new_zeros(()).expand(shape) for shape in shapes_for_weights(nodes, len(weights), steps, h))
+        shapes = shapes_for_weights(nodes, len(weights), steps, h)
+        outputs, read, *others = (h.new_zeros(()).expand(shape) for shape in shapes)
+        return outputs, read if precision == FULL else rounded_read(read, precision), *others
 
     @staticmethod
     @once_only
     def backward(ctx: Any, *found: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        grads = weight_gradients(ctx.nodes, ctx.mask, found)
-        wanted = ctx.needs_input_grad[4:]
-        return None, None, None, None, *(grad if want else None for grad, want in zip(grads, wanted, strict=True))
+        if ctx.precision == FULL:
+            grads = weight_gradients(ctx.nodes, ctx.mask, found)
+        else:
+            grads = rounded_weight_gradients(ctx.nodes, ctx.mask, ctx.precision, found)
+        wanted = ctx.needs_input_grad[5:]
+        return None, None, None, None, None, *(grad if want else None for grad, want in zip(grads, wanted, strict=True))
 
 
 class MixtureSequence(torch.autograd.Function):
@@ -113,14 +125,16 @@ class FastSuperCell(FastRecurrentCell, SuperCell):
             raise ValueError("a supernet with state_norm needs at least 2 columns a batch to normalise over, got 1")
         width = x.size(-1)
         from_inputs, from_state = self.w0[:width], self.w0[width:]
-        inputs, coefficients = masked_product(x, x_mask, from_inputs), _coefficients(weights, self.config.most_nodes, h)
-        tensors = [from_state, *self.nodes]
-        keep = wants_gradient(inputs, h, coefficients, *tensors)
+        tensors, coefficients = [from_state, *self.nodes], _coefficients(weights, self.config.most_nodes, h)
+        keep = wants_gradient(x, from_inputs, h, coefficients, *tensors)
+        precision = self.precision if keep else FULL
+        inputs = product_of_inputs(x, x_mask, from_inputs, precision)
         mask = None if h_mask is None else h_mask.to(h.dtype)
         of_operations = keep and coefficients.requires_grad
-        mixture = Mixture(nodes, tensors, mask, self.init_op, norm, keep, of_operations)
+        args = (nodes, tensors, mask, self.init_op, norm, keep, of_operations)
+        mixture = Mixture(*args) if precision == FULL else RoundedMixture(*args, precision)
         if keep:
-            stand_for = WeightGradients.apply(nodes, mask, len(x), h.detach(), *tensors)
+            stand_for = WeightGradients.apply(nodes, mask, precision, len(x), h.detach(), *tensors)
             outputs = MixtureSequence.apply(mixture, inputs, h, coefficients, *stand_for)
         else:
             with torch.no_grad():
@@ -152,7 +166,7 @@ def _genotype(path: Path, space: RecurrentSpace) -> Genotype:
     return space.genotype_of({CELL: path})
 
 
-class FastSupernet(Supernet):
+class FastSupernet(WithPrecision, Supernet):
     """`Supernet` with another forward pass, which can be differentiated once only.
 
     Where targets are given, it returns no logits.
@@ -177,7 +191,7 @@ class FastSupernet(Supernet):
         if targets is None:
             return Output(F.linear(dropped, shared, self.decoder_bias), last, states, dropped)
         of_architecture = any(tensor.requires_grad for tensor in weights.tensors())
-        loss = decoded_loss(states, dropped, mask, shared, self.decoder_bias, targets, weights_later=of_architecture)
+        loss = decoded_loss(states, dropped, mask, shared, self.decoder_bias, targets, of_architecture, self.precision)
         return Output(None, last, states, dropped, loss)
 
     def score_cells(self, columns: Columns, bptt: int, cells: Sequence[Genotype]) -> list[float]:

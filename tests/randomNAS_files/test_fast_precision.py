@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 from support.cuda_flags import preserved_flags
 from support.recurrent import CELLS, build_model, config, fast_net, generator, masks_of
+from support.rounding import AllProductsRounded
 from support.runs import read_config
-from torch.overrides import TorchFunctionMode
 
 from model_def import RecurrentTrial
 from nas.core.errors import ConfigError
@@ -31,37 +30,6 @@ DIGITS = 2.0**-8  # two factors, each off by 2^-9 of itself at most
 HADAMARD = "HadamardGenotype([('product', 'tanh', 0, 'c'), ('sum', 0, 1)], 2)"
 PUBLISHED = ("ENAS", "DARTS_V1", "DARTS_V2", "ASHA")
 Step = tuple[torch.Tensor, list[torch.Tensor | None]]
-
-
-def rounded(x: torch.Tensor) -> torch.Tensor:
-    return x.bfloat16().to(x.dtype)
-
-
-class RoundedByHand(torch.autograd.Function):
-    """a @ b with rounded factors, there and back."""
-
-    @staticmethod
-    def forward(ctx: Any, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(rounded(a), rounded(b))
-        return rounded(a) @ rounded(b)
-
-    @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        a, b = ctx.saved_tensors
-        grad = rounded(grad)
-        return grad @ b.t(), a.flatten(0, -2).t() @ grad.flatten(0, -2)
-
-
-class AllProductsRounded(TorchFunctionMode):
-    """Those of the plain form."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in (torch.Tensor.matmul, torch.Tensor.__matmul__):
-            return RoundedByHand.apply(*args)
-        if func is F.linear:
-            x, weight, bias = args
-            return RoundedByHand.apply(x, weight.t()) + bias
-        return func(*args, **(kwargs or {}))
 
 
 def model(name: str, depth: int = 1, hidden: int = HIDDEN, words: int = WORDS, share: float = 0.4) -> LanguageModel:
