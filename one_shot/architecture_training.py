@@ -42,7 +42,7 @@ class ArchitectureTraining:
         for number in self._strategy.updates(progress):
             losses, rates = (step.train_loss, step.valid_loss), self._weight_step(step)
             scored = self._scored_on(number)
-            problem = Problem(*losses, self._parameters, rates, average_over_processes, *scored)
+            problem = Problem(*losses, self._parameters, rates, average_over_processes, *scored, self._task.all_digits)
             generator = torch_generator("cpu", self._seed, "architecture update", number)
             found.append(self._strategy.update(problem, generator, progress))
             self._optimizer.step()

@@ -101,7 +101,8 @@ def _back_through_clipping(step: WeightStep, gradients: Tensors, norm: torch.Ten
 def _difference(problem: Problem, leaves: ArchWeights, live: Tensors, u: Tensors, r: float) -> Tensors:
     """d/dW of <dL_train/dw, u> by the central difference of dL_train/dW between w + h u and w - h u, h = r / |u|.
 
-    Divided by 2 h, not halved and multiplied by it: that factor would make the term vanish.
+    Divided by 2 h, not halved and multiplied by it: that factor would make the term vanish. In fp32 whatever the precision of
+    training: the sides differ by little, and h u moves most weights by less than a bfloat16 can tell.
     """
     tensors = leaves.tensors()
     h = r / norm_of(u).clamp(min=1e-12)
@@ -111,7 +112,7 @@ def _difference(problem: Problem, leaves: ArchWeights, live: Tensors, u: Tensors
         for sign in (1.0, -1.0):
             torch._foreach_copy_(live, original)
             torch._foreach_add_(live, way, alpha=sign)
-            with torch.enable_grad(), _frozen(live):
+            with torch.enable_grad(), _frozen(live), problem.all_digits():
                 loss = problem.train_loss(leaves)
                 sides.append(_filled(torch.autograd.grad(loss, tensors, allow_unused=True), tensors))
             del loss

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -96,6 +97,7 @@ class Problem:
         valid_scores: on a batch of the architecture's data; given to strategies with `scores_cells`.
         scored_loss: what `valid_scores` has of one architecture, on this process's part of the batch, differentiable by the
             parameters.
+        all_digits: within it, losses are computed in fp32 even where training is not, for differences of gradients.
     """
 
     train_loss: Objective
@@ -105,6 +107,7 @@ class Problem:
     average: Callable[[Sequence[torch.Tensor]], None]
     valid_scores: Scores | None = None
     scored_loss: Objective | None = None
+    all_digits: Callable[[], AbstractContextManager[None]] = nullcontext
 
 
 class Score(Protocol):

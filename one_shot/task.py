@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -208,6 +209,10 @@ class Task(ABC):
     def scored_loss_on(self, number: int) -> Objective | None:
         """The loss that `scores_on` has of one architecture, on this process's part of the batch, differentiable."""
         return None
+
+    def all_digits(self) -> AbstractContextManager[None]:
+        """See `Problem.all_digits`."""
+        return nullcontext()
 
     @abstractmethod
     def end(self) -> None:

@@ -8,6 +8,7 @@ side by side, and each carries its own hidden state.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, cast
 
 import torch
@@ -32,6 +33,7 @@ from one_shot.text_rules import TextSearchConfig, problems_of, warnings_of
 from randomNAS_files.architecture import NODES
 from randomNAS_files.corpora import PTB_TOKENS, SPLITS, DataConfig, known_vocabulary
 from randomNAS_files.fast.networks import supernet_type
+from randomNAS_files.fast.precision import WithPrecision, check_precision
 from randomNAS_files.memory import estimate_supernet
 from randomNAS_files.model import ModelConfig, Output, activation_penalty
 from randomNAS_files.nested import NestedSGD
@@ -62,6 +64,7 @@ class TextTask(Task):
         self.settings, self.place = settings, place
         self.model, self.config = settings.groups[ModelConfig], settings.groups[TextSearchConfig]
         self.max_norm = self.config.clip_gradients_l2_norm
+        check_precision(self.config.precision, place.device)
         self.corpus = load_corpus(settings.data)
         lengths = {split: len(getattr(self.corpus, split)) for split in SPLITS}
         if wrong := fits_text(self.config, lengths, False, exact=True):
@@ -78,6 +81,8 @@ class TextTask(Task):
         weights = torch_generator("cpu", place.seed, "weights")
         kind = supernet_type(settings.groups[SupernetConfig], place.fast)
         self.net = kind(self.model, len(self.corpus.vocabulary), weights, settings.groups[SupernetConfig])
+        if isinstance(self.net, WithPrecision):
+            self.net.use_precision(self.config.precision)
         columns = self.shard.stop - self.shard.start
         self.hidden, self.arch_hidden = self.net.initial_state(columns), self.net.initial_state(columns)
         self._next: list[list[torch.Tensor] | None] = [None, None]
@@ -161,6 +166,7 @@ class TextTask(Task):
             beta=config.beta,
             order=settings.order,
             mixture=settings.mixes,
+            precision=config.precision,
             device=device,
         )
 
@@ -170,6 +176,8 @@ class TextTask(Task):
         words, _ = known_vocabulary(settings.data)
         kind = supernet_type(settings.groups[SupernetConfig], settings.fast_on(device))
         net = kind(settings.groups[ModelConfig], words, generator, settings.groups[SupernetConfig]).to(device)
+        if isinstance(net, WithPrecision):
+            net.use_precision(config.precision)
         tokens = torch.randint(words, (config.bptt, batch), generator=generator).to(device)
 
         def loss(weights: ArchWeights) -> torch.Tensor:
@@ -303,12 +311,16 @@ class TextTask(Task):
         words = (targets != IGNORED).sum()
 
         def loss(weights: ArchWeights) -> torch.Tensor:
-            output: Output = self.net(inputs, self.net.initial_state(inputs.size(1)), weights, None, targets)
+            with self.all_digits():
+                output: Output = self.net(inputs, self.net.initial_state(inputs.size(1)), weights, None, targets)
             assert output.loss is not None
             total: torch.Tensor = output.loss / words
             return total
 
         return loss
+
+    def all_digits(self) -> AbstractContextManager[None]:
+        return self.net.all_digits() if isinstance(self.net, WithPrecision) else super().all_digits()
 
     def report(self, means: dict[str, float], training: bool = False) -> dict[str, float]:
         return {"loss": means["loss"], "perplexity": perplexity(means["loss"])}

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.core.fields import field
+from nas.core.run_config import needs_fast_form
 from randomNAS_files.corpora import most_tokens
+from randomNAS_files.fast.precision import FULL
 from randomNAS_files.model import ModelConfig
-from randomNAS_files.settings import StreamConfig, fits_processes, fits_text
+from randomNAS_files.settings import PRECISIONS, StreamConfig, fits_processes, fits_text
 from randomNAS_files.supernet import SupernetConfig
 
 SEARCH_EVAL_COLUMNS = 64
@@ -21,6 +23,7 @@ class TextSearchConfig(StreamConfig):
     max_state_norm: float = field(0.0, ge=0)  # of each state carried from slice to slice in training; 0: no bound
     learning_rate_decay: float = field(1.0, gt=0, le=1)  # by which it is multiplied for every epoch ...
     decay_after_epochs: int = field(0, ge=0)  # ... after so many
+    precision: str = field(FULL, choices=PRECISIONS)  # of matrix products in training; see docs/one_shot.md
 
     def rate(self, epoch: int) -> float:
         """The learning rate in an epoch, counted from 0; nothing to save, so that a resumed search goes on with it."""
@@ -31,6 +34,8 @@ def problems_of(settings: Any, processes: int) -> list[str]:
     """See `Task.problems`."""
     config, exact = settings.groups[TextSearchConfig], settings.data.corpus != "text"
     found = fits_processes(config, processes)
+    if why_not := _why_plain(settings):
+        found += [f"hyperparameters.{each}" for each in needs_fast_form(config, ["precision"], why_not)]
     tokens = most_tokens(settings.data)
     if settings.learns and "train" in tokens and settings.search.arch_data == "part":
         tokens = {**tokens, "train": tokens["train"] - round(settings.search.arch_fraction * tokens["train"])}
@@ -40,6 +45,19 @@ def problems_of(settings: Any, processes: int) -> list[str]:
         rule = f"must be at most {arch - 1:,}, the words to predict for the architecture"
         found.append(f"hyperparameters.global_batch_size {rule}, got {config.global_batch_size}")
     return found + _supernet_problems(settings, processes)
+
+
+def _why_plain(settings: Any) -> str:
+    """Why a search computes in the plain form on every device; "" if it does not."""
+    if settings.groups[SupernetConfig].hadamard:
+        return "which hadamard has not; leave it out"
+    if settings.run.fast is False:
+        return "got fast false; leave one of them out"
+    return (
+        ""
+        if settings.fast
+        else "got bilevel exact, which needs second derivatives and so the plain form; leave one of them out"
+    )
 
 
 def _supernet_problems(settings: Any, processes: int) -> list[str]:

@@ -253,6 +253,7 @@ SEARCHED = [
     (TEXT_SEARCH, "nodes=0", "nodes must be at least 1, got 0"),
     (TEXT_SEARCH, "nodes=1000", "nodes must be at most 100, got 1000"),
     (TEXT_SEARCH, "learning_rate_decay=1.5", "learning_rate_decay must be at most 1 and above 0, got 1.5"),
+    (TEXT_SEARCH, "precision=fp16", "precision must be one of fp32, tf32, bf16"),
     (TEXT_SEARCH, "depth=100000", "depth must be"),
     (TEXT_SEARCH, "nhid=100000000", "nhid must be at most"),
     (TEXT_SEARCH, "cost_weight=1", "cost_weight must be 0"),
