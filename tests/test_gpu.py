@@ -85,15 +85,19 @@ def test_a_checkpoint_of_a_gpu_goes_on_without_one(
     assert all(torch.isfinite(torch.tensor(resumed.values("validation", "loss"))))
 
 
-SEARCHES = [("images", "DARTS, second order"), ("images", "GDAS"), ("images", "DrNAS"), ("images", "random")]
-SEARCHES += [("text", "DARTS, first order"), ("text", "random")]
+HALF = {"precision": "bf16"}
+SEARCHES: list[tuple[str, str, dict[str, Any]]] = [
+    *(("images", method, {}) for method in ("DARTS, second order", "GDAS", "DrNAS", "random")),
+    *(("text", method, {}) for method in ("DARTS, first order", "random")),
+    *(("text", method, HALF) for method in ("DARTS, second order", "random")),
+]
 
 
-@pytest.mark.parametrize(("space", "method"), SEARCHES, ids=str)
+@pytest.mark.parametrize(("space", "method", "settings"), SEARCHES, ids=str)
 def test_a_search_repeats_and_a_stop_changes_nothing(
-    space: str, method: str, tmp_path: Path, corpus: Path, pictures: Path
+    space: str, method: str, settings: dict[str, Any], tmp_path: Path, corpus: Path, pictures: Path
 ) -> None:
-    config = search_config(space, method, pictures if space == "images" else corpus)
+    config = search_config(space, method, pictures if space == "images" else corpus, **settings)
     runs = [search(tmp_path / name, config, "--device", "cuda") for name in ("straight", "again")]
     assert all(run.code == 0 and "device       cuda" in run.out for run in runs), runs[0].err
     assert_equal_runs(runs[1], runs[0])

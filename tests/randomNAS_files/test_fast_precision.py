@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from support.cuda_flags import preserved_flags
-from support.recurrent import CELLS, build_model, config, fast_net, generator, masks_of
+from support.recurrent import CELLS, build_model, config, fast_net, generator, same_masks
 from support.rounding import AllProductsRounded
 from support.runs import read_config
 
@@ -46,7 +46,7 @@ def step(net: LanguageModel, time: int = TIME, columns: int = COLUMNS) -> Step:
         net.embedding.device
     )
     targets[1, 2] = IGNORED
-    output = net(words, net.initial_state(columns), masks_of(net, columns=columns), targets=targets)
+    output = net(words, net.initial_state(columns), same_masks(net, columns), targets=targets)
     value = output.loss / 16 + activation_penalty(output, 2.0, 1.0)
     return value.detach(), list(torch.autograd.grad(value, list(net.parameters()), allow_unused=True))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nas.core.seeds import torch_generator
 from randomNAS_files.architecture import ACTIVATIONS as ALL_ACTIVATIONS
 from randomNAS_files.architecture import Genotype, sample
-from randomNAS_files.dropout import DropoutMasks
+from randomNAS_files.dropout import DropoutMasks, draw_masks
 from randomNAS_files.fast.model import FastLanguageModel, FastRecurrentCell
 from randomNAS_files.model import LanguageModel, ModelConfig, RecurrentCell
 from randomNAS_files.space import SPACE
@@ -83,6 +83,13 @@ def masks_of(net: LanguageModel, step: int = 0, columns: int = BATCH) -> Dropout
     """The dropout masks of a step, drawn where the model is."""
     device = "cuda" if net.embedding.is_cuda else "cpu"
     return net.draw_masks(torch_generator(device, 1, "dropout", step), columns, slice(None))
+
+
+def same_masks(net: LanguageModel, columns: int, seed: int = 1) -> DropoutMasks:
+    """Drawn on the CPU and copied to the model, so that they are the same on every device; all of them there."""
+    like, words = net.embedding, len(net.embedding)
+    masks = draw_masks(net.config, words, generator(seed), columns, slice(None), dtype=like.dtype)
+    return DropoutMasks.of([None if mask is None else mask.to(like.device) for mask in masks.tensors()])
 
 
 def normal(*shape: int, seed: int = 1) -> torch.Tensor:
