@@ -8,7 +8,7 @@ from typing import Any
 from nas.core.fields import field
 from nas.core.run_config import needs_fast_form
 from randomNAS_files.corpora import most_tokens
-from randomNAS_files.fast.precision import FULL
+from randomNAS_files.fast.precision import FULL, HALF
 from randomNAS_files.model import ModelConfig
 from randomNAS_files.settings import PRECISIONS, StreamConfig, fits_processes, fits_text
 from randomNAS_files.supernet import SupernetConfig
@@ -100,8 +100,15 @@ def _hadamard_problems(settings: Any) -> list[str]:
 
 def warnings_of(settings: Any) -> list[str]:
     """See `Task.warnings`."""
-    columns = settings.groups[TextSearchConfig].eval_batch_size
-    if not settings.groups[SupernetConfig].state_norm or columns >= SEARCH_EVAL_COLUMNS:
-        return []
-    what = f"hyperparameters.eval_batch_size: states are normalised by the batch, of {columns} columns"
-    return [f"{what}; {SEARCH_EVAL_COLUMNS} or more give steadier scores"]
+    config, found = settings.groups[TextSearchConfig], list[str]()
+    if not settings.groups[SupernetConfig].state_norm:
+        return found
+    if config.eval_batch_size < SEARCH_EVAL_COLUMNS:
+        what = (
+            f"hyperparameters.eval_batch_size: states are normalised by the batch, of {config.eval_batch_size} columns"
+        )
+        found.append(f"{what}; {SEARCH_EVAL_COLUMNS} or more give steadier scores")
+    if config.precision == HALF:
+        what = "hyperparameters.precision: with state_norm the rounding of bf16 puts gradients off by some percent"
+        found.append(f"{what}, and some searches then do not train; tf32 rounds to an eighth of that")
+    return found

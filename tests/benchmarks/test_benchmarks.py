@@ -16,7 +16,7 @@ import pytest
 import torch
 from support.runs import ROOT
 
-from benchmarks import corpus, measuring, recurrent, table
+from benchmarks import corpus, measuring, recurrent, rounding, table
 from benchmarks.measuring import Row, absolute, command, faster, number, quicker, smaller
 from benchmarks.peak import peaks
 from benchmarks.plain_corpus import PlainCorpus
@@ -318,3 +318,25 @@ def test_a_saved_part_says_so_until_the_whole_is_saved(monkeypatch: pytest.Monke
     measuring.finish("two", [row], argparse.Namespace(device="cpu", save=True, only=None))
     (whole,) = tmp_path.iterdir()
     assert whole.name.endswith("-two-cpu.json") and "only" not in json.loads(whole.read_text())
+
+
+# --- rounding
+
+
+def test_tf32_is_rounded_to_11_digits() -> None:
+    ulp = 2.0**-10
+    numbers = torch.tensor([1 + ulp, 1 + ulp / 2, 1 + 1.5 * ulp, -1 - 0.51 * ulp, 0.0, 3e38])
+    expected = torch.tensor([1 + ulp, 1, 1 + 2 * ulp, -1 - ulp, 0.0, 3e38])
+    assert torch.equal(rounding.tf32(numbers)[:5], expected[:5])
+    assert rounding.tf32(numbers)[5] == pytest.approx(3e38, rel=ulp / 2)
+    assert rounding.tf32(numbers.double()).equal(numbers.double())
+
+
+def test_fewer_digits_put_gradients_further_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"COLUMNS": 4, "LENGTH": 3, "WORDS": 20}.items():
+        monkeypatch.setattr(rounding, name, value)
+    for kind, count in (("mixture, batch norm of states", 2), ("single cells", 1)):
+        found = list(rounding.errors(kind, 0, "cpu"))
+        assert len(found) == 3 * count
+        full, tf32, half = (error for _, name, error in found if name == "weights")
+        assert 0 < 8 * full < tf32 and 2 * tf32 < half < 0.5

@@ -125,6 +125,18 @@ def test_what_is_plain_refuses_other_precisions(method: str, changes: dict[str, 
     settings(tmp_path, method, precision=FULL, **changes)
 
 
+def test_bfloat16_with_batch_norm_of_states_is_warned_of(tmp_path: Path) -> None:
+    said = {
+        (name, norm): [
+            w for w in TextTask.warnings(settings(tmp_path, precision=name, state_norm=norm)) if "precision" in w
+        ]
+        for name in (FULL, TF32, HALF)
+        for norm in (True, False)
+    }
+    assert [len(warnings) for warnings in said.values()] == [0, 0, 0, 0, 1, 0]
+    assert "tf32" in said[HALF, True][0]
+
+
 def test_a_device_without_such_products_refuses_them_before_data_is_read(tmp_path: Path) -> None:
     place = Place(torch.device("mps"), 1, 0, 1, False)
     with pytest.raises(ConfigError, match="precision must be fp32 or left out on mps"):
