@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from nas.core.arch_weights import ArchWeights
 from nas.core.seeds import torch_generator
 from one_shot.averaging import average_over_processes
 from one_shot.record import on_cpu
-from one_shot.strategy import Objective, Problem, Progress, Scores, Strategy, WeightStep
+from one_shot.strategy import ArchGradient, Objective, Problem, Progress, Scores, Strategy, WeightStep
 from one_shot.task import Step, Task
 
 
@@ -33,6 +35,9 @@ class ArchitectureTraining:
         self._looks_ahead = looks_ahead or strategy.looks_ahead
         self._optimizer = strategy.optimizer()
         self._last_gradient: list[torch.Tensor | None] = []  # of each parameter, clipped
+        self.captured: Callable[[Step, ArchWeights], ArchGradient] | None = (
+            None  # what differentiates, with CUDA graphs
+        )
 
     def update(self, step: Step, progress: Progress) -> list[dict[str, torch.Tensor]]:
         """All updates before this step of the weights; what each of them reports."""
@@ -40,9 +45,11 @@ class ArchitectureTraining:
             return []
         found = []
         for number in self._strategy.updates(progress):
-            losses, rates = (step.train_loss, step.valid_loss), self._weight_step(step)
-            scored = self._scored_on(number)
-            problem = Problem(*losses, self._parameters, rates, average_over_processes, *scored, self._task.all_digits)
+            losses, rates = (step.train_loss, step.valid_loss), self.weight_step(step.learning_rate)
+            scored, captured = self._scored_on(number), self.captured and partial(self.captured, step)
+            problem = Problem(
+                *losses, self._parameters, rates, average_over_processes, *scored, self._task.all_digits, captured
+            )
             generator = torch_generator("cpu", self._seed, "architecture update", number)
             found.append(self._strategy.update(problem, generator, progress))
             self._optimizer.step()
@@ -55,11 +62,12 @@ class ArchitectureTraining:
             return None, None
         return self._task.scores_on(number), self._task.scored_loss_on(number)
 
-    def _weight_step(self, step: Step) -> WeightStep:
+    def weight_step(self, rate: float | torch.Tensor) -> WeightStep:
+        """What the optimiser of the weights would do next at this learning rate."""
         group, momenta = self._sgd.param_groups[0], []
         if self._looks_ahead:
             momenta = [self._sgd.state[each].get("momentum_buffer") for each in self._parameters]
-        rates = step.learning_rate, group["momentum"], group["weight_decay"]
+        rates = rate, group["momentum"], group["weight_decay"]
         return WeightStep(*rates, self._task.max_norm, momenta, self._last_gradient)
 
     def clip(self, parameters: Any) -> None:

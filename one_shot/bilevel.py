@@ -22,7 +22,7 @@ import torch
 
 from nas.core.arch_weights import ArchWeights
 from one_shot.strategy import Problem, WeightStep
-from one_shot.weight_step import NORM_EPS, Tensors, dense, descent, moved, norm_of, restored, train_gradient
+from one_shot.weight_step import NORM_EPS, Tensors, dense, descent, moved, norm_of, restored, subtract_, train_gradient
 
 ORDERS = ("first", "unrolled", "exact")
 
@@ -51,6 +51,8 @@ def gradient(problem: Problem, weights: ArchWeights, order: str, r: float = 0.01
     tensors = [tensor.detach().requires_grad_() for tensor in weights.tensors()]
     if not tensors:
         raise ValueError("a path without weights of operations or edges has no gradient; give it weights")
+    if problem.captured is not None:
+        return problem.captured(weights)
     leaves = weights.with_tensors(tensors)
     if order == "first":
         with _frozen(problem.parameters):
@@ -80,7 +82,9 @@ def _after_a_step(problem: Problem, leaves: ArchWeights, order: str, r: float) -
     u = _back_through_clipping(step, gradients, norm, v)
     del both, v, gradients, direction
     product = _exact_product(problem, leaves, live, u) if order == "exact" else _difference(problem, leaves, live, u, r)
-    return list(torch._foreach_add(found, product, alpha=-step.learning_rate)), loss
+    total = [each.clone() for each in found]
+    subtract_(total, product, step.learning_rate)
+    return total, loss
 
 
 @torch.no_grad()

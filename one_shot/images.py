@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from cnn_nas.counting import NetworkSize, operation_costs
 from cnn_nas.expected_cost import ExpectedCost
 from cnn_nas.fast.supernet import FastSupernet
 from cnn_nas.images.arrays import Images, held_out
-from cnn_nas.images.augmentation import Augmentation
+from cnn_nas.images.augmentation import Augmentation, Draws
 from cnn_nas.images.batches import ProcessImages, ShuffledBatches, evenly
 from cnn_nas.images.data import DataConfig, Known, expected, known, load
 from cnn_nas.images.metrics import Classification, Regression
@@ -42,7 +43,9 @@ from one_shot.counted import Counted
 from one_shot.gradient import Costs
 from one_shot.pairs import PairedBatches, PairedImages
 from one_shot.strategy import Objective, Progress
-from one_shot.task import Place, Step, Sums, Task, Trained
+from one_shot.task import Inputs, Place, Step, Sums, Task, Trained
+
+DRAWS = len(dataclasses.fields(Draws))
 
 
 @dataclass(frozen=True)
@@ -289,40 +292,54 @@ class ImageTask(Task):
         config = self.config
         span = config.learning_rate - config.learning_rate_end
         rate = config.learning_rate_end + 0.5 * span * (1 + math.cos(math.pi * progress.fraction))
-        inputs = self._augmented(images, "augmentation", progress.step)
+        draws = self._draws(images, "augmentation", progress.step)
         generator = torch_generator(self.place.device, self.place.seed, "op drop", progress.step)
         kind = torch.bfloat16 if self.mixed else torch.float32
         chance = config.op_drop * (1 - progress.fraction)
         masks = draw_skip_masks(generator, self.model.layers, config.global_batch_size, self.shard, chance, kind)
+        skips = () if masks is None else tuple(masks.values())
+        given = (images, targets, *draws, *skips)
+        if not other:
+            return Step(rate, len(targets), *self.train_on(given), None, given)
+        arch_draws = self._draws(other[0], "augmentation of the architecture's batch", progress.step)
+        arch_given = (*other, *arch_draws, *skips)
+        return Step(rate, len(targets), *self.train_on(given), self.valid_on(arch_given), given, arch_given)
 
-        def outputs(weights: ArchWeights, x: torch.Tensor) -> torch.Tensor:
+    def train_on(self, given: Inputs) -> tuple[Callable[[ArchWeights], Trained], Objective]:
+        outputs, targets = self._outputs_on(given)
+
+        def train(weights: ArchWeights) -> Trained:
+            logits = outputs(weights)
+            sums = self.scores.sums(logits.detach(), targets)
+            return Trained(self.scores.objective(logits, targets), sums)
+
+        return train, lambda weights: self.scores.objective(outputs(weights), targets)
+
+    def valid_on(self, given: Inputs) -> Objective:
+        outputs, targets = self._outputs_on(given)
+        return lambda weights: self.scores.objective(outputs(weights), targets)
+
+    def _outputs_on(self, given: Inputs) -> tuple[Callable[[ArchWeights], torch.Tensor], torch.Tensor]:
+        """The logits of a batch, and its targets; images are augmented when they are first asked for."""
+        images, targets, *rest = cast("list[torch.Tensor]", given)
+        draws, masks = Draws(*rest[:DRAWS]), dict(enumerate(rest[DRAWS:])) or None
+
+        @functools.cache
+        def inputs() -> torch.Tensor:
+            return self.augmentation.apply(images, draws).contiguous(memory_format=self.memory_format)
+
+        def outputs(weights: ArchWeights) -> torch.Tensor:
+            x = inputs()
             with self._precision():
                 logits: torch.Tensor = self.net(x, weights, masks).logits
             return logits
 
-        def train(weights: ArchWeights) -> Trained:
-            logits = outputs(weights, inputs)
-            sums = self.scores.sums(logits.detach(), targets)
-            return Trained(self.scores.objective(logits, targets), len(targets), sums)
+        return outputs, targets
 
-        def train_loss(weights: ArchWeights) -> torch.Tensor:
-            return self.scores.objective(outputs(weights, inputs), targets)
-
-        if not other:
-            return Step(rate, train, train_loss, None)
-        arch_inputs = self._augmented(other[0], "augmentation of the architecture's batch", progress.step)
-
-        def valid_loss(weights: ArchWeights) -> torch.Tensor:
-            return self.scores.objective(outputs(weights, arch_inputs), other[1])
-
-        return Step(rate, train, train_loss, valid_loss)
-
-    def _augmented(self, images: torch.Tensor, purpose: str, step: int) -> torch.Tensor:
+    def _draws(self, images: torch.Tensor, purpose: str, step: int) -> tuple[torch.Tensor, ...]:
         generator = torch_generator(self.place.device, self.place.seed, purpose, step)
-        draws = self.augmentation.draw(
-            generator, self.config.global_batch_size, self.shard, (images.size(2), images.size(3))
-        )
-        return self.augmentation.apply(images, draws).contiguous(memory_format=self.memory_format)
+        size = self.config.global_batch_size
+        return self.augmentation.draw(generator, size, self.shard, (images.size(2), images.size(3))).tensors()
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         device = self.place.device.type

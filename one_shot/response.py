@@ -218,7 +218,7 @@ def reward_gradient(
     )
 
 
-def pseudo_rewards(v: Direction, steps: Sequence[Direction], learning_rate: float) -> torch.Tensor:
+def pseudo_rewards(v: Direction, steps: Sequence[Direction], learning_rate: float | torch.Tensor) -> torch.Tensor:
     """q `(n,)`. One that is not finite, of a step that is not, is the worst of the others."""
     q = torch.stack([-learning_rate * inner(v, each) for each in steps])
     finite = q.isfinite()

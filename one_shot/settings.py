@@ -12,6 +12,7 @@ from nas.core.identity import MismatchError
 from nas.core.relaxation import Paths
 from nas.core.run_config import RunConfig
 from nas.core.space import Size, Space
+from one_shot.captured import graph_problems
 from one_shot.images import ImageTask
 from one_shot.retrain import retraining_template
 from one_shot.samplers import ONE_PATH
@@ -204,6 +205,7 @@ def read_settings(hparams: Mapping[str, Any], data: Mapping[str, Any], processes
         problems.raise_any()
     run, search, strategy, *own = groups
     settings = Settings(run, search, dict(zip(task.groups, own, strict=True)), strategy, source[0])
+    problems.found += run.fits_processes(processes) + graph_problems(settings)
     problems.found += _problems(settings) + _strategy_problems(settings)
     problems.found += task.problems(settings, processes)
     within = None if problems.found else problems.catch(read_within, limits, settings)
@@ -270,11 +272,6 @@ def _problems(settings: Settings) -> list[str]:
         found.append(
             "hyperparameters.evaluate_test must be false, got true: a search never sees a test set; "
             "retrain its winner, which is tested once"
-        )
-    if run.cuda_graphs:
-        found.append(
-            "hyperparameters.cuda_graphs must be false, got true: a graph repeats one step, and those of a search differ; "
-            "leave it out"
         )
     if search.retrain is not None:
         problems = ErrorCollector()

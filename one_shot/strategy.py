@@ -22,6 +22,9 @@ it starts from are fixed: two calls with the same weights give the same value. I
 """
 
 
+ArchGradient = tuple[list[torch.Tensor], torch.Tensor]
+"""What `bilevel.gradient` returns."""
+
 Scores = Callable[[Sequence[ArchWeights]], torch.Tensor]
 """The mean losses `(K,)` of so many architectures on one batch, in evaluation mode, from the state that a text begins with;
 constants, so that they can be computed together.
@@ -70,13 +73,14 @@ class WeightStep:
     With c = min(1, max_norm / (|g| + 1e-6)), d = c g + weight_decay w and m' = momentum m + d, it is w - learning_rate m'.
 
     Attributes:
+        learning_rate: a tensor in a CUDA graph.
         max_norm: of the whole gradient, to which it is clipped before the decay is added.
         momenta: m of each parameter; None where there is none yet.
         last: the clipped gradient of each parameter in the step before this one, None where it had none; nothing before
             the first step. Given to strategies with `keeps_gradient`.
     """
 
-    learning_rate: float
+    learning_rate: float | torch.Tensor
     momentum: float
     weight_decay: float
     max_norm: float
@@ -98,6 +102,7 @@ class Problem:
         scored_loss: what `valid_scores` has of one architecture, on this process's part of the batch, differentiable by the
             parameters.
         all_digits: within it, losses are computed in fp32 even where training is not, for differences of gradients.
+        captured: takes the place of `bilevel.gradient`, which it has captured as a CUDA graph.
     """
 
     train_loss: Objective
@@ -108,6 +113,7 @@ class Problem:
     valid_scores: Scores | None = None
     scored_loss: Objective | None = None
     all_digits: Callable[[], AbstractContextManager[None]] = nullcontext
+    captured: Callable[[ArchWeights], ArchGradient] | None = None
 
 
 class Score(Protocol):

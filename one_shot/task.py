@@ -26,11 +26,14 @@ Sums = dict[str, torch.Tensor]
 """Of a batch, by name: see `Task.names`."""
 
 
+Inputs = Sequence[torch.Tensor | None]
+"""All that changes from step to step, as tensors: a batch, what was drawn for it, and the states that it starts from."""
+
+
 class Trained(NamedTuple):
     """A forward pass that the weights are trained with."""
 
     objective: torch.Tensor  # what is minimised, a mean over the batch
-    samples: int | torch.Tensor
     sums: Sums
 
 
@@ -40,15 +43,20 @@ class Step:
 
     Attributes:
         learning_rate: of the weights.
+        samples: that the weights are trained on.
         train: the forward pass for the weights.
         train_loss: what it minimises.
         valid_loss: the loss on a batch of the architecture's data; None if the search has none.
+        given, arch_given: what `Task.train_on` and `Task.valid_on` made them of.
     """
 
     learning_rate: float
+    samples: int
     train: Callable[[ArchWeights], Trained]
     train_loss: Objective
     valid_loss: Objective | None
+    given: Inputs
+    arch_given: Inputs = ()
 
 
 @dataclass(frozen=True)
@@ -197,7 +205,26 @@ class Task(ABC):
 
     @abstractmethod
     def begin(self, batch: Any, progress: Progress) -> Step:
-        """Prepare a training step."""
+        """Prepare a training step: draw what chance decides, and put everything together."""
+
+    @abstractmethod
+    def train_on(self, given: Inputs) -> tuple[Callable[[ArchWeights], Trained], Objective]:
+        """The forward pass for the weights on the tensors of a step, and what it minimises.
+
+        It draws nothing and waits for nothing, so that a CUDA graph can repeat it on other tensors of the same shapes.
+        """
+
+    @abstractmethod
+    def valid_on(self, given: Inputs) -> Objective:
+        """The loss on a batch of the architecture's data, in the same way."""
+
+    def carried(self, which: int) -> Sequence[torch.Tensor]:
+        """The states that the last pass over the text of the weights (0) or the architecture (1) ended with, if any."""
+        return ()
+
+    def carry(self, which: int, states: Sequence[torch.Tensor]) -> None:
+        """Take them from a graph, which repeats a pass without this object's doing."""
+        return None
 
     def scores_on(self, number: int) -> Scores | None:
         """Scores on the batch of that number of the architecture's data, counted without end.

@@ -7,7 +7,7 @@ side by side, and each carries its own hidden state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, cast
 
@@ -28,10 +28,11 @@ from nas.core.variants import SharedScores
 from one_shot.ablation import score_others
 from one_shot.pairs import PairedColumns
 from one_shot.strategy import Objective, Progress, Scores
-from one_shot.task import Place, Step, Sums, Task, Trained
+from one_shot.task import Inputs, Place, Step, Sums, Task, Trained
 from one_shot.text_rules import TextSearchConfig, problems_of, warnings_of
 from randomNAS_files.architecture import NODES
 from randomNAS_files.corpora import PTB_TOKENS, SPLITS, DataConfig, known_vocabulary
+from randomNAS_files.dropout import DropoutMasks
 from randomNAS_files.fast.networks import supernet_type
 from randomNAS_files.fast.precision import WithPrecision, check_precision
 from randomNAS_files.memory import estimate_supernet
@@ -229,36 +230,46 @@ class TextTask(Task):
             self.arch_hidden = self.net.initial_state(inputs.size(1))
         rate = config.rate(progress.epoch) * len(inputs) / config.bptt
 
-        def run(which: int, x: torch.Tensor, y: torch.Tensor, weights: ArchWeights) -> Output:
-            output: Output = self.net(x, (self.hidden, self.arch_hidden)[which], weights, masks[which], y)
-            self._next[which] = [h.detach() for h in output.hidden]
-            return output
-
         purposes = ("dropout", "dropout of the architecture's batch")
         generators = [torch_generator(place.device, place.seed, purpose, progress.step) for purpose in purposes]
-        masks = [self.net.draw_masks(each, config.global_batch_size, self.shard) for each in generators]
+        masks = [self.net.draw_masks(each, config.global_batch_size, self.shard).tensors() for each in generators]
+        given, samples = (inputs, targets, *self.hidden, *masks[0]), targets.numel()
+        if not other:
+            return Step(rate, samples, *self.train_on(given), None, given)
+        arch_given = (*other, *self.arch_hidden, *masks[1])
+        return Step(rate, samples, *self.train_on(given), self.valid_on(arch_given), given, arch_given)
 
+    def _run(self, which: int, given: Inputs, weights: ArchWeights) -> tuple[Output, torch.Tensor, int]:
+        """The output for the tensors of a step, its loss, and of how many words that is the sum."""
+        x, y, *rest = cast("list[torch.Tensor]", given)
+        depth = len(self.net.cells)
+        output: Output = self.net(x, rest[:depth], weights, DropoutMasks.of(rest[depth:]), y)
+        self._next[which] = [h.detach() for h in output.hidden]
+        assert output.loss is not None
+        return output, output.loss, y.numel()
+
+    def train_on(self, given: Inputs) -> tuple[Callable[[ArchWeights], Trained], Objective]:
         def train(weights: ArchWeights) -> Trained:
-            output = run(0, inputs, targets, weights)
+            output, loss, words = self._run(0, given, weights)
             if self._nested is not None:
                 self._nested.size = output.states.size(-1)
-            assert output.loss is not None
-            objective = output.loss / targets.numel() + activation_penalty(output, config.alpha, config.beta)
-            return Trained(objective, targets.numel(), {"loss": output.loss.detach()})
+            objective = loss / words + activation_penalty(output, self.config.alpha, self.config.beta)
+            return Trained(objective, {"loss": loss.detach()})
 
-        def train_loss(weights: ArchWeights) -> torch.Tensor:
-            return train(weights).objective
+        return train, lambda weights: train(weights).objective
 
-        if not other:
-            return Step(rate, train, train_loss, None)
+    def valid_on(self, given: Inputs) -> Objective:
+        def loss(weights: ArchWeights) -> torch.Tensor:
+            _, total, words = self._run(1, given, weights)
+            return total / words
 
-        def valid_loss(weights: ArchWeights) -> torch.Tensor:
-            output = run(1, other[0], other[1], weights)
-            assert output.loss is not None
-            loss: torch.Tensor = output.loss / other[1].numel()
-            return loss
+        return loss
 
-        return Step(rate, train, train_loss, valid_loss)
+    def carried(self, which: int) -> Sequence[torch.Tensor]:
+        return self._next[which] or ()
+
+    def carry(self, which: int, states: Sequence[torch.Tensor]) -> None:
+        self._next[which] = list(states)
 
     def scores_on(self, number: int) -> Scores | None:
         """On `bptt` rows of the architecture's text, one batch after the other from its beginning."""

@@ -27,12 +27,14 @@ from nas.core.seeds import torch_generator
 from nas.core.space import Size
 from nas.core.variants import SharedScores
 from nas.trial import DataFacts, ShardedBatchLoader, Trial, WeightedMeans, main
+from nas.trial.capture import MOST, CapturedStep
 from nas.trial.fitting import check_fits
 from nas.trial.metrics import replace_nonfinite
 from one_shot import analysis
 from one_shot.against_random import against_random_config, contenders
 from one_shot.architecture_training import ArchitectureTraining
 from one_shot.averaging import average_over_processes, check_same_everywhere
+from one_shot.captured import CapturedSteps
 from one_shot.choosing import Chooser, eigenvalue
 from one_shot.collapse import grown_too_quickly, too_many_skips
 from one_shot.figure import weights_figure
@@ -44,6 +46,7 @@ from one_shot.strategy import Progress
 from one_shot.task import Place
 from one_shot.timing import time_step
 from one_shot.watch import Watch
+from one_shot.weight_training import WeightTraining
 from one_shot.within import network_of, reach
 
 logger = logging.getLogger(__name__)
@@ -82,7 +85,22 @@ class SearchTrial(Trial):
         self._scores: list[dict[str, float]] = []
         second_order = self.settings.order in ("unrolled", "exact")
         self.architecture_training = ArchitectureTraining(self.strategy, self.task, self.sgd, self.seed, second_order)
+        how = context.backward, context.step_optimizer, self.architecture_training.clip
+        self.weight_training = WeightTraining(self.sgd, self.parameters, *how)
+        if self.settings.run.cuda_graphs:
+            self._capture()
         self._wrap_means()
+
+    def _capture(self) -> None:
+        """Two graphs a shape: the training of the weights, and the architecture's gradient."""
+        made, halves = (
+            (self.task.net, self.sgd, self.context.device),
+            (self.weight_training, self.architecture_training),
+        )
+        steps = CapturedSteps(
+            self.settings, self.task, self.strategy, *halves, lambda work: CapturedStep(work, *made, 2 * MOST)
+        )
+        self.weight_training.captured, self.architecture_training.captured = steps.train, steps.gradient
 
     def _network(self) -> dict[str, Any] | None:
         """The size of the network that an architecture is to be retrained as; None where sizes do not differ."""
@@ -194,20 +212,15 @@ class SearchTrial(Trial):
             self.arch_means.start()
         step = self.task.begin(batch, progress)
         self.lr = step.learning_rate
-        for group in self.sgd.param_groups:
-            group["lr"] = self.lr
         for found in self.architecture_training.update(step, progress):
             self.arch_means.update(1, **found)
         generator = torch_generator("cpu", self.seed, "architecture", index)
         weights = self.strategy.sample(generator, progress, step.train_loss)
-        trained = step.train(weights)
+        trained = self.weight_training.update(step, weights)
         self.watch.see(index, trained.objective, weights)
-        self.context.backward(trained.objective)
-        average_over_processes([each.grad for each in self.parameters if each.grad is not None])
-        self.context.step_optimizer(self.sgd, clip_grads=self.architecture_training.clip)
         self.strategy.trained(weights)
         self.task.end()
-        self.train_means.update(trained.samples, **trained.sums)
+        self.train_means.update(step.samples, **trained.sums)
         return {"lr": self.lr}
 
     def _training_report(self, means: dict[str, float]) -> dict[str, float]:

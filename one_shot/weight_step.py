@@ -55,16 +55,24 @@ def step_for(problem: Problem, weights: ArchWeights) -> Direction:
 
 
 @contextmanager
-def moved(direction: Direction, learning_rate: float) -> Iterator[None]:
+def moved(direction: Direction, learning_rate: float | torch.Tensor) -> Iterator[None]:
     """The weights after a step of this size against the direction."""
     live = list(direction)
     if not live:
         yield
         return
     with restored(live):
-        with torch.no_grad():
-            torch._foreach_add_(live, list(direction.values()), alpha=-learning_rate)
+        subtract_(live, list(direction.values()), learning_rate)
         yield
+
+
+@torch.no_grad()
+def subtract_(tensors: Tensors, others: Tensors, factor: float | torch.Tensor) -> None:
+    """Subtract so many times the others, in place. A factor that is a tensor is not read, as a CUDA graph cannot."""
+    if isinstance(factor, torch.Tensor):
+        torch._foreach_sub_(tensors, torch._foreach_mul(others, factor))
+    else:
+        torch._foreach_add_(tensors, others, alpha=-factor)
 
 
 def mean_of(directions: Sequence[Direction]) -> Direction:

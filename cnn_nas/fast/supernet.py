@@ -16,6 +16,7 @@ Gradients can be differentiated again, as the plain form's can.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -91,11 +92,10 @@ class Mixing:
     def __init__(self, kind: str, weights: ArchWeights, dtype: torch.dtype) -> None:
         self.running = [weights.running(kind, slot.edge, len(OPERATIONS)) for slot in SLOTS]
         self.auxiliary = weights.auxiliary
-        order = [slot.edge for slot in SLOTS]
-        self.edges = None if weights.edges is None else weights.edges[kind].to(dtype)[order]
+        self.edges = None if weights.edges is None else _by_slot(weights.edges[kind].to(dtype))
         self.operations: torch.Tensor | None = None
         if weights.operations is not None:
-            of_operations = weights.operations[kind].to(dtype)[order].t()
+            of_operations = _by_slot(weights.operations[kind].to(dtype)).t()
             self.operations = of_operations if self.edges is None else of_operations * self.edges
         elif self.edges is not None:
             self.operations = self.edges.expand(len(OPERATIONS), -1)
@@ -111,6 +111,18 @@ class Mixing:
             return None
         # Contiguous, as the gradient of a batch norm on a CPU reads wrong weights otherwise, without a word (torch 2.15)
         return row.unsqueeze(1).expand(-1, channels).reshape(-1).contiguous()
+
+
+def _by_slot(rows: torch.Tensor) -> torch.Tensor:
+    """Rows of the edges `(edges, ...)` in the order of the slots."""
+    return rows[_order(rows.device)]
+
+
+@lru_cache(maxsize=8)  # a copy to the device in each pass would make the CPU wait for it, which a CUDA graph cannot
+def _order(device: torch.device) -> torch.Tensor:
+    """The edge of each slot."""
+    with torch.inference_mode(False):  # else it would serve no training later
+        return torch.tensor([slot.edge for slot in SLOTS], device=device)
 
 
 def _select(row: torch.Tensor, slots: Slots) -> torch.Tensor:

@@ -18,7 +18,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from nas.trial import capture
 
-_WAITS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2")
+_WAITS = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal", "masked_select", "_unique2", "lift_fresh")
+"""The last one is of what Python makes a tensor of, such as a list that is an index: it is copied to the device."""
 _MOVING = ("running_mean", "running_var")
 """What batch norm changes without saying so."""
 
