@@ -85,10 +85,13 @@ def test_a_checkpoint_of_a_gpu_goes_on_without_one(
     assert all(torch.isfinite(torch.tensor(resumed.values("validation", "loss"))))
 
 
-HALF = {"precision": "bf16"}
+HALF, GRAPHS = {"precision": "bf16"}, {"cuda_graphs": True}
 SEARCHES: list[tuple[str, str, dict[str, Any]]] = [
     *(("images", method, {}) for method in ("DARTS, second order", "GDAS", "DrNAS", "random")),
     *(("text", method, {}) for method in ("DARTS, first order", "random")),
+    *(("images", method, GRAPHS) for method in ("DARTS, second order", "DrNAS")),
+    ("text", "DARTS, first order", GRAPHS),
+    ("text", "DARTS, second order", {**GRAPHS, **HALF}),
     *(("text", method, HALF) for method in ("DARTS, second order", "random")),
 ]
 

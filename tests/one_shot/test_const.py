@@ -32,5 +32,4 @@ def test_it_names_every_field() -> None:
         "evaluate_test",
         "repeat",
         "paired_repeats",
-        "cuda_graphs",
     }  # which are refused, and nothing to set
