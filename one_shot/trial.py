@@ -22,7 +22,6 @@ from nas.core.arch_weights import ArchWeights, one_path
 from nas.core.drawn_cells import ControllerCells
 from nas.core.identity import DataPart, code_digest
 from nas.core.memory import MemoryEstimate
-from nas.core.relaxation import Paths
 from nas.core.seeds import torch_generator
 from nas.core.space import Size
 from nas.core.variants import SharedScores
@@ -31,23 +30,21 @@ from nas.trial.capture import MOST, CapturedStep
 from nas.trial.fitting import check_fits
 from nas.trial.metrics import replace_nonfinite
 from one_shot import analysis
-from one_shot.against_random import against_random_config, contenders
 from one_shot.architecture_training import ArchitectureTraining
 from one_shot.averaging import average_over_processes, check_same_everywhere
 from one_shot.captured import CapturedSteps
 from one_shot.choosing import Chooser, eigenvalue
-from one_shot.collapse import grown_too_quickly, too_many_skips
-from one_shot.figure import weights_figure
+from one_shot.outcome import Outcome
 from one_shot.record import SearchRecord, on_cpu
 from one_shot.reporting import DERIVED, REPORTED, best_of, derived, directions, mean_of_sane, of_policy
-from one_shot.retrain import retraining_config, retraining_template, spelt_out, transfer_warnings
+from one_shot.retrain import transfer_warnings
 from one_shot.settings import TASKS, Settings, build_strategy, read_settings
 from one_shot.strategy import Progress
 from one_shot.task import Place
 from one_shot.timing import time_step
 from one_shot.watch import Watch
 from one_shot.weight_training import WeightTraining
-from one_shot.within import network_of, reach
+from one_shot.within import reach
 
 logger = logging.getLogger(__name__)
 
@@ -74,12 +71,9 @@ class SearchTrial(Trial):
         context.wrap_model(self.task.net)  # to be saved; gradients of several processes are averaged here
         self.parameters = list(self.task.net.parameters())
         self._size = sum(each.numel() for each in self.parameters)
-        name = self.settings.search.retrain
-        self._template = None if name is None else retraining_template(name, self.settings.task)
-        self.network = self._network()
         self.lr = 0.0
         self.sgd = context.wrap_optimizer(self.task.optimizer())
-        self.record = SearchRecord()
+        self.outcome = Outcome(self.settings, self.task, self.strategy, self.seed, self.show)
         self.watch = Watch(self.search_space, context.device, self.task.when_diverging)
         self._entrants: list[ArchWeights] = []
         self._scores: list[dict[str, float]] = []
@@ -101,12 +95,6 @@ class SearchTrial(Trial):
             self.settings, self.task, self.strategy, *halves, lambda work: CapturedStep(work, *made, 2 * MOST)
         )
         self.weight_training.captured, self.architecture_training.captured = steps.train, steps.gradient
-
-    def _network(self) -> dict[str, Any] | None:
-        """The size of the network that an architecture is to be retrained as; None where sizes do not differ."""
-        if not self.search_space.sized:
-            return None
-        return network_of(self.settings).settings_with(self.task.size_read())
 
     def _sharing(self) -> int:
         """How many processes of this trial use this device."""
@@ -248,7 +236,7 @@ class SearchTrial(Trial):
             value = eigenvalue(self.strategy, self.task.objective_on(batch), generator)
             found = torch.tensor(value, device=self.context.device)
             average_over_processes([found])
-            self.record.eigenvalues.append(float(found))
+            self.outcome.record.eigenvalues.append(float(found))
 
     def _report(self, means: dict[str, float]) -> dict[str, float]:
         """The metrics of a validation."""
@@ -258,8 +246,8 @@ class SearchTrial(Trial):
         main, exploded = (self._scores[0], {}) if self._mixtures else mean_of_sane(discrete)
         told = {name: value for name, value in self.strategy.report().items() if name in REPORTED}
         extra = {**exploded, **told, **of_policy(self.strategy, self.search_space, self.parameters)}
-        if self.record.eigenvalues:
-            extra = {**extra, "eigenvalue": self.record.eigenvalues[-1]}
+        if self.outcome.record.eigenvalues:
+            extra = {**extra, "eigenvalue": self.outcome.record.eigenvalues[-1]}
         return {**main, **self._shown(discrete[best_of(discrete)]), **extra}
 
     def _shown(self, scores: Mapping[str, float]) -> dict[str, float]:
@@ -277,9 +265,10 @@ class SearchTrial(Trial):
         self.strategy.scored(self._paths, [scores["loss"] for scores in self._scores[self._mixtures :]])
         chosen = self.strategy.derive()
         assert chosen is not None  # it was told of some
-        self._choose(chosen, {name: metrics[name] for name in metrics if name.startswith(DERIVED)})
-        if (reason := self._should_stop()) and not self.complete:
-            self.record.stopped = reason
+        scores = {name: metrics[name] for name in metrics if name.startswith(DERIVED)}
+        self.outcome.choose(chosen, scores, *self._place)
+        if (reason := self.outcome.should_stop(*self._place)) and not self.complete:
+            self.outcome.record.stopped = reason
             if self.rank == 0:
                 logger.warning("%s, so the search stops here", reason)
             self.context.set_stop_requested(True)
@@ -287,44 +276,19 @@ class SearchTrial(Trial):
             self._finish()
         self.publish()
 
-    def _choose(self, paths: Paths, scores: Mapping[str, float]) -> None:
-        """Take an architecture for the result so far, and write it down."""
-        size = self.settings.size_of(paths)
-        epochs, weights = self.batches_trained / (self.epoch_length or 1), self.strategy.probabilities()
-        place = {"epochs": epochs, "batches": self.batches_trained}
-        costs = {"parameters": size.parameters, "macs": size.macs, **self._retrained(paths)}
-        entry = self.record.choose(self.search_space, paths, scores, weights, **place, **costs)
-        if weights:
-            title, tables = f"epoch {epochs:g}, {size.parameters:,} parameters", entry["weights"]
-            self.show("architecture", lambda: weights_figure(self.search_space.relaxation, tables, paths, title))
-
-    def _retrained(self, paths: Paths) -> dict[str, Any]:
-        """What the network that it is to be retrained as costs, with its settings; nothing where all cost the same."""
-        if self.network is None:
-            return {}
-        size = self.search_space.size(self.search_space.genotype_of(paths), **self.network)
-        return {"retrained": {**self.network, "parameters": size.parameters, "macs": size.macs}}
-
-    def _should_stop(self) -> str:
-        """Why the search should stop before its end; "" if it should not. May go back to an earlier architecture."""
-        search = self.settings.search
-        if reason := too_many_skips(self.strategy, search.stop_skip_connections):
-            return reason
-        window, ratio = search.stop_eigenvalue_window, search.stop_eigenvalue_ratio
-        if ratio is None or not grown_too_quickly(self.record.eigenvalues, window, ratio):
-            return ""
-        before = self.record.back(window * search.eigenvalue_epochs)
-        self._choose(self.search_space.paths_of(self.search_space.from_json(before["genotype"])), before["scores"])
-        return f"the eigenvalue grows too quickly (stop_eigenvalue_ratio); back to epoch {before['epochs']:g}"
+    @property
+    def _place(self) -> tuple[int, float]:
+        """Batches trained, and epochs."""
+        return self.batches_trained, self.batches_trained / (self.epoch_length or 1)
 
     def _finish(self) -> None:
         """Choose the architecture that the search ends with."""
-        choice = None if self.record.stopped else self.chooser.final()
+        choice = None if self.outcome.record.stopped else self.chooser.final()
         if choice is None:
             return
         scores = self._shown(choice.scores)
-        self._choose(choice.paths, scores)
-        self.record.finish(self.search_space, choice)
+        self.outcome.choose(choice.paths, scores, *self._place)
+        self.outcome.finish(choice)
         reported = {**scores, **{f"{self.strategy.drawn}_{name}": value for name, value in choice.summary.items()}}
         self.report("search", reported)
         if self.rank == 0:
@@ -334,13 +298,12 @@ class SearchTrial(Trial):
     @property
     def complete(self) -> bool:
         """Whether it has trained as long as it should, or a rule stopped it."""
-        return bool(self.record.stopped) or super().complete
+        return bool(self.outcome.record.stopped) or super().complete
 
     @property
     def genotype(self) -> Any:
         """The architecture chosen so far; None before the first validation."""
-        paths = self.record.paths
-        return None if paths is None else self.search_space.genotype_of(paths)
+        return self.outcome.genotype
 
     @classmethod
     def need_controller(cls, settings: Settings) -> None:
@@ -349,40 +312,22 @@ class SearchTrial(Trial):
     def analyze(self, cells: int, batches: int | None) -> ControllerCells:
         return analysis.analyze(self.settings, self.strategy, self.task.score_all, self.seed, cells, batches)
 
-    @property
-    def _beside(self) -> dict[str, Any]:
-        """What was chosen beside the genotype."""
-        return self.search_space.beside(self.record.paths or {})
-
     def summary(self) -> dict[str, str | int | float]:
         genotype = self.genotype
         chosen = {} if genotype is None else {"architecture": str(genotype), "genotype": genotype.to_text()}
-        chosen |= self._beside
+        chosen |= self.outcome.beside
         return {"supernet": str(self.settings.genotype), **chosen, "parameters": self._size}
 
     def architecture_size(self) -> dict[str, int]:
         """Of the architecture chosen so far, not of the supernet."""
-        last = self.record.trace[-1] if self.record.trace else {}
-        return {name: last[name] for name in ("parameters", "macs") if name in last}
+        return self.outcome.costs()
 
     def score_others(self, genotypes: Sequence[Any]) -> SharedScores:
         return self.task.score_others(genotypes)
 
     def files(self) -> dict[str, Any]:
         """The chosen architecture, all that were chosen after each epoch, and how to retrain it."""
-        found = self.record.files(self.search_space)
-        if found and self._template is not None:
-            config = self.context.get_experiment_config()
-            search = str(config.get("name", "search"))
-            data, genotype = config.get("data") or {}, spelt_out(self.genotype)
-            template, own = self._template, self.settings.task.retraining(self._beside)
-            template = {**template, "hyperparameters": {**template["hyperparameters"], **own}}
-            found["retrain.yaml"] = retraining_config(template, genotype, data, search)
-            if self.settings.search.against_random and self.complete:
-                hparams = self.context.get_hparams()
-                cells = contenders(self.settings, self.strategy, {**config, "hyperparameters": hparams}, self.seed)
-                found["against_random.yaml"] = against_random_config(self._template, cells, data)
-        return found
+        return self.outcome.files(self.context.get_experiment_config(), self.context.get_hparams(), self.complete)
 
     def rank_state(self) -> dict[str, Any]:
         return {
@@ -401,7 +346,7 @@ class SearchTrial(Trial):
 
     def shared_state(self) -> dict[str, Any]:
         """The strategy and its optimiser, and what it chose."""
-        own = {"method": self.settings.method, "record": self.record.to_state()}
+        own = {"method": self.settings.method, "record": self.outcome.record.to_state()}
         return {"strategy": on_cpu(self.strategy.state_dict()), **self.architecture_training.to_state(), **own}
 
     def load_shared_state(self, state: dict[str, Any]) -> None:
@@ -409,7 +354,7 @@ class SearchTrial(Trial):
         self.settings.check_method(state["method"])
         self.strategy.load_state_dict(state["strategy"])
         self.architecture_training.load_state(state, self.context.device)
-        self.record = SearchRecord.from_state(state["record"])
+        self.outcome.record = SearchRecord.from_state(state["record"])
 
 
 if __name__ == "__main__":
