@@ -60,6 +60,16 @@ def test_the_whole_gradient_and_the_implicit_term_by_itself(order: str, kind: st
     assert float(loss) == pytest.approx(stepped_loss(problem, at), rel=1e-12)
 
 
+@pytest.mark.parametrize("order", ["unrolled", "exact"])
+def test_a_learning_rate_that_is_a_tensor(order: str) -> None:
+    """As a CUDA graph has it, which cannot hold a number that changes."""
+    problem, at = problem_of(SmoothNet()), weights()
+    rate = torch.tensor(problem.weight_step.learning_rate, dtype=torch.float64)
+    other = replace(problem, weight_step=replace(problem.weight_step, learning_rate=rate))
+    (expected, loss), (found, same) = (bilevel.gradient(each, at, order, R) for each in (problem, other))
+    assert relative_error(found, expected) < 1e-9 and float(same) == pytest.approx(float(loss), rel=1e-12)
+
+
 def test_an_active_clip_is_differentiated() -> None:
     net, at = SmoothNet(), weights()
     problem = problem_of(net, "clip")

@@ -42,13 +42,12 @@ BUDGET = {
 CASES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "text": ("text", "DrNAS", {"max_state_norm": 1.0, "learning_rate_decay": 0.5}),
     "text, unrolled": ("text", "SNAS", {"alpha": 1.0, "beta": 0.5}),
-    "images": ("images", "GAEA", {"train_epochs": 1}),
-    "images, unrolled": ("images", "SmoothDARTS", {"bilevel": "unrolled", "perturb_steps": 1, "global_batch_size": 15}),
-    "images, exact": ("images", "DARTS, exact", {"op_drop": 0, "train_epochs": 1}),
-    "images, some channels": ("images", "PC-DARTS", {"arch_warmup_epochs": 1, "cutout_length": 0}),
+    "images": ("images", "GAEA", {"partial": 2, "init_channels": 4, "arch_warmup_epochs": 1}),
+    "images, unrolled": ("images", "SmoothDARTS", {"bilevel": "unrolled", "perturb_steps": 1, "train_epochs": 1}),
+    "images, exact": ("images", "DARTS, exact", {"op_drop": 0, "global_batch_size": 12, "train_epochs": 1}),
     "images, all budgets": ("images", "all budgets", BUDGET),
 }
-SOME = ("text", "images, unrolled")
+STOPPED = ("text, unrolled", "images")
 Config = dict[str, Any]
 
 
@@ -89,7 +88,7 @@ def test_replayed_steps_search_the_same_through_validations_and_a_stop(
     assert sum(graph.replays for graph in Graph.made) > steps / 2 and len({graph.pool for graph in Graph.made}) == 1
     assert_equal_runs(run, straight)
     assert run.read("search.json") == straight.read("search.json")
-    if case in SOME:
+    if case in STOPPED:
         with stopped_after(steps // 2 + 1):  # in the middle of an epoch
             stopped = searched(tmp_path / "stopped", config)
         before = len(Graph.made)
@@ -98,7 +97,7 @@ def test_replayed_steps_search_the_same_through_validations_and_a_stop(
         assert len(Graph.made) > before
 
 
-@pytest.mark.parametrize("case", SOME[1:], indirect=True)
+@pytest.mark.parametrize("case", ["text, unrolled"], indirect=True)
 def test_a_capture_that_fails_is_told_once_and_the_search_goes_on(
     config: Config,
     straight: Run,
@@ -112,7 +111,7 @@ def test_a_capture_that_fails_is_told_once_and_the_search_goes_on(
     assert len([m for m in caplog.messages if "no CUDA graphs: a step could not be captured (CUDA error" in m]) == 1
 
 
-@pytest.mark.parametrize("case", SOME, indirect=True)
+@pytest.mark.parametrize("case", ["text", "images, unrolled"], indirect=True)
 def test_where_there_are_none_nothing_changes(config: Config, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     config["hyperparameters"]["train_epochs"] = 1
