@@ -153,9 +153,8 @@ class SearchTrial(Trial):
     ) -> MemoryEstimate:
         batch = (global_batch_size or settings.task.global_batch_size(settings)) // processes
         found = settings.task.memory(settings, batch, device)
-        return dataclasses.replace(
-            found, working=found.working + getattr(settings.strategy, "copies", 0) * found.parameters
-        )
+        working = found.working + getattr(settings.strategy, "copies", 0) * found.parameters
+        return dataclasses.replace(found, working=working).with_graphs(settings.run.cuda_graphs)
 
     @classmethod
     def step_seconds(cls, settings: Settings, processes: int, device: torch.device) -> float:
