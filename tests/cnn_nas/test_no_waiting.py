@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from support.fast_networks import generator
 from support.runs import Laptop
 from support.torch_version import OLD_COMPILER
+from support.waiting import never_waiting
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -157,8 +158,5 @@ def test_on_a_gpu_a_step_does_not_wait_for_the_device(form: FastForm) -> None:
         sgd.zero_grad()
 
     step()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with never_waiting():
         step()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")

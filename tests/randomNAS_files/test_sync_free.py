@@ -12,6 +12,7 @@ import pytest
 import torch
 from support.recurrent import BATCH, CELLS, HIDDEN, TIME, WORDS, build, config, generator, masks_of, normal, tokens
 from support.torch_version import OLD_COUNTERS
+from support.waiting import never_waiting
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -136,11 +137,8 @@ def test_a_step_waits_for_nothing_on_a_gpu(name: str, precision: str) -> None:
     net.reserve(TIME, BATCH)
     step = stepper(net, sgd)
     step()
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with never_waiting():
         step()
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 # The gradient of the embedding

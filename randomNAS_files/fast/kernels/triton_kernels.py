@@ -19,6 +19,12 @@ CODE_OF = {"identity": 0, "tanh": 1, "sigmoid": 2, "relu": 3}
 
 
 @triton.jit
+def _read(places, inside):
+    """The numbers there, whatever their type."""
+    return tl.load(places, mask=inside, other=0.0).to(tl.float32)
+
+
+@triton.jit
 def _sigmoid(x):
     """1 / (1 + exp(-x)); an overflow gives 0."""
     return 1.0 / (1.0 + tl.exp(-x))
@@ -88,18 +94,18 @@ def gates_forward(
     """From a group's products to its states, and to what the groups that read them multiply by their weights."""
     at = tl.program_id(0) * block + tl.arange(0, block)
     inside = at < numbers
-    source = tl.load(state + at, mask=inside, other=0.0).to(tl.float32)
+    source = _read(state + at, inside)
     kept = tl.full([block], 1.0, tl.float32)
     if masked:
-        kept = tl.load(mask + at, mask=inside, other=0.0).to(tl.float32)
+        kept = _read(mask + at, inside)
     total = tl.full([block], 0.0, tl.float32)
     if completes:
         for slot in tl.static_range(first):
             if (averaged >> slot) & 1:
-                total += tl.load(states + slot * numbers + at, mask=inside, other=0.0).to(tl.float32)
+                total += _read(states + slot * numbers + at, inside)
     for k in tl.static_range(nodes):
-        c = _sigmoid(tl.load(gates + k * numbers + at, mask=inside, other=0.0).to(tl.float32))
-        g = tl.load(gates + (nodes + k) * numbers + at, mask=inside, other=0.0).to(tl.float32)
+        c = _sigmoid(_read(gates + k * numbers + at, inside))
+        g = _read(gates + (nodes + k) * numbers + at, inside)
         g = _activated(g, (codes >> (k * 2)) & 3)
         apart = g - source
         new = tl.where(c < 0.5, source + c * apart, g - apart * (1.0 - c))
@@ -141,19 +147,19 @@ def gates_backward(
     """From the gradients of a group's states to those of its products, and to the part `carried` of that of its source."""
     at = tl.program_id(0) * block + tl.arange(0, block)
     inside = at < numbers
-    source = tl.load(state + at, mask=inside, other=0.0).to(tl.float32)
+    source = _read(state + at, inside)
     kept = tl.full([block], 1.0, tl.float32)
     if masked:
-        kept = tl.load(mask + at, mask=inside, other=0.0).to(tl.float32)
+        kept = _read(mask + at, inside)
     whole = tl.full([block], 0.0, tl.float32)
     if completes:
-        whole = tl.load(passed + at, mask=inside, other=0.0).to(tl.float32) * kept
-        whole = tl.load(carried + at, mask=inside, other=0.0).to(tl.float32) + whole
-        whole = tl.load(grad + at, mask=inside, other=0.0).to(tl.float32) + whole
+        whole = _read(passed + at, inside) * kept
+        whole = _read(carried + at, inside) + whole
+        whole = _read(grad + at, inside) + whole
         if group:
             tl.store(given + at, whole, mask=inside)
     elif counted:
-        whole = tl.load(given + at, mask=inside, other=0.0).to(tl.float32)
+        whole = _read(given + at, inside)
     total = tl.full([block], 0.0, tl.float32)
     for k in tl.static_range(nodes):
         own = tl.full([block], 0.0, tl.float32)
@@ -161,10 +167,10 @@ def gates_backward(
             own = whole * share
         if (readers >> (k * 8)) & 255:
             reader = (((readers >> (k * 8)) & 255) - 1) * numbers + at
-            own += tl.load(carried + reader, mask=inside, other=0.0).to(tl.float32)
-            own += tl.load(passed + reader, mask=inside, other=0.0).to(tl.float32) * kept
-        c = tl.load(gates + k * numbers + at, mask=inside, other=0.0).to(tl.float32)
-        g = tl.load(gates + (nodes + k) * numbers + at, mask=inside, other=0.0).to(tl.float32)
+            own += _read(carried + reader, inside)
+            own += _read(passed + reader, inside) * kept
+        c = _read(gates + k * numbers + at, inside)
+        g = _read(gates + (nodes + k) * numbers + at, inside)
         gated = own * c
         total += own - gated
         tl.store(gates + k * numbers + at, (g - source) * own * (1.0 - c) * c, mask=inside)
