@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
 from nas.core.arch_weights import ArchWeights
+from nas.core.optimizers import at_rate, set_rate
 from one_shot.averaging import average_over_processes
 from one_shot.task import Step, Trained
 
@@ -41,8 +41,7 @@ class WeightTraining:
 
     def update(self, step: Step, weights: ArchWeights) -> Trained:
         """Train with these weights of the architecture."""
-        for group in self._sgd.param_groups:
-            group["lr"] = step.learning_rate
+        set_rate(self._sgd, step.learning_rate)
         if self.captured is not None:
             return self.captured(step, weights)
         return self.train(step.train, weights, step.learning_rate)
@@ -52,19 +51,6 @@ class WeightTraining:
         trained = forward(weights)
         self._backward(trained.objective)
         average_over_processes([each.grad for each in self._parameters if each.grad is not None])
-        with _at(self._sgd, rate):
+        with at_rate(self._sgd, rate):
             self._descend(self._sgd, clip_grads=self._clip)
         return trained._replace(objective=trained.objective.detach())
-
-
-@contextmanager
-def _at(optimizer: torch.optim.Optimizer, rate: Rate) -> Iterator[None]:
-    """With a learning rate that is a graph's tensor; a checkpoint has the number that it was."""
-    before = [group["lr"] for group in optimizer.param_groups]
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    try:
-        yield
-    finally:
-        for group, number in zip(optimizer.param_groups, before, strict=True):
-            group["lr"] = number
