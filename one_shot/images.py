@@ -10,7 +10,7 @@ import contextlib
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -345,6 +345,15 @@ class ImageTask(Task):
         device = self.place.device.type
         return torch.autocast(device, torch.bfloat16) if self.mixed else contextlib.nullcontext()
 
+    @contextlib.contextmanager
+    def all_digits(self) -> Iterator[None]:
+        """See `Problem.all_digits`: a move of the weights that a difference is taken over is lost in bfloat16."""
+        before, self.mixed = self.mixed, False
+        try:
+            yield
+        finally:
+            self.mixed = before
+
     @torch.no_grad()
     def score(self, entrants: Sequence[ArchWeights], batch: Any, first: bool) -> tuple[int, list[Sums]]:
         images, targets = batch
@@ -361,8 +370,7 @@ class ImageTask(Task):
         inputs = self.augmentation.normalise(images).contiguous(memory_format=self.memory_format)
 
         def loss(weights: ArchWeights) -> torch.Tensor:
-            with self._precision():
-                logits: torch.Tensor = self.net(inputs, weights).logits
+            logits: torch.Tensor = self.net(inputs, weights).logits
             return self.scores.objective(logits, targets)
 
         return loss

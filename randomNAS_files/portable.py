@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from nas.core.portable import Portable
+from randomNAS_files.dropout import DropoutMasks
 from randomNAS_files.model import LanguageModel
 from randomNAS_files.space import SPACE
 
@@ -18,13 +19,14 @@ COLUMNS, WORDS = 3, 5
 class NextWord(nn.Module):
     """One step of a language model, whose state goes in and comes out."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: LanguageModel) -> None:
         super().__init__()
         self.network = network
+        self.masks = DropoutMasks.nothing(len(network.cells))  # torch 2.3 cannot export a step that makes them
 
     def forward(self, words: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits `(B, V)` of the next word after words `(B,)`, and the next state; states are `(layers, B, H)`."""
-        output = self.network(words.unsqueeze(0), list(state.unbind(0)))
+        output = self.network(words.unsqueeze(0), list(state.unbind(0)), self.masks)
         return output.logits[0], torch.stack(output.hidden)
 
 

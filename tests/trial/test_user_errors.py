@@ -231,7 +231,7 @@ def test_a_sentence_is_one_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.
     ("error", "says"),
     [
         (
-            torch.OutOfMemoryError(
+            torch.cuda.OutOfMemoryError(
                 "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 9 GiB"
             ),
             "the GPU has not enough memory free (one tensor asked for 2.00 GiB)",
