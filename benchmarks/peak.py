@@ -7,8 +7,8 @@ megabytes.
 
 All tensors count that are alive at the same time, from before the first call on: weights, data, gradients, the optimiser's
 state, what a first call allocates for later ones, and all that a step needs for a while. On a GPU that is what torch's
-allocator counts. On a CPU it is what torch's profiler notes, so that neither Python and its libraries nor what the C library
-keeps for itself is in it.
+allocator counts, and all memory of CUDA graphs, which is theirs whether they run or not. On a CPU it is what torch's profiler
+notes, so that neither Python and its libraries nor what the C library keeps for itself is in it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,11 @@ def peak_bytes(implementations: list[Callable[[], object]], which: int, device: 
         torch.cuda.reset_peak_memory_stats()
         for _ in range(CALLS):
             run()
-        return torch.cuda.max_memory_allocated()
+        segments = torch.cuda.memory_snapshot()
+        graphs: int = sum(
+            each["total_size"] for each in segments if tuple(each.get("segment_pool_id", (0, 0))) != (0, 0)
+        )
+        return max(torch.cuda.max_memory_allocated(), torch.cuda.memory_allocated() + graphs)
     before = alive()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
         for _ in range(CALLS):

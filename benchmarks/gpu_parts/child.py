@@ -5,8 +5,10 @@ Each result is on the disk before the next item begins. What an item raises is a
 
 from __future__ import annotations
 
+import faulthandler
 import gc
-import importlib
+import math
+import pkgutil
 import re
 import sys
 import time
@@ -16,11 +18,11 @@ from pathlib import Path
 
 from benchmarks.gpu_parts.records import BEGUN, DONE, FAILED, FULL, SKIPPED, UNFINISHED, Record, Records
 from benchmarks.gpu_parts.summary import publish
-from benchmarks.gpu_parts.task import Found, SkippedError, Task, ToldError, UnfinishedError
+from benchmarks.gpu_parts.task import ALONE, Found, SkippedError, Task, ToldError, UnfinishedError
 from nas.core.program import leave_with_parent
 
-BROKEN = 3
-"""Exit status after an error that leaves CUDA unusable in this process: the part goes on in another one."""
+AGAIN = 3
+"""Exit status where the part goes on in another process: after an error that leaves CUDA unusable, and around `ALONE`."""
 
 _LONGEST = 4000
 
@@ -39,16 +41,19 @@ def main() -> int:
             first = record.text.strip().split("\n")[0]
             print(f"  {record.item}: {first if record.state == DONE else f'{record.state}: {first}'}", flush=True)
 
-    start = time.monotonic()
+    start, fresh = time.monotonic(), True
     state, text = DONE, ""
     try:
-        for name, work in importlib.import_module(task.module).items(task):
-            if name not in task.finished:
-                say(Record(task.part, name, BEGUN, result={"since": time.time()}, about=task.about))
-                record = measured(task, name, work)
-                say(record)
-                if "CUDA error" in record.text:
-                    return BROKEN
+        for name, work in pkgutil.resolve_name(task.place)(task):
+            if name in task.finished:
+                continue
+            if ALONE in name and not fresh:
+                return AGAIN
+            say(Record(task.part, name, BEGUN, result={"since": time.time()}, about=task.about))
+            record, fresh = measured(task, name, work), False
+            say(record)
+            if "CUDA error" in record.text or ALONE in name:
+                return AGAIN
     except UnfinishedError as error:
         state, text = UNFINISHED, str(error)
     except Exception as error:
@@ -58,15 +63,17 @@ def main() -> int:
 
 
 def measured(task: Task, name: str, work: Callable[[], Found]) -> Record:
-    """What an item finds, or how it fails."""
+    """What an item finds, or how it fails; an item that takes too long ends the process, which says where it was."""
     start, found = time.monotonic(), {}
+    if task.longest < math.inf:
+        faulthandler.dump_traceback_later(task.longest, exit=True)  # even where it holds Python's lock
     try:
         found = work()
         state, text = DONE, found.pop("text", "")
     except Exception as error:
         state, text = failure(error)
-    if state == FULL:
-        free_memory()
+    faulthandler.cancel_dump_traceback_later()
+    free_memory()
     return Record(task.part, name, state, text, time.monotonic() - start, found, task.about)
 
 
@@ -101,7 +108,7 @@ def _gib(pattern: str, text: str) -> float | None:
 
 
 def free_memory() -> None:
-    """What failed holds nothing any more; the next item may use it."""
+    """Nothing is held of an item any more: the next one may use it, and what it measures does not have it."""
     gc.collect()
     if "torch" in sys.modules:
         import torch

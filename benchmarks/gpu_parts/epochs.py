@@ -1,7 +1,11 @@
-"""Two epochs of train_one_arch.yaml as a user starts it, data loading, validation and the test included."""
+"""Some epochs of train_one_arch.yaml as a user starts it, data loading, validation and the test included.
+
+With the settings that should be fastest, of which the next ones are tried where some cannot be used; and by default.
+"""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import time
@@ -10,29 +14,78 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_parts.task import Found, Items, Task
+from benchmarks.gpu_parts.rows import here, saved
+from benchmarks.gpu_parts.task import Found, Items, Task, ToldError
 from benchmarks.gpu_parts.trials import TINY, check_ended, command, only_run, start, text
+from benchmarks.gpu_parts.works import RECURRENT, said
+from benchmarks.measuring import absolute
 from nas.runs.metrics_file import MetricsFile
 
-EPOCHS, LOOK = 2, 0.1
+EPOCHS, LOOK = 3, 0.1
+MANY, MUST, AMBITION = 100, 600.0, 300.0
+"""Epochs of a whole training, and the seconds that they may take."""
+FALLBACK = re.compile(r"no CUDA graphs: .*|kernels: triton does not work here .*")
+"""What the log says where a setting is not what a run had."""
 PROGRAM, CONFIG = ["model_def.py"], "train_one_arch.yaml"
 
 
 def items(task: Task) -> Items:
-    """Each epoch, and the whole; a run that was cut begins again."""
+    """With the first settings that can be used."""
+    for setting in RECURRENT:
+        try:
+            yield from trained(task, setting)
+            return
+        except ToldError as error:
+            yield said(setting), partial(refused, error)
+
+
+def by_default(task: Task) -> Items:
+    """What a user gets who sets nothing."""
+    return trained(task, "")
+
+
+def refused(error: ToldError) -> Found:
+    """Why a run with some settings did not end."""
+    raise error
+
+
+def trained(task: Task, setting: str) -> Items:
+    """Each epoch, and the whole; a run that was cut begins again. Raises ToldError if it fails, or is not what
+    was asked for.
+    """
     place = Path(task.scratch) / "epochs"
     shutil.rmtree(place, ignore_errors=True)
     sets, what = text(task)
+    sets += [f"hyperparameters.{each}" for each in setting.split()]
     words = ["--config", CONFIG, "--experiments", str(place), *settings(task, sets, EPOCHS)]
-    began, log = time.monotonic(), place / "log.txt"
+    began, log, times = time.monotonic(), place / "log.txt", []
     process = start(command(task, PROGRAM, *words), log)
     try:
-        yield from epochs(process, place, what)
+        for name, found in epochs(process, place, what):
+            times.append(found().get("took", 0.0))
+            check_asked(log)
+            yield f"{name} {said(setting)}", found
         check_ended(process, log)
     finally:
         process.kill()
         process.wait()
-    yield "from start to end", partial(whole, place, time.monotonic() - began, what)
+    check_asked(log)
+    yield f"from start to end {said(setting)}", partial(whole, place, time.monotonic() - began, what)
+    yield f"{MANY} epochs {said(setting)}", partial(many, times[1:], f"{said(setting)}, {what}", task.device)
+
+
+def check_asked(log: Path) -> None:
+    """Raises ToldError if the log says that a run goes on without what it was to have."""
+    if found := FALLBACK.search(log.read_text(encoding="utf-8", errors="replace")):
+        raise ToldError(found[0])
+
+
+def many(times: list[float], words: str, device: str) -> Found:
+    """How long a whole training takes at the rate of these epochs."""
+    name = f"{MANY} epochs of {CONFIG}, at the rate of {len(times)} after the first, {words}"
+    measured = absolute(name, "s", [MANY * took for took in times], MUST, AMBITION)
+    text = f"{measured.result}, goal {measured.goal}"
+    return {"text": text, "rows": [saved(measured)], "machine": here(device)}
 
 
 def settings(task: Task, sets: list[str], epochs: int | None = None) -> list[str]:

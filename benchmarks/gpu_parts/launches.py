@@ -16,8 +16,8 @@ import torch
 from torch.autograd import DeviceType  # type: ignore[attr-defined]
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.gpu_parts.task import Found, Items, SkippedError, Task
-from benchmarks.gpu_parts.works import BF16, FP32, PRECISIONS, Step, Work, set_up, works
+from benchmarks.gpu_parts.task import Found, Items, Task
+from benchmarks.gpu_parts.works import DEFAULT, FP32, PRECISIONS, Step, Work, said, set_up, works
 from benchmarks.measuring import seconds
 
 WARM_UP, TIMED, TOP = 3, 5, 10
@@ -25,23 +25,20 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "5")
 
 
 def items(task: Task) -> Items:
-    """Every step, in every precision that each side has."""
+    """The plain steps in each precision, ours by default and with the best settings."""
     set_up(task.device)
     for work in works(task.device):
-        kinds = PRECISIONS if work.name.startswith(("recurrent A", "CNN C")) else (work.ours[0], BF16)
-        for kind in dict.fromkeys(kinds):
-            yield f"{work.name}, {kind}", partial(compare, work, kind, task.device)
+        decides = work.name in ("recurrent ASHA", "CNN CONSTRAINED_ASHA")
+        for kind in PRECISIONS if decides else PRECISIONS[:1]:
+            yield f"{work.name}, plain in {kind}", partial(side, work, 0, kind, DEFAULT, task.device)
+        for setting in dict.fromkeys((DEFAULT, *(work.best if decides else work.best[:1]))):
+            yield f"{work.name}, ours {said(setting)}", partial(side, work, 1, FP32, setting, task.device)
 
 
-def compare(work: Work, kind: str, device: str) -> Found:
-    """Both sides in one precision; ours is left out where it has no such form."""
-    try:
-        sides = dict(zip(("plain", "ours"), work.make(kind, kind, device), strict=True))
-    except SkippedError:
-        sides = {"plain": work.make(kind, FP32, device)[0]}
-    found = {side: measure(step, device) for side, step in sides.items()}
-    text = "; ".join(f"{side} {words(each)}" for side, each in found.items())
-    return {"text": text, "work": work.words, "precision": kind, **found}
+def side(work: Work, which: int, plain: str, setting: str, device: str) -> Found:
+    """The plain step or ours."""
+    found = measure(work.steps(plain, setting, device)[which], device)
+    return {"text": words(found), "work": work.words, **found}
 
 
 def words(found: dict[str, Any]) -> str:

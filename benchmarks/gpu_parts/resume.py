@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.gpu_parts.task import Found, Items, Task, ToldError
 from benchmarks.gpu_parts.trials import TINY, check_ended, command, images, only_run, start, state, text
+from benchmarks.gpu_parts.works import said
 from nas.runs.metrics_file import MetricsFile
 
 EPOCHS, LOOK = 3, 0.01
@@ -19,21 +20,22 @@ LINES = {"train": 8000, "valid": 200, "test": 100}
 
 
 def items(task: Task) -> Items:
-    """Both trials."""
-    yield "recurrent", partial(recurrent, task)
-    yield "images", partial(convolutional, task)
+    """Both trials, as they are and with CUDA graphs."""
+    for setting in ([], ["cuda_graphs=true"]):
+        yield f"recurrent {said(' '.join(setting))}", partial(recurrent, task, setting)
+        yield f"images {said(' '.join(setting))}", partial(convolutional, task, setting)
 
 
-def recurrent(task: Task) -> Found:
+def recurrent(task: Task, setting: list[str]) -> Found:
     """train_small.yaml on a made-up text."""
     sets, _ = text(task, {**LINES, "train": 1000} if task.small else LINES)
-    sizes = [f"train_epochs={EPOCHS}", *(TINY if task.small else [])]
+    sizes = [*setting, f"train_epochs={EPOCHS}", *(TINY if task.small else [])]
     return compare(task, ["model_def.py"], "train_small.yaml", sets, sizes)
 
 
-def convolutional(task: Task) -> Found:
+def convolutional(task: Task, setting: list[str]) -> Found:
     """cnn_nas/const.yaml on random images, with fewer channels and cells."""
-    sizes = [f"train_epochs={EPOCHS}", "evaluate_test=false"]
+    sizes = [*setting, f"train_epochs={EPOCHS}", "evaluate_test=false"]
     sizes += ["init_channels=4", "layers=3", "global_batch_size=8"] if task.small else ["init_channels=16", "layers=8"]
     sets = [*images(task), "data.validation_fraction=0.2"]
     return compare(task, ["-m", "cnn_nas.trial"], "cnn_nas/const.yaml", sets, sizes)

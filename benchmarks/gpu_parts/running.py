@@ -11,11 +11,14 @@ import time
 from contextlib import suppress
 from dataclasses import replace
 
-from benchmarks.gpu_parts.child import BROKEN
+from benchmarks.gpu_parts.child import AGAIN
 from benchmarks.gpu_parts.records import CUT, FAILED, SLOW, Record, Records, finished_items, open_item, state_of
 from benchmarks.gpu_parts.task import Part, Task
 from nas.core.program import ROOT
 from nas.core.signals import describe_status
+
+SHARE = 2 / 3
+"""Of the time of its part that one item may take; it would take it again at every call."""
 
 
 def run_part(part: Part, task: Task, records: Records, left: float) -> str:
@@ -28,31 +31,25 @@ def run_part(part: Part, task: Task, records: Records, left: float) -> str:
     while True:
         known = records.all()
         seconds = end - time.monotonic()
-        task = replace(task, seconds=seconds, finished=finished_items(known, part.name))
+        task = replace(task, seconds=seconds, longest=part.limit * SHARE, finished=finished_items(known, part.name))
         code, errors = _process(task, seconds)
         item = open_item(records.all(), part.name)
         if code is None:
-            _note_cut(part, task, records, item, whole=left >= part.limit)
+            text = f"after {task.seconds:.0f} s; call again to go on"
+            records.append(Record(part.name, "", CUT, text, task.seconds, about=task.about))
             return CUT
         if code == 0:
             return state_of(records.all(), part.name)
-        if code == BROKEN:
+        if code == AGAIN:
             continue
-        text = f"its process ended, {describe_status(code)}\n{errors[-2000:]}"
+        text, state = f"its process ended, {describe_status(code)}\n{errors[-2000:]}", FAILED
         if item is None:
             records.append(Record(part.name, "", FAILED, text, about=task.about))
             return FAILED
-        records.append(Record(part.name, item.item, FAILED, text, about=task.about))
-        print(f"  {item.item}: failed: {text.splitlines()[0]}", flush=True)
-
-
-def _note_cut(part: Part, task: Task, records: Records, item: Record | None, whole: bool) -> None:
-    """An item that takes most of what its part may take would take it again at every call."""
-    if item is not None and whole and time.time() - float(item.result["since"]) > part.limit / 2:
-        text = f"it did not end within the {part.limit:.0f} s of its part"
-        records.append(Record(part.name, item.item, SLOW, text, about=task.about))
-    text = f"after {task.seconds:.0f} s; call again to go on"
-    records.append(Record(part.name, "", CUT, text, task.seconds, about=task.about))
+        if time.time() - float(item.result["since"]) >= task.longest:
+            text, state = f"it did not end within {task.longest:.0f} s\n{errors[-2000:]}", SLOW
+        records.append(Record(part.name, item.item, state, text, about=task.about))
+        print(f"  {item.item}: {state}: {text.splitlines()[0]}", flush=True)
 
 
 def _process(task: Task, seconds: float) -> tuple[int | None, str]:

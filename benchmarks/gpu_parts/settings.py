@@ -1,13 +1,12 @@
-"""Whole steps of both trials with each setting for a GPU that this version has, by their own command line.
+"""Whole steps of trials and searches with each setting for a GPU that this version has, by their own command line.
 
-What a user gets: loading, augmentation and bookkeeping included. Settings that this version does not know, or that cannot be
-used here, are skipped.
+What a user gets: loading, augmentation and bookkeeping included; of texts all slices have the same length, so that a graph is
+captured before the first step that counts. Settings that this version does not know, or that cannot be used here, are skipped.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import shutil
 import signal
@@ -19,27 +18,36 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 from unittest import mock
 
+import numpy as np
 import torch
 from torch.profiler import profile
 
+from benchmarks.gpu_parts.fallbacks import check, listen
 from benchmarks.gpu_parts.launches import busy, recording, words
 from benchmarks.gpu_parts.rows import here, saved
 from benchmarks.gpu_parts.task import Found, Items, SkippedError, Task, ToldError
 from benchmarks.gpu_parts.trials import TINY, images, text
+from benchmarks.gpu_parts.works import DEFAULT, said, skip_compiler
 from benchmarks.measuring import absolute
 from nas.trial import base, entry
+from randomNAS_files.slices import RandomSlices, fixed_slices
 
-DEFAULT = ""
 RECURRENT = (
     *(DEFAULT, "fast=false", "precision=tf32", "precision=bf16", "kernels=triton", "cuda_graphs=true"),
     *("cuda_graphs=true precision=tf32", "cuda_graphs=true precision=bf16", "cuda_graphs=true kernels=triton"),
     *("cuda_graphs=true kernels=triton precision=tf32", "cuda_graphs=true kernels=triton precision=bf16"),
 )
 IMAGES = (
-    *(DEFAULT, "fast=false", "cuda_graphs=true", "weight_casts=once", "pad_channels=true", "cudnn_benchmark=true"),
+    *(DEFAULT, "fast=false", "cuda_graphs=true", "weight_casts=once", "pad_channels=true"),
     *("cuda_graphs=true weight_casts=once", "cuda_graphs=true weight_casts=once pad_channels=true"),
-    *("cuda_graphs=true weight_casts=once pad_channels=true cudnn_benchmark=true", "compile=cells"),
+    *("compile=cells", "cuda_graphs=true weight_casts=once compile=cells"),
+    *("cudnn_benchmark=true", "cuda_graphs=true weight_casts=once pad_channels=true cudnn_benchmark=true"),
 )
+TEXT_SEARCH = (
+    *(DEFAULT, "cuda_graphs=true", "precision=tf32", "precision=bf16"),
+    *("cuda_graphs=true precision=tf32", "cuda_graphs=true precision=bf16"),
+)
+IMAGE_SEARCH = (DEFAULT, "cuda_graphs=true", "cuda_graphs=true bilevel=first", "bilevel=first")
 
 
 class Window(NamedTuple):
@@ -50,29 +58,41 @@ class Window(NamedTuple):
     rounds: int = 5
 
 
+class Kind(NamedTuple):
+    """A trial, its YAML, settings of it, and how many steps of it are measured."""
+
+    trial: str
+    config: str
+    sets: list[str]
+    settings: tuple[str, ...]
+    window: Window
+
+
 def items(task: Task) -> Items:
-    """Both trials in turn, those of most worth first."""
-    yield from _recurrent(task)
-    yield from _images(task)
+    """Of each kind all settings; those of most worth first."""
+    for name, kind in kinds(task).items():
+        for setting in kind.settings:
+            yield f"{name} {said(setting)}", partial(measure, task, kind, setting)
 
 
-def _recurrent(task: Task) -> Items:
-    sets, _ = text(task)
-    sizes = [f"hyperparameters.{each}" for each in TINY] if task.small else []
-    window = Window(1, 1, 2) if task.small else Window(100, 12)  # slices have about forty lengths
-    for setting in RECURRENT:
-        words = ["model_def:RecurrentTrial", "train_one_arch.yaml", *sets, *sizes]
-        yield f"recurrent: {setting or 'by default'}", partial(measure, task, words, setting, window)
+def kinds(task: Task) -> dict[str, Kind]:
+    """Trials and searches on both spaces."""
+    words, _ = text(task)
+    pictures = images(task)
+    tiny = TINY if task.small else []
+    cells = ["init_channels=4", "layers=3", "global_batch_size=4"] if task.small else []
+    windows = [Window(3, 1, 2)] * 4 if task.small else [Window(8, 8), Window(8, 5), Window(6, 4), Window(4, 3)]
 
+    def sets(data: list[str], *sizes: str) -> list[str]:
+        return [*data, *(f"hyperparameters.{size}" for size in sizes)]
 
-def _images(task: Task) -> Items:
-    sizes = ["evaluate_test=false"]
-    sizes += ["init_channels=4", "layers=3", "global_batch_size=4"] if task.small else []
-    sets = [*images(task), *(f"hyperparameters.{size}" for size in sizes)]
-    window = Window(1, 1, 2) if task.small else Window(12, 5)
-    for setting in IMAGES:
-        words = ["cnn_nas.trial:ImageTrial", "cnn_nas/const.yaml", *sets]
-        yield f"images: {setting or 'by default'}", partial(measure, task, words, setting, window)
+    lm, cnn, search = "model_def:RecurrentTrial", "cnn_nas.trial:ImageTrial", "one_shot.trial:SearchTrial"
+    return {
+        "recurrent": Kind(lm, "train_one_arch.yaml", sets(words, *tiny), RECURRENT, windows[0]),
+        "images": Kind(cnn, "cnn_nas/const.yaml", sets(pictures, "evaluate_test=false", *cells), IMAGES, windows[1]),
+        "search on text": Kind(search, "one_shot/rnn_darts.yaml", sets(words, *tiny), TEXT_SEARCH, windows[2]),
+        "search on images": Kind(search, "one_shot/cnn_darts.yaml", sets(pictures, *cells), IMAGE_SEARCH, windows[3]),
+    }
 
 
 class Watch:
@@ -111,26 +131,27 @@ class Watch:
         return time.perf_counter()
 
 
-def measure(task: Task, words_of: list[str], setting: str, window: Window) -> Found:
+def measure(task: Task, kind: Kind, setting: str) -> Found:
     """Milliseconds of a step, its kernels and busy time."""
-    trial, config, *sets = words_of
-    sets += [f"hyperparameters.{each}" for each in setting.split()]
+    skip_compiler(setting, task.device)
+    trial, config, sets, _, window = kind
+    sets = [*sets, *(f"hyperparameters.{each}" for each in setting.split())]
     place, log = Path(task.scratch) / "settings", Path(task.scratch) / "settings.txt"
     shutil.rmtree(place, ignore_errors=True)
     arguments = ["--config", config, "--experiments", str(place), "--device", task.device, "--seed", "1"]
     arguments += ["--threads", "1" if task.small else "4", *(word for each in sets for word in ("--set", each))]
-    gc.collect()  # of the trial before
     if task.device == "cuda":
-        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     watch = Watch(window, task.device)
-    with log.open("w", encoding="utf-8") as output, said_to(output), watching(watch):
+    listen()
+    with log.open("w", encoding="utf-8") as output, said_to(output), watching(watch), slices_of_one_length():
         code = entry.main(trial, arguments)
+    check(setting)
     if not watch.done or watch.record is None:
         raise _refused(log, setting, code)
     took = statistics.median(watch.seconds)
     found = {"wall_ms": 1e3 * took, **busy(watch.record, task.device, took)}
-    work = f"whole step of a trial, {config}, {setting or 'by default'}"
+    work = f"whole step of a trial, {config}, {said(setting)}"
     row = saved(absolute(work, "s", watch.seconds, note="small" if task.small else ""))
     memory = ""
     if task.device == "cuda":
@@ -171,4 +192,15 @@ def watching(watch: Watch) -> Iterator[None]:
         return trains(trial, *arguments, **named)
 
     with mock.patch.object(base.Trial, "train_batch", train_batch):
+        yield
+
+
+@contextlib.contextmanager
+def slices_of_one_length() -> Iterator[None]:
+    """Texts are trained on in slices of bptt words within the block; their lengths are drawn otherwise."""
+
+    def draw(slices: RandomSlices, *labels: Any) -> np.ndarray:
+        return np.array([length for _, length in fixed_slices(slices.rows, slices.bptt)])
+
+    with mock.patch.object(RandomSlices, "_draw", draw):
         yield

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 Found = dict[str, Any]
-"""What an item found. `text` says it in a few words; `row`, with `machine`, is a line for docs/benchmarks.md."""
+"""What an item found. `text` says it in a few words; `rows`, with `machine`, are lines for docs/benchmarks.md."""
 
 Items = Iterator[tuple[str, Callable[[], Found]]]
 """Names of items, and what measures each; names of one part differ."""
+
+
+ALONE = "cudnn_benchmark"
+"""Items of whose names this is a part are measured in a process of their own: torch remembers for as long as a process lives
+which kernel it took for a convolution's shape, so that it measures none where another item was before, and the next item would
+have those that it measured."""
 
 
 class ToldError(Exception):
@@ -31,14 +38,14 @@ class Part:
     """One part.
 
     Attributes:
-        module: has `items(task) -> Items`.
-        limit: seconds that it may take in one call.
+        place: `module:function` of `(task) -> Items`.
+        limit: seconds that it may take in one call; one item may take two thirds of them.
         least: seconds without which it is not begun.
         asked: it runs only if the command line names it.
     """
 
     name: str
-    module: str
+    place: str
     limit: float
     least: float
     about: str
@@ -53,18 +60,20 @@ class Task:
         folder: of the results.
         scratch: of what need not be kept: runs, texts, compiled code.
         seconds: until it is ended.
+        longest: that one item may take.
         about: date, commit, hardware, versions and command, for every result.
         sets: settings of train_one_arch.yaml, `KEY=VALUE`, for the parts that train it.
         finished: items that are left out.
     """
 
     part: str
-    module: str
+    place: str
     device: str
     folder: str
     scratch: str
     seconds: float
     about: dict[str, str]
+    longest: float = math.inf
     data_dir: str = ""
     split: bool = False
     sets: list[str] = field(default_factory=list)

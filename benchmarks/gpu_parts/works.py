@@ -1,29 +1,50 @@
-"""The steps that are compared, by name: each a plain implementation of 2019 and ours, in any precision.
+"""The steps that are compared, by name: each a plain implementation of 2019 and ours, with any settings that a trial has.
 
 On a CPU they are made small, so that the script itself can be tried in seconds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
 from benchmarks import cnn_step, recurrent, recurrent_supernet, supernet_step
+from benchmarks.gpu_parts.fallbacks import strict
 from benchmarks.gpu_parts.task import SkippedError
+from cnn_nas.fast.model import FastForm
+from nas.config.load import load
+from nas.core.errors import ConfigError
+from nas.core.program import ROOT
 from nas.trial.device import prepare
-from randomNAS_files.fast.model import FastLanguageModel
+from randomNAS_files.fast.kernels.choice import check_kernels
 from randomNAS_files.space import SPACE
 
 Step = Callable[[], object]
-Steps = Callable[[str, str, str], tuple[Step, Step]]
-"""Precision of the plain one and of ours, and the device; returns both."""
+Chosen = Mapping[str, Any]
 FP32, TF32, BF16 = "float32", "TF32", "bfloat16"
 PRECISIONS = (FP32, TF32, BF16)
-SEARCH_GOALS = {FP32: (5.0, 8.0)}
+DEFAULT = ""
+
+# Settings of ours, as on a command line; those that should be fastest first
+RECURRENT = (
+    *("cuda_graphs=true kernels=triton precision=bf16", "cuda_graphs=true kernels=triton precision=tf32"),
+    *("cuda_graphs=true precision=bf16", "cuda_graphs=true kernels=triton", "cuda_graphs=true"),
+)
+CNN = ("cuda_graphs=true weight_casts=once pad_channels=true", "cuda_graphs=true weight_casts=once", "cuda_graphs=true")
+CNN_LATER = (
+    "cuda_graphs=true weight_casts=once compile=cells",
+    "cuda_graphs=true weight_casts=once pad_channels=true cudnn_benchmark=true",
+)
+TEXT_SEARCH = ("cuda_graphs=true precision=bf16", "cuda_graphs=true", DEFAULT)
+IMAGE_SEARCH = ("cuda_graphs=true", DEFAULT)
+SEARCH_GOALS = (5.0, 8.0)
 
 
 @dataclass(frozen=True)
@@ -32,15 +53,56 @@ class Work:
 
     Attributes:
         words: with its sizes.
-        ours: precisions that ours can compute in, the first as by default on a GPU.
-        goals: must and ambition of a precision of ours against the plain one in float32, and of any against it compiled.
+        trial: whose settings ours has, and `config` its YAML.
+        make: of the plain one's precision, settings of ours, and the device.
+        best: settings whose rows come first.
+        others: more of them.
+        goals: must and ambition in strict float32, and with any other precision, against the plain one in float32.
     """
 
     name: str
     words: str
-    make: Steps
-    ours: tuple[str, ...]
-    goals: Mapping[str, tuple[float | None, float | None]]
+    trial: str
+    config: str
+    make: Callable[[str, Chosen, str], tuple[Step, Step]]
+    best: tuple[str, ...]
+    others: tuple[str, ...] = ()
+    goals: tuple[tuple[float | None, float | None], ...] = ((None, None), (None, None))
+
+    def steps(self, plain: str, setting: str, device: str) -> tuple[Step, Step]:
+        """Both. Raises SkippedError where this version lacks a setting, or it cannot be used here."""
+        theirs, ours = self.make(plain, self.chosen(setting, device), device)
+        return in_2019(theirs, plain, device), strict(ours, setting)
+
+    def chosen(self, setting: str, device: str) -> Chosen:
+        """Settings as the trial reads them."""
+        skip_compiler(setting, device)
+        values = {"true": True, "false": False}
+        pairs = (each.split("=") for each in setting.split())
+        found: dict[str, Any] = {name: values.get(value, value) for name, value in pairs}
+        config = load(ROOT / self.config)
+        try:
+            check = pkgutil.resolve_name(self.trial).check
+            check({**config["hyperparameters"], **found}, config.get("data") or {}, 1)
+            check_kernels(found.get("kernels", "eager"), torch.device(device))
+        except ConfigError as error:
+            raise SkippedError(error.problems[0].partition("; known: ")[0]) from error
+        return found
+
+    def goals_of(self, setting: str, plain: str) -> tuple[float | None, float | None]:
+        """Against the plain one in that precision."""
+        return self.goals["precision" in setting] if plain == FP32 else (None, None)
+
+
+def said(setting: str) -> str:
+    """In words."""
+    return f"with {setting}" if setting else "by default"
+
+
+def skip_compiler(setting: str, device: str) -> None:
+    """Raises SkippedError where trying the script would take minutes."""
+    if device == "cpu" and "compile=" in setting:
+        raise SkippedError("the compiler takes minutes on a CPU")
 
 
 def set_up(device: str) -> None:
@@ -73,67 +135,99 @@ def works(device: str) -> list[Work]:
 def _recurrent(name: str) -> Work:
     words = f"recurrent step, {name}, {recurrent.SIZE} units, batch {recurrent.COLUMNS}, bptt {recurrent.LENGTH}"
 
-    def make(plain: str, ours: str, device: str) -> tuple[Step, Step]:
-        steps = recurrent.steps(SPACE.by_name(name), device, partial(use_precision, precision=ours))
-        return in_precision(steps[0], plain, device), steps[1]
+    def make(plain: str, chosen: Chosen, device: str) -> tuple[Step, Step]:
+        def change(net: Any) -> None:
+            net.use_precision(chosen.get("precision", "fp32"))
+            net.use_kernels(chosen.get("kernels", "eager"))
 
-    goals = {FP32: (4.0, None), TF32: (10.0, 15.0), BF16: (10.0, 15.0)} if name == "ASHA" else {}
-    return Work(f"recurrent {name}", words, make, PRECISIONS, goals)
+        return recurrent.steps(SPACE.by_name(name), device, change, chosen.get("cuda_graphs", False))
 
-
-def use_precision(net: FastLanguageModel, precision: str) -> None:
-    """Train with products of that precision. Raises SkippedError where this version has no such setting."""
-    if precision == FP32:
-        return
-    if (use := getattr(net, "use_precision", None)) is None:
-        raise SkippedError("this version has no hyperparameters.precision")
-    use({TF32: "tf32", BF16: "bf16"}[precision])
+    place = ("model_def:RecurrentTrial", "train_one_arch.yaml")
+    others = (DEFAULT, "kernels=triton", "precision=tf32", "precision=bf16", "cuda_graphs=true precision=tf32")
+    if name != "ASHA":
+        return Work(f"recurrent {name}", words, *place, make, RECURRENT[:1], (RECURRENT[-1], DEFAULT))
+    return Work(f"recurrent {name}", words, *place, make, RECURRENT, others, ((4.0, None), (10.0, 15.0)))
 
 
 def _cnn(name: str, device: str) -> Work:
     words = f"CNN step, {name}, {cnn_step.CHANNELS} channels, {cnn_step.CELLS} cells, batch {cnn_step._batch(device)}"
 
-    def make(plain: str, ours: str, device: str) -> tuple[Step, Step]:
-        return cnn_step.steps(name, ours, plain, device)
+    def make(plain: str, chosen: Chosen, device: str) -> tuple[Step, Step]:
+        compiler = "inductor" if chosen.get("compile") == "cells" else None
+        form = FastForm(chosen.get("weight_casts") == "once", chosen.get("pad_channels", False), compiler)
+        precision = BF16 if chosen.get("mixed_precision", True) else FP32  # a trial's default on a GPU
+        theirs, ours = cnn_step.steps(name, precision, plain, device, form, chosen.get("cuda_graphs", False))
+        return theirs, measured_kernels(ours, chosen.get("cudnn_benchmark", False))
 
-    goals = {BF16: (4.0, 6.0)} if name == "CONSTRAINED_ASHA" else {}
-    return Work(f"CNN {name}", words, make, (BF16, FP32), goals)
+    place = ("cnn_nas.trial:ImageTrial", "cnn_nas/const.yaml")
+    if name != "CONSTRAINED_ASHA":
+        return Work(f"CNN {name}", words, *place, make, CNN[:1], (DEFAULT,))
+    others = (*CNN_LATER, DEFAULT, "cuda_graphs=true mixed_precision=false", "mixed_precision=false")
+    return Work(f"CNN {name}", words, *place, make, CNN, others, ((4.0, 6.0),) * 2)
 
 
 def _image_supernets(device: str) -> list[Work]:
     words = supernet_step.SETTINGS["cifar"].words(device)
-    return [
-        Work(f"CNN supernet, {kind}", f"search step, {kind}, {words}", _image_search(kind), (FP32, BF16), SEARCH_GOALS)
-        for kind in supernet_step.KINDS
-    ]
+
+    def make(kind: str, plain: str, chosen: Chosen, device: str) -> tuple[Step, Step]:
+        mixed = chosen.get("mixed_precision", device == "cuda")
+        return supernet_step.steps("cifar", kind, device, mixed, chosen.get("cuda_graphs", False))
+
+    def work(kind: str) -> Work:
+        place = ("one_shot.trial:SearchTrial", "one_shot/cnn_darts.yaml")
+        sides, others = partial(make, kind), ("mixed_precision=false",)
+        name = f"CNN supernet, {kind}"
+        return Work(name, f"search step, {kind}, {words}", *place, sides, IMAGE_SEARCH, others, (SEARCH_GOALS,) * 2)
+
+    return [work(kind) for kind in supernet_step.KINDS]
 
 
 def _text_supernets() -> list[Work]:
-    found = []
-    for kind in (recurrent_supernet.WEIGHTS, recurrent_supernet.ARCHITECTURE):
+    def make(kind: str, plain: str, chosen: Chosen, device: str) -> tuple[Step, Step]:
+        def change(net: Any) -> None:
+            if "precision" in chosen:
+                net.use_precision(chosen["precision"])
+
+        form = recurrent_supernet.Form(chosen.get("cuda_graphs", False), change)
+        return recurrent_supernet.steps(kind, "64", device, form)
+
+    def work(kind: str) -> Work:
         words = f"recurrent supernet, step of the {kind}, {recurrent_supernet.setting('64')}"
-        found.append(Work(f"recurrent supernet, {kind}", words, _text_search(kind), (FP32, TF32), SEARCH_GOALS))
-    return found
+        place = ("one_shot.trial:SearchTrial", "one_shot/rnn_darts.yaml")
+        sides, others = partial(make, kind), ("precision=tf32", "precision=bf16", "cuda_graphs=true precision=tf32")
+        name = f"recurrent supernet, {kind}"
+        return Work(name, words, *place, sides, TEXT_SEARCH, others, (SEARCH_GOALS,) * 2)
+
+    return [work(kind) for kind in (recurrent_supernet.WEIGHTS, recurrent_supernet.ARCHITECTURE)]
 
 
-def _image_search(kind: str) -> Steps:
-    return lambda plain, ours, device: in_precisions(supernet_step.steps("cifar", kind, device), plain, ours, device)
-
-
-def _text_search(kind: str) -> Steps:
-    return lambda plain, ours, device: in_precisions(recurrent_supernet.steps(kind, "64", device), plain, ours, device)
-
-
-def in_precisions(steps: tuple[Step, Step], plain: str, ours: str, device: str) -> tuple[Step, Step]:
-    """Both, each in its own."""
-    return in_precision(steps[0], plain, device), in_precision(steps[1], ours, device)
-
-
-def in_precision(step: Step, kind: str, device: str) -> Step:
-    """A step with TF32 products, or under autocast."""
+def in_2019(step: Step, precision: str, device: str) -> Step:
+    """A plain step in a precision, with the convolutions that its authors had: those that cuDNN measures to be fastest."""
 
     def run() -> None:
-        with cnn_step.precision(kind, device):
+        with cnn_step.precision(precision, device), convolutions(deterministic=False, benchmark=True):
             step()
 
     return run
+
+
+def measured_kernels(step: Step, measured: bool) -> Step:
+    """A step of ours as `cudnn_benchmark` has it."""
+
+    def run() -> None:
+        with convolutions(deterministic=True, benchmark=True):
+            step()
+
+    return run if measured else step
+
+
+@contextlib.contextmanager
+def convolutions(deterministic: bool, benchmark: bool) -> Iterator[None]:
+    """Which kernels cuDNN may take."""
+    flags = torch.backends.cudnn
+    before = flags.deterministic, flags.benchmark
+    flags.deterministic, flags.benchmark = deterministic, benchmark
+    try:
+        yield
+    finally:
+        flags.deterministic, flags.benchmark = before

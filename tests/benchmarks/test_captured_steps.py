@@ -13,8 +13,11 @@ import torch
 from support.graph_emulator import Graph, emulate
 
 from benchmarks import cnn_step, image_search, recurrent, recurrent_supernet, supernet_step
+from benchmarks.gpu_parts import works
+from benchmarks.gpu_parts.task import SkippedError, ToldError
 from benchmarks.recurrent_supernet import ARCHITECTURE, WEIGHTS, Form
 from cnn_nas.fast.model import FastForm
+from nas.core.optimizers import has_fused_sgd
 from nas.trial import capture
 from randomNAS_files import averaged_sgd
 from randomNAS_files.fast import averaged_sgd as fast_averaged_sgd
@@ -72,6 +75,7 @@ def trained(
     return [*net.parameters(), *net.buffers(), *(each for group in optimizer.param_groups for each in group["params"])]
 
 
+@pytest.mark.skipif(not has_fused_sgd("cpu"), reason="without the fused operation the rate cannot be a tensor")
 @pytest.mark.parametrize(
     "make",
     [
@@ -100,3 +104,30 @@ def test_a_captured_step_trains_as_one_that_runs_as_it_is(
     replayed = trained(make, monkeypatch)
     assert sum(graph.replays for graph in Graph.made) >= STEPS - 1
     assert all(map(torch.equal, replayed, as_it_is))
+
+
+def test_a_step_that_cannot_be_captured_is_not_measured(small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    emulate(monkeypatch, fails=RuntimeError("it draws"))
+    ours = works._recurrent("ASHA").steps("float32", "cuda_graphs=true", "cpu")[1]
+    ours()
+    with pytest.raises(ToldError, match=r"no CUDA graphs: a step could not be captured \("):
+        ours()
+
+
+def test_settings_that_cannot_be_used_are_skipped(small: None) -> None:
+    with pytest.raises(SkippedError, match=r"hyperparameters\.kernels must be eager on cpu, got triton"):
+        works._recurrent("ASHA").steps("float32", "cuda_graphs=true kernels=triton", "cpu")
+    with pytest.raises(SkippedError, match=r"^hyperparameters\.colour is read by nothing$"):
+        works._cnn("DARTS_V2", "cpu").steps("float32", "colour=red", "cpu")
+
+
+def test_plain_steps_have_the_convolutions_of_their_authors() -> None:
+    def flags() -> tuple[bool, bool]:
+        return torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+
+    seen: list[tuple[bool, bool]] = []
+    before = flags()
+    works.in_2019(lambda: seen.append(flags()), "float32", "cpu")()
+    works.measured_kernels(lambda: seen.append(flags()), True)()
+    works.measured_kernels(lambda: seen.append(flags()), False)()
+    assert seen == [(False, True), (True, True), before] and flags() == before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,12 @@ def slow(task: Task) -> Items:
     yield "second", wait
 
 
+def apart(task: Task) -> Items:
+    """The second one must have a process of its own."""
+    for name in ("before", "images with cudnn_benchmark=true", "after"):
+        yield name, lambda: said(f"in {os.getpid()}")
+
+
 def endless(task: Task) -> Items:
     """Two calls end it."""
     if "step 1" in task.finished:
@@ -89,10 +96,11 @@ def rows(task: Task) -> Items:
 
 def real(task: Task) -> Items:
     """The first item of parts that measure, on a CPU."""
-    from benchmarks.gpu_parts import compiled, depthwise, launches, memory, products, rows
+    from benchmarks.gpu_parts import compiled, depthwise, launches, products, rows, settings
 
-    for part in (products, depthwise, launches, rows):
+    for part in (products, depthwise, launches):
         name, work = next(part.items(task))
         yield f"{part.__name__}: {name}", work
-    listed = [name for part in (compiled, memory) for name, _ in part.items(task)]
-    yield "listed", partial(said, "\n".join(listed))
+    yield from islice((item for item in rows.items(task) if "triton" not in item[0]), 1)
+    found = (items(task) for items in (rows.items, rows.more, compiled.items, settings.items))
+    yield "listed", partial(said, "\n".join(name for names in found for name, _ in names))
