@@ -76,6 +76,8 @@ class Work:
 
     def chosen(self, setting: str, device: str) -> Chosen:
         """Settings as the trial reads them."""
+        if not setting:
+            return {}
         skip_compiler(setting, device)
         values = {"true": True, "false": False}
         pairs = (each.split("=") for each in setting.split())

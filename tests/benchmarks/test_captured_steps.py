@@ -17,6 +17,7 @@ from benchmarks.gpu_parts import works
 from benchmarks.gpu_parts.task import SkippedError, ToldError
 from benchmarks.recurrent_supernet import ARCHITECTURE, WEIGHTS, Form
 from cnn_nas.fast.model import FastForm
+from nas.core import optimizers
 from nas.core.optimizers import has_fused_sgd
 from nas.trial import capture
 from randomNAS_files import averaged_sgd
@@ -29,6 +30,9 @@ STEPS = 3  # as it is, recorded and replayed, replayed
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sizes of a moment; torch's own optimisers would import its compiler, for seconds."""
+    for name in ("SGD", "Adam"):
+        monkeypatch.setattr(torch.optim, name, getattr(optimizers, name))
     for name, value in {"WORDS": 20, "COLUMNS": 3, "LENGTH": 4, "SIZE": 8}.items():
         monkeypatch.setattr(recurrent, name, value)
     monkeypatch.setattr(recurrent, "CONFIG", dataclasses.replace(recurrent.CONFIG, emsize=8, nhid=8, nhidlast=8))
