@@ -1,6 +1,6 @@
 """Use a few minutes of one GPU well: everything that only a GPU can tell, in order of worth. From the root:
 
-    python -m benchmarks.gpu [--minutes 8]             all that is left
+    python -m benchmarks.gpu [--minutes 8]             all that is left; first each row of the goals' table once
     python -m benchmarks.gpu --part rows --part memory these, or these once more
     python -m benchmarks.gpu --train --split           what is left, then train_one_arch.yaml for as long as there is time
     python -m benchmarks.gpu --device cpu              try the script, at sizes that mean nothing

@@ -7,8 +7,8 @@ megabytes.
 
 All tensors count that are alive at the same time, from before the first call on: weights, data, gradients, the optimiser's
 state, what a first call allocates for later ones, and all that a step needs for a while. On a GPU that is what torch's
-allocator counts, and all memory of CUDA graphs, which is theirs whether they run or not. On a CPU it is what torch's profiler
-notes, so that neither Python and its libraries nor what the C library keeps for itself is in it.
+allocator counts after a first call, and all memory of CUDA graphs, theirs whether they run or not. On a CPU it is what torch's
+profiler notes, so that neither Python and its libraries nor what the C library keeps for itself is in it.
 """
 
 from __future__ import annotations
@@ -58,6 +58,8 @@ def peak_bytes(implementations: list[Callable[[], object]], which: int, device: 
     implementations.clear()
     gc.collect()
     if device == "cuda":
+        run()  # cuDNN may try kernels, and what each needs for that is not the step's
+        torch.cuda.synchronize()
         torch.cuda.reset_peak_memory_stats()
         for _ in range(CALLS):
             run()

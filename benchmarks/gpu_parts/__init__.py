@@ -6,5 +6,6 @@
 - `running.py`: starts it, and ends it when its time is over.
 - `here.py`: the GPU, or why there is none.
 - `summary.py`: tables of the records.
-- `works.py`: the steps that are compared; `split.py`: a checkpoint in files that are small enough to be carried.
+- `works.py`: the steps that are compared; `fallbacks.py`: what ran otherwise than it was asked to.
+- `split.py`: a checkpoint in files that are small enough to be carried.
 """
