@@ -76,6 +76,7 @@ def trained(
     for _ in range(STEPS):
         step()
     net, optimizer = made[-1]
+    assert all(parameter.grad is None for parameter in net.parameters())  # a step begins without gradients
     return [*net.parameters(), *net.buffers(), *(each for group in optimizer.param_groups for each in group["params"])]
 
 
