@@ -47,7 +47,7 @@ def _parts(records: Sequence[Record]) -> list[list[str]]:
         said = since_anew(records, part)
         states = Counter(record.state for record in latest(said))
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
-        seconds = sum(record.seconds for record in said if not record.item)
+        seconds = max(sum(record.seconds for record in said if bool(record.item) == items) for items in (True, False))
         found.append([part, state_of(records, part) or "cut", counts, f"{seconds:.0f}"])
     return found
 
