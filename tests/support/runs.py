@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import torch
@@ -337,10 +337,18 @@ def torchrun(arguments: list[str], kind: Kind = RECURRENT) -> subprocess.Popen[s
     return start([*arguments, "--device", "cpu"], kind, launcher=TWO)
 
 
-def wait_until(condition: Callable[[], Any], process: subprocess.Popen[str], seconds: float = DEADLINE) -> None:
+class Pollable(Protocol):
+    """A process, or several that are looked at as one."""
+
+    def poll(self) -> int | None: ...
+
+    def communicate(self, timeout: float) -> tuple[str, str]: ...
+
+
+def wait_until(condition: Callable[[], Any], process: Pollable, seconds: float = DEADLINE) -> None:
     """Wait for something that a running process brings about."""
     end = time.monotonic() + seconds
     while not condition():
-        assert process.poll() is None, process.communicate()
+        assert process.poll() is None, process.communicate(DEADLINE)
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.005)

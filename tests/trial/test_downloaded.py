@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.forked import Two
 from support.runs import (
     DEADLINE,
     HARD,
@@ -187,9 +188,9 @@ def test_two_processes(pair: tuple[Laptop, Run, StubMaster, Kind], tmp_path: Pat
         return
     outs = []
     for way in ("--score", "--resume"):
-        process = torchrun(here(mine, way, str(folder)), kind)
-        out, err = process.communicate(timeout=DEADLINE)
-        assert process.returncode == 0, err
+        two = Two(here(mine, way, str(folder)), kind)
+        out, err = two.communicate(timeout=DEADLINE)
+        assert two.returncode == 0, err
         outs.append(out)
     assert numbers(outs[0], "valid") == pytest.approx(rounded(master.validations()[-1].metrics), abs=2e-4)
     run = Run(0, outs[1], "", mine.newest())
