@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from support.runs import Laptop
-from support.settings_table import Row, assert_obeyed, note_form_and_validation, observed, settings_of
+from support.settings_table import Row, Unchanged, assert_obeyed, note_form_and_validation, observed, settings_of
 
 from cnn_nas.fast.cells import run_cell
 from cnn_nas.from_config import ArchitectureConfig
@@ -67,6 +67,11 @@ WHERE_DATA_LIES = (
 )  # see test_leaks.py, test_kirigami.py
 
 
+@pytest.fixture(scope="module")
+def unchanged() -> Unchanged:
+    return {}
+
+
 def test_no_setting_is_forgotten() -> None:
     elsewhere = ["repeat", "paired_repeats", "cuda_graphs"]  # the last one in test_captured_trials.py
     hparams = settings_of(RunConfig, ModelConfig, OptimizerConfig, GpuConfig, ArchitectureConfig, without=elsewhere)
@@ -78,13 +83,15 @@ def test_no_setting_is_forgotten() -> None:
     ("name", "fast"),
     [(name, fast) for name in ROWS for fast in (True, False) if fast or name not in OF_THE_FAST_FORM],
 )
-def test_every_setting_is_obeyed(darkroom: Laptop, monkeypatch: pytest.MonkeyPatch, name: str, fast: bool) -> None:
+def test_every_setting_is_obeyed(
+    darkroom: Laptop, monkeypatch: pytest.MonkeyPatch, unchanged: Unchanged, name: str, fast: bool
+) -> None:
     notes: list[Any] = []
     note_form_and_validation(monkeypatch, ImageTrial, notes)
     note_memory_format(monkeypatch, notes)
     note_what_is_for_a_gpu(monkeypatch, notes)
     row = Row(not fast, "notes") if name == "fast" else ROWS[name]
-    assert_obeyed(darkroom, name, row, notes, BASE | {"fast": fast})
+    assert_obeyed(darkroom, name, row, notes, BASE | {"fast": fast}, unchanged)
 
 
 def note_memory_format(monkeypatch: pytest.MonkeyPatch, notes: list[Any]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support.runs import HARD, Laptop, read_config
-from support.settings_table import Row, assert_obeyed, note_form_and_validation, observed, settings_of
+from support.settings_table import Row, Unchanged, assert_obeyed, note_form_and_validation, observed, settings_of
 
 from model_def import RecurrentTrial
 from nas.core.errors import ConfigError
@@ -64,6 +64,11 @@ SAYS_WHICH = ("arch_to_use", "arch_seed", "cells", "drawn_by", "pair")
 WHERE_DATA_LIES = ("corpus", "data_dir", "download_dir")
 
 
+@pytest.fixture(scope="module")
+def unchanged() -> Unchanged:
+    return {}
+
+
 def test_no_setting_is_forgotten() -> None:
     elsewhere = ["repeat", "paired_repeats", "cuda_graphs"]  # the last one in test_captured_trials.py
     hparams = settings_of(RunConfig, ModelConfig, OptimizerConfig, ArchitectureConfig, GpuConfig, without=elsewhere)
@@ -73,13 +78,17 @@ def test_no_setting_is_forgotten() -> None:
 
 @pytest.mark.parametrize("fast", [True, False], ids=["fast", "plain"])
 @pytest.mark.parametrize("name", ROWS)
-def test_every_setting_is_obeyed(laptop: Laptop, monkeypatch: pytest.MonkeyPatch, name: str, fast: bool) -> None:
+def test_every_setting_is_obeyed(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch, unchanged: Unchanged, name: str, fast: bool
+) -> None:
     notes: list[Any] = []
     note_form_and_validation(monkeypatch, RecurrentTrial, notes)
     monkeypatch.setattr("randomNAS_files.model.INIT_RANGE", 0.5)  # or the cell would have no say in a few steps
     row = Row(not fast, "notes") if name == "fast" else ROWS[name]
     row = Row("bf16", "refused") if name == "precision" and not fast else row
-    assert_obeyed(laptop, name, row, notes, (BASE if name not in SAYS_WHICH else WITHOUT_NODES) | {"fast": fast})
+    assert_obeyed(
+        laptop, name, row, notes, (BASE if name not in SAYS_WHICH else WITHOUT_NODES) | {"fast": fast}, unchanged
+    )
 
 
 def test_a_repeat_changes_nothing_but_what_the_searcher_draws(laptop: Laptop) -> None:

@@ -34,15 +34,25 @@ def settings_of(*groups: type, without: Sequence[str] = ()) -> set[str]:
     return {each.name for group in groups for each in dataclasses.fields(group)} - set(without)
 
 
-def assert_obeyed(laptop: Laptop, name: str, row: Row, notes: list[Any], base: dict[str, Any]) -> None:
+Unchanged = dict[str, dict[str, Any]]
+"""What runs without a change do, by their settings: many rows have the same."""
+
+
+def assert_obeyed(
+    laptop: Laptop, name: str, row: Row, notes: list[Any], base: dict[str, Any], unchanged: Unchanged
+) -> None:
     """Train with and without the change; a name with a dot is one of another section, such as `data.split_seed`.
 
     Args:
         notes: filled by the test while training goes on.
+        unchanged: of the other rows of the module; what is not there is added.
     """
     value = str(row.changed).lower() if isinstance(row.changed, bool) else row.changed
     override, changes = ([f"{name}={value}"], {}) if "." in name else ([], {name: row.changed})
-    before = observed(laptop, [], base | row.base, notes)
+    settings = repr(sorted((base | row.base).items()))
+    if settings not in unchanged:
+        unchanged[settings] = observed(laptop, [], base | row.base, notes)
+    before = unchanged[settings]
     after = observed(laptop, override, base | row.base | changes, notes)
     if row.seen_in == "refused":
         assert before["code"] == 0 and after["code"] != 0 and name in after["err"]
