@@ -32,7 +32,7 @@ KINDS = {"model_def.py": RECURRENT, "cnn_nas.trial": IMAGES}  # by what an entry
 SEARCHES = {"convolutional": SEARCH_IMAGES, "recurrent": SEARCH_TEXT}  # by space
 # One cell, with batches of 4, whatever the config asks for; the constraints about size are for its own network.
 SHRUNK_IMAGES: dict[str, Any] = {
-    **{"init_channels": 2, "layers": 2, "global_batch_size": 4, "eval_batch_size": 50},
+    **{"init_channels": 2, "layers": 2, "global_batch_size": 4, "eval_batch_size": 500},
     "channels_last": False,  # see `TINY_IMAGES`
 }
 SHRUNK_SEARCH = {"score_archs": 2, "rescore": 1, "epoch_archs": 1, "select_batches": 1, "score_batches": 1}
@@ -195,7 +195,7 @@ def shrunk_hparams(config: dict[str, Any], kind: Kind) -> dict[str, Any]:
     hparams = config["hyperparameters"]
     fewer = {name: value for name, value in SHRUNK_SEARCH.items() if name in hparams}
     if kind is SEARCH_TEXT:
-        return {**TINY, **fewer, "train_epochs": None}
+        return {**TINY, **fewer, "eval_batch_size": 200, "train_epochs": None}  # the text that validates is long
     return {**SHRUNK_IMAGES, **fewer, "init_channels": 2 * hparams.get("partial", 1)}
 
 

@@ -230,11 +230,12 @@ def estimated(config: SupernetConfig, **changes: Any) -> MemoryEstimate:
 
 
 @pytest.mark.parametrize("fast", [True, False])
-@pytest.mark.parametrize("order", [None, "first", "unrolled", "exact"])
-@pytest.mark.parametrize("config", [PLAIN, SupernetConfig(8, 3, partial=4)], ids=str)
+@pytest.mark.parametrize("order", [None, "first", "exact"])
+@pytest.mark.parametrize("config", [SupernetConfig(4, 3), SupernetConfig(8, 3, partial=4)], ids=str)
 def test_tensors_without_contents_are_as_many_as_real_ones(
     config: SupernetConfig, order: str | None, fast: bool
 ) -> None:
+    """The step of order "unrolled" is that of "first", with more copies: see the next test."""
     meta, real = (estimated(config, fast=fast, order=order, device=device) for device in ("meta", "cpu"))
     assert meta.activations == pytest.approx(real.activations, rel=0.01)
     assert (meta.parameters, meta.optimizer, meta.inputs) == (real.parameters, real.optimizer, real.inputs)
