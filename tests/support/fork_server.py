@@ -42,6 +42,7 @@ def fork(request: dict[str, Any], environment: dict[str, str], group: int) -> in
             file = os.open(request[stream], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
             os.dup2(file, {"out": 1, "err": 2}[stream])
         os.environ.update(environment)
+        os.chdir(request["cwd"])
         code = training.main(request["trial"], request["arguments"])
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else 1

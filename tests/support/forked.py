@@ -1,7 +1,7 @@
-"""Two processes of a trial without what starting them costs: torch and the trial are imported once for all of them.
+"""Processes of a trial without what starting them costs: torch and the trial are imported once for all of them.
 
-`torchrun` in `runs.py` starts what users start, a launcher and two processes, each of which imports torch: six seconds of a
-CPU. That they start is the matter of a few tests only; to the others these are the same.
+`start` and `torchrun` in `runs.py` start what users start: a process takes two seconds of a CPU to import torch, and for two
+processes there is a launcher, too. That they start is the matter of a few tests only; to the others these are the same.
 """
 
 from __future__ import annotations
@@ -11,17 +11,19 @@ import functools
 import json
 import os
 import select
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch.distributed import TCPStore
 
-from support.runs import ROOT, Kind, environment
+from support.runs import DEADLINE, ROOT, Kind, environment
 
 SERVER = Path(__file__).with_name("fork_server.py")
 HOST = "127.0.0.1"
@@ -84,32 +86,54 @@ def server() -> Server:
 _started = functools.cache(Server)
 
 
-class Two:
-    """Two processes in a group of their own, with the interface of one `subprocess.Popen`."""
+class Forked:
+    """Processes of a trial in a group of their own, with the interface of one `subprocess.Popen`.
 
-    def __init__(self, arguments: list[str], kind: Kind) -> None:
-        self._store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+    Args:
+        facts: for each process, what it is told in its environment.
+    """
+
+    def __init__(
+        self, arguments: list[str], kind: Kind, cwd: Path = ROOT, facts: Sequence[dict[str, str]] = ({},)
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory()
         self._files = {name: str(Path(self._folder.name, name)) for name in ("out", "err")}
-        request = {"trial": kind.trial, "arguments": [*arguments, "--device", "cpu"], **self._files}
-        self._pids = server().start({**request, "environments": _facts(self._store)})
+        request = {"trial": kind.trial, "arguments": arguments, "environments": facts, "cwd": str(cwd)}
+        self._server = server()
+        self._pids = self._server.start({**request, **self._files})
         self.pid = self._pids[0]
 
     @property
     def returncode(self) -> int | None:
         """That of the first that failed; None while one runs."""
-        codes = [server().codes.get(pid) for pid in self._pids]
+        codes = [self._server.codes.get(pid) for pid in self._pids]
         return None if None in codes else next((code for code in codes if code), 0)
 
     def poll(self) -> int | None:
-        server().listen()
+        self._server.listen()
         return self.returncode
 
-    def communicate(self, timeout: float) -> tuple[str, str]:
+    def communicate(self, timeout: float = DEADLINE) -> tuple[str, str]:
         end = time.monotonic() + timeout
         while self.poll() is None:
             if time.monotonic() > end:
-                raise subprocess.TimeoutExpired(f"two processes {self._pids}", timeout)
+                raise subprocess.TimeoutExpired(f"processes {self._pids}", timeout)
             time.sleep(0.01)
         out, err = (Path(file).read_text() if os.path.exists(file) else "" for file in self._files.values())
         return out, err
+
+    def wait(self) -> int:
+        self.communicate()
+        assert self.returncode is not None
+        return self.returncode
+
+    def kill(self) -> None:
+        os.killpg(self.pid, signal.SIGKILL)
+
+
+class Two(Forked):
+    """What `torchrun` in `runs.py` starts, without the launcher."""
+
+    def __init__(self, arguments: list[str], kind: Kind) -> None:
+        self._store = TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+        super().__init__([*arguments, "--device", "cpu"], kind, facts=_facts(self._store))

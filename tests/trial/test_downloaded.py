@@ -7,7 +7,6 @@ import pickle
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,19 +14,17 @@ from typing import Any
 
 import pytest
 import torch
-from support.forked import Two
+from support.forked import Forked, Two
 from support.runs import (
     DEADLINE,
     HARD,
     IMAGES,
     RECURRENT,
-    ROOT,
     Kind,
     Laptop,
     Run,
     after_step,
     assert_same,
-    environment,
     master_of,
     run_on,
     state_of,
@@ -53,9 +50,10 @@ def downloaded(master: StubMaster, place: Path, number: int = -1) -> Path:
 
 def fresh(arguments: list[str], kind: Kind, cwd: Path) -> subprocess.CompletedProcess[str]:
     """A process of its own, elsewhere."""
-    command = [sys.executable, *kind.script, *arguments, "--threads", "1"]
-    variables = {**environment(), "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=cwd, env=variables, capture_output=True, text=True, check=False)
+    command = [*arguments, "--threads", "1"]
+    process = Forked(command, kind, cwd)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(command, process.wait(), out, err)
 
 
 @pytest.fixture(scope="module", params=[RECURRENT, IMAGES], ids=["recurrent", "images"])
