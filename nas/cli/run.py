@@ -115,7 +115,7 @@ def run(request: Request, workers: int | None, threads: int | None, device: str)
     if problems.found:  # the trial may have more to say
         likely = program or experiments.likely_program(config)
         with suppress(ConfigError):
-            problems.found += preflight.inspect(config, likely, device).problems if likely else []
+            problems.found += preflight.inspect(config, likely, device, refused=True).problems if likely else []
     problems.raise_any()
     with ExitStack() as stack:
         store = None

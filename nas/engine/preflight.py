@@ -45,15 +45,22 @@ class Findings:
 
 
 def inspect(
-    config: Mapping[str, Any], program: Entrypoint, device: str, begun: Sequence[Mapping[str, Any]] = ()
+    config: Mapping[str, Any],
+    program: Entrypoint,
+    device: str,
+    begun: Sequence[Mapping[str, Any]] = (),
+    *,
+    refused: bool = False,
 ) -> Findings:
     """Ask a process with torch. Raises ConfigError if that fails; problems of the config are among the findings.
 
     Args:
         begun: trials whose architectures must still be what they were, see `nas.runs.run_folder.begun_trials`.
+        refused: whether the config is refused already, so that memory, which takes longest, need not be estimated.
     """
     question: dict[str, Any] = {"config": dict(config), "device": device, "trial": program.trial, "begun": list(begun)}
     question |= {"folder": str(program.folder), "processes": processes_of(config, program)}
+    question["points"] = 0 if refused else POINTS
     done = subprocess.run(
         command(program.folder, ["-m", "nas.engine.preflight"], program.options, with_parent=True),
         env={**os.environ, **dict(program.environment)},
@@ -100,7 +107,7 @@ def main() -> None:
     try:
         chosen = choose_device(question["device"], question["processes"]).type
         unit, length, memory, warnings = _training(
-            question["config"], question["trial"], Path(question["folder"]), question["begun"]
+            question["config"], question["trial"], Path(question["folder"]), question["begun"], question["points"]
         )
     except ConfigError as error:
         problems = error.problems
@@ -109,7 +116,7 @@ def main() -> None:
 
 
 def _training(
-    config: dict[str, Any], trial: str | None, folder: Path, begun: list[dict[str, Any]]
+    config: dict[str, Any], trial: str | None, folder: Path, begun: list[dict[str, Any]], points: int
 ) -> tuple[str, int, int | None, list[str]]:
     """Unit and length of a training, memory, and warnings. Raises ConfigError."""
     if trial is None:  # a program that cannot be asked, and checks itself
@@ -122,7 +129,7 @@ def _training(
 
     experiment = inspect_trials(config, "", SAMPLES, folder=folder)
     told = [*experiment.warnings, *check_begun(experiment, begun)]
-    return *experiment.length, max(memory_of(experiment, POINTS), default=None), told
+    return *experiment.length, max(memory_of(experiment, points), default=None), told
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def test_mistakes_of_config_command_and_trial_are_told_together(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Findings(["hyperparameters.emsize must be at least 1, got -3"], "cpu", [], "epochs", 9, None, [])
-    monkeypatch.setattr(preflight, "inspect", lambda *_: told)
+    monkeypatch.setattr(preflight, "inspect", lambda *_, **__: told)
     arguments = ["run", str(config), "--sampler", "tpee", "--set", "searcher.max_trials=0"]
     assert main(arguments) == 2
     lines = capsys.readouterr().err.splitlines()

@@ -207,7 +207,7 @@ def test_what_cannot_be_meant_is_refused_and_leaves_nothing(name: str, desk: Des
     words, says = BAD[name]
     (desk.place / "tab.yaml").write_text("name: x\n\tentrypoint: python3 model_def.py\n")
     (desk.place / "list.yaml").write_text("- name: x\n")
-    code, out, err = desk.run(*words)
+    code, out, err = (desk.run if name == "at once" else desk.run_here)(*words)
     assert (code, out) == (2, "")
     assert "error: " in err and "Traceback" not in err and all(word in err for word in says), err
     assert not (desk.place / "experiments").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -9,10 +11,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
+import pytest
 
+from nas.cli.main import main
+from nas.engine import forking, preflight
 from support.runs import DEADLINE, metrics_of
 
 
@@ -37,9 +43,30 @@ class Desk:
         out, err = process.communicate(timeout=DEADLINE)
         return process.returncode, out, err
 
+    def run_here(self, *words: str) -> tuple[int, str, str]:
+        """The same for what is refused before anything starts: in this process, which has imported torch already."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            patch.chdir(self.place)
+            patch.setattr(forking, "warm_up", lambda *_: None)
+            patch.setattr(preflight, "subprocess", SimpleNamespace(run=_answered_here))
+            try:
+                code = main(["run", *words, "--experiments", self.experiments])
+            except SystemExit as error:  # of argparse
+                code = int(error.code or 0)
+        return code, out.getvalue(), err.getvalue()
+
     @property
     def folder(self) -> Path:
         return self.place / self.experiments / "tiny-1"
+
+
+def _answered_here(command: list[str], *, input: str, **_: Any) -> subprocess.CompletedProcess[str]:
+    """In place of the process that answers a preflight."""
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
+        patch.setattr(sys, "stdin", io.StringIO(input))
+        preflight.main()
+    return subprocess.CompletedProcess(command, 0, out.getvalue(), "")
 
 
 def record(folder: Path) -> list[tuple[Any, ...]]:
