@@ -32,13 +32,8 @@ class Outcome:
         seed: int,
         show: Callable[[str, Callable[[], Any]], None],
     ) -> None:
-        self.settings, self.space, self._strategy, self._seed, self._show = (
-            settings,
-            settings.space,
-            strategy,
-            seed,
-            show,
-        )
+        self.settings, self.space = settings, settings.space
+        self._strategy, self._seed, self._show = strategy, seed, show
         self.record = SearchRecord()
         name = settings.search.retrain
         self._template = None if name is None else retraining_template(name, settings.task)
