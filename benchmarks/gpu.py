@@ -44,10 +44,10 @@ TABLE = (
 """Every row of the goals' table once: they end within 8 minutes."""
 PARTS = (
     *TABLE,
+    Part("tests", PLACE + "tests:items", 240, 20, "the tests that need a GPU"),
     Part(
         "settings", PLACE + "settings:items", 300, 30, "whole steps of trials and searches with each setting for a GPU"
     ),
-    Part("tests", PLACE + "tests:items", 240, 20, "the tests that need a GPU"),
     Part("launches", PLACE + "launches:items", 90, 15, "kernels, busy and wall time of each step"),
     Part("more", PLACE + "rows:more", 180, 20, "the same with other settings, other cells, and plain ones in bfloat16"),
     Part("resume", PLACE + "resume:items", 200, 30, "a killed and resumed run equals a straight one"),
