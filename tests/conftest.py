@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,11 @@ from support.runs import CLASSES, IMAGES, WORDS, Laptop
 
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of what tests start: several at once share the CPUs
+
+# A shell lets what it runs in the background ignore Ctrl-C, and nohup a hang-up; what tests start would inherit that.
+for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, usual)
 
 ON_A_GPU = os.environ.get("NAS_TEST_GPU") == "1"
 if not ON_A_GPU:  # numbers of old are a CPU's, and so is the suite, whatever machine it runs on
