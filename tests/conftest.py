@@ -17,6 +17,7 @@ from support.runs import CLASSES, IMAGES, WORDS, Laptop
 
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # of what tests start: several at once share the CPUs
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of them would compile all that it imports
 
 # A shell lets what it runs in the background ignore Ctrl-C, and nohup a hang-up; what tests start would inherit that.
 for number, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
