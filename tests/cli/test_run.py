@@ -31,7 +31,8 @@ def test_mistakes_of_config_command_and_trial_are_told_together(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Findings(["hyperparameters.emsize must be at least 1, got -3"], "cpu", [], "epochs", 9, None, [])
-    monkeypatch.setattr(preflight, "inspect", lambda *_, **__: told)
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(preflight, "inspect", lambda *_, **named: asked.append(named) or told)
     arguments = ["run", str(config), "--sampler", "tpee", "--set", "searcher.max_trials=0"]
     assert main(arguments) == 2
     lines = capsys.readouterr().err.splitlines()
@@ -39,6 +40,7 @@ def test_mistakes_of_config_command_and_trial_are_told_together(
     assert [line for line in lines if "tpee" in line and "tpe" in line]
     assert [line for line in lines if "emsize" in line]
     assert len(lines) == 3 and not Path("experiments").exists()
+    assert asked == [{"refused": True}], "what is refused already waits for no estimate of memory"
 
 
 @pytest.mark.parametrize("damage", ["", '{"sampler": null', "[]"])
