@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -61,6 +62,15 @@ class OurSearch:
             found = self.net(images, weights).logits if self.predict is None else self.predict(images)
         return F.cross_entropy(found.float() if self.mixed else found, data[1])
 
+    @contextmanager
+    def _all_digits(self) -> Iterator[None]:
+        """See `one_shot.images.ImageTask.all_digits`."""
+        before, self.mixed = self.mixed, False
+        try:
+            yield
+        finally:
+            self.mixed = before
+
     def weights(self, train: Batch) -> torch.Tensor:
         """Train the weights; returns the loss, which stays on the device."""
         return self._run("weights", self._train, self.sgd, *train)[0]
@@ -96,6 +106,7 @@ class OurSearch:
             self.parameters,
             WeightStep(LR, MOMENTUM, DECAY, float("inf"), momenta),
             average=lambda tensors: None,
+            all_digits=self._all_digits,
         )
         mixture = self.mixture()
         gradients, _ = gradient(problem, mixture, order)

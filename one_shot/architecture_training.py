@@ -27,6 +27,9 @@ class ArchitectureTraining:
         looks_ahead: whether an update looks at the weights after a step, so that it needs their momenta.
     """
 
+    captured: Callable[[Step, ArchWeights], ArchGradient] | None = None
+    """What differentiates, with CUDA graphs."""
+
     def __init__(
         self, strategy: Strategy, task: Task, sgd: torch.optim.Optimizer, seed: int, looks_ahead: bool
     ) -> None:
@@ -35,9 +38,6 @@ class ArchitectureTraining:
         self._looks_ahead = looks_ahead or strategy.looks_ahead
         self._optimizer = strategy.optimizer()
         self._last_gradient: list[torch.Tensor | None] = []  # of each parameter, clipped
-        self.captured: Callable[[Step, ArchWeights], ArchGradient] | None = (
-            None  # what differentiates, with CUDA graphs
-        )
 
     def update(self, step: Step, progress: Progress) -> list[dict[str, torch.Tensor]]:
         """All updates before this step of the weights; what each of them reports."""

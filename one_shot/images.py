@@ -22,11 +22,12 @@ from cnn_nas import data_checks
 from cnn_nas.counting import NetworkSize, operation_costs
 from cnn_nas.expected_cost import ExpectedCost
 from cnn_nas.fast.supernet import FastSupernet
+from cnn_nas.feature_maps import FeatureMaps
 from cnn_nas.images.arrays import Images, held_out
 from cnn_nas.images.augmentation import Augmentation, Draws
 from cnn_nas.images.batches import ProcessImages, ShuffledBatches, evenly
 from cnn_nas.images.data import DataConfig, Known, expected, known, load
-from cnn_nas.images.metrics import Classification, Regression
+from cnn_nas.images.metrics import Classification, Regression, measured
 from cnn_nas.memory import estimate_supernet
 from cnn_nas.settings import OptimizerConfig, fits_processes
 from cnn_nas.space import SPACE
@@ -82,9 +83,7 @@ class ImageTask(Task):
         self.train, self.architecture = self._parts()
         total = self.config.global_batch_size
         self.shard = slice(total * place.rank // place.processes, total * (place.rank + 1) // place.processes)
-        targets = self.train.targets.float()
-        regression = Regression(targets.mean().item(), targets.std(correction=0).item())
-        self.scores: Classification | Regression = regression if self.data.classes is None else Classification()
+        self.scores = measured(self.train.targets, self.data.classes)
         self.names = self.scores.names
         self.augmentation = Augmentation(
             self.data.mean, self.data.std, self.config.crop_padding, self.config.flip, self.config.cutout_length
@@ -104,14 +103,11 @@ class ImageTask(Task):
         return train.subset(kept), train.subset(out)
 
     def _build(self) -> None:
-        device, weights = self.place.device, torch_generator("cpu", self.place.seed, "weights")
+        weights = torch_generator("cpu", self.place.seed, "weights")
         kind = FastSupernet if self.place.fast else Supernet
         net = kind(self.model, self.data.outputs, self.data.train.shape[0], weights)
-        last = self.config.channels_last if self.config.channels_last is not None else device.type != "mps"
-        self.memory_format = torch.channels_last if last else torch.contiguous_format
-        self.net = net.to(memory_format=self.memory_format)
-        able = device.type == "cuda" and torch.cuda.is_bf16_supported()
-        self.mixed = self.config.mixed_precision if self.config.mixed_precision is not None else able
+        self.maps = FeatureMaps.of(self.config, self.place.device)
+        self.net = net.to(memory_format=self.maps.memory_format)
 
     @classmethod
     def problems(cls, settings: Any, processes: int) -> list[str]:
@@ -294,9 +290,10 @@ class ImageTask(Task):
         rate = config.learning_rate_end + 0.5 * span * (1 + math.cos(math.pi * progress.fraction))
         draws = self._draws(images, "augmentation", progress.step)
         generator = torch_generator(self.place.device, self.place.seed, "op drop", progress.step)
-        kind = torch.bfloat16 if self.mixed else torch.float32
         chance = config.op_drop * (1 - progress.fraction)
-        masks = draw_skip_masks(generator, self.model.layers, config.global_batch_size, self.shard, chance, kind)
+        masks = draw_skip_masks(
+            generator, self.model.layers, config.global_batch_size, self.shard, chance, self.maps.dtype
+        )
         skips = () if masks is None else tuple(masks.values())
         given = (images, targets, *draws, *skips)
         if not other:
@@ -326,11 +323,11 @@ class ImageTask(Task):
 
         @functools.cache
         def inputs() -> torch.Tensor:
-            return self.augmentation.apply(images, draws).contiguous(memory_format=self.memory_format)
+            return self.maps.arranged(self.augmentation.apply(images, draws))
 
         def outputs(weights: ArchWeights) -> torch.Tensor:
             x = inputs()
-            with self._precision():
+            with self.maps.autocast():
                 logits: torch.Tensor = self.net(x, weights, masks).logits
             return logits
 
@@ -341,33 +338,29 @@ class ImageTask(Task):
         size = self.config.global_batch_size
         return self.augmentation.draw(generator, size, self.shard, (images.size(2), images.size(3))).tensors()
 
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
-        device = self.place.device.type
-        return torch.autocast(device, torch.bfloat16) if self.mixed else contextlib.nullcontext()
-
     @contextlib.contextmanager
     def all_digits(self) -> Iterator[None]:
         """See `Problem.all_digits`: a move of the weights that a difference is taken over is lost in bfloat16."""
-        before, self.mixed = self.mixed, False
+        before, self.maps = self.maps, dataclasses.replace(self.maps, mixed=False)
         try:
             yield
         finally:
-            self.mixed = before
+            self.maps = before
 
     @torch.no_grad()
     def score(self, entrants: Sequence[ArchWeights], batch: Any, first: bool) -> tuple[int, list[Sums]]:
         images, targets = batch
-        inputs = self.augmentation.normalise(images).contiguous(memory_format=self.memory_format)
+        inputs = self.maps.arranged(self.augmentation.normalise(images))
         found = []
         for weights in entrants:
-            with self._precision():
+            with self.maps.autocast():
                 logits = self.net(inputs, weights).logits
             found.append(self.scores.sums(logits, targets))
         return len(targets), found
 
     def objective_on(self, batch: Any) -> Objective:
         images, targets = batch
-        inputs = self.augmentation.normalise(images).contiguous(memory_format=self.memory_format)
+        inputs = self.maps.arranged(self.augmentation.normalise(images))
 
         def loss(weights: ArchWeights) -> torch.Tensor:
             logits: torch.Tensor = self.net(inputs, weights).logits

@@ -31,7 +31,7 @@ from one_shot.strategy import Objective, Progress, Scores
 from one_shot.task import Inputs, Place, Step, Sums, Task, Trained
 from one_shot.text_rules import TextSearchConfig, problems_of, warnings_of
 from randomNAS_files.architecture import NODES
-from randomNAS_files.corpora import PTB_TOKENS, SPLITS, DataConfig, known_vocabulary
+from randomNAS_files.corpora import PTB_TOKENS, DataConfig, known_vocabulary
 from randomNAS_files.dropout import DropoutMasks
 from randomNAS_files.fast.networks import supernet_type
 from randomNAS_files.fast.precision import WithPrecision, check_precision
@@ -67,7 +67,7 @@ class TextTask(Task):
         self.max_norm = self.config.clip_gradients_l2_norm
         check_precision(self.config.precision, place.device)
         self.corpus = load_corpus(settings.data)
-        lengths = {split: len(getattr(self.corpus, split)) for split in SPLITS}
+        lengths = {split: len(tokens) for split, tokens in self.corpus.splits.items()}
         if wrong := fits_text(self.config, lengths, False, exact=True):
             raise ConfigError(wrong)
         self.shard = shard_columns(self.config.global_batch_size, place.rank, place.processes)

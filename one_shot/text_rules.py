@@ -53,11 +53,9 @@ def _why_plain(settings: Any) -> str:
         return "which hadamard has not; leave it out"
     if settings.run.fast is False:
         return "got fast false; leave one of them out"
-    return (
-        ""
-        if settings.fast
-        else "got bilevel exact, which needs second derivatives and so the plain form; leave one of them out"
-    )
+    if not settings.fast:
+        return "got bilevel exact, which needs second derivatives and so the plain form; leave one of them out"
+    return ""
 
 
 def _supernet_problems(settings: Any, processes: int) -> list[str]:

@@ -26,7 +26,7 @@ from nas.core.seeds import torch_generator
 from nas.core.space import Size
 from nas.core.variants import SharedScores
 from nas.trial import DataFacts, ShardedBatchLoader, Trial, WeightedMeans, main
-from nas.trial.capture import MOST, CapturedStep
+from nas.trial.capture import MOST, CapturedStep, Step
 from nas.trial.fitting import check_fits
 from nas.trial.metrics import replace_nonfinite
 from one_shot import analysis
@@ -87,13 +87,12 @@ class SearchTrial(Trial):
 
     def _capture(self) -> None:
         """Two graphs a shape: the training of the weights, and the architecture's gradient."""
-        made, halves = (
-            (self.task.net, self.sgd, self.context.device),
-            (self.weight_training, self.architecture_training),
-        )
-        steps = CapturedSteps(
-            self.settings, self.task, self.strategy, *halves, lambda work: CapturedStep(work, *made, 2 * MOST)
-        )
+        made, halves = (self.task.net, self.sgd), (self.weight_training, self.architecture_training)
+
+        def capture(work: Step) -> CapturedStep:
+            return CapturedStep(work, *made, self.context.device, 2 * MOST)
+
+        steps = CapturedSteps(self.settings, self.task, self.strategy, *halves, capture)
         self.weight_training.captured, self.architecture_training.captured = steps.train, steps.gradient
 
     def _sharing(self) -> int:

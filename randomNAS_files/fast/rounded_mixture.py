@@ -7,6 +7,7 @@ batch's columns, H the hidden size, P the next multiple of 8, n the edges of a b
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -18,18 +19,8 @@ from randomNAS_files.fast.precision import factor, multiply, multiply_into, padd
 class RoundedMixture(Mixture):
     """A pass of a mixture that a backward pass follows; `precision` is one other than fp32."""
 
-    def __init__(
-        self,
-        nodes: Nodes,
-        weights: Sequence[torch.Tensor],
-        mask: torch.Tensor | None,
-        init_op: str,
-        state_norm: bool,
-        keep: bool,
-        of_operations: bool,
-        precision: str,
-    ) -> None:
-        super().__init__(nodes, weights, mask, init_op, state_norm, keep, of_operations)
+    def __init__(self, *of_mixture: Any, precision: str) -> None:
+        super().__init__(*of_mixture)
         self._precision = precision
 
     def run(self, inputs: torch.Tensor, h: torch.Tensor, coefficients: torch.Tensor) -> torch.Tensor:

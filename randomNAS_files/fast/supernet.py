@@ -132,7 +132,7 @@ class FastSuperCell(FastRecurrentCell, SuperCell):
         mask = None if h_mask is None else h_mask.to(h.dtype)
         of_operations = keep and coefficients.requires_grad
         args = (nodes, tensors, mask, self.init_op, norm, keep, of_operations)
-        mixture = Mixture(*args) if precision == FULL else RoundedMixture(*args, precision)
+        mixture = Mixture(*args) if precision == FULL else RoundedMixture(*args, precision=precision)
         if keep:
             stand_for = WeightGradients.apply(nodes, mask, precision, len(x), h.detach(), *tensors)
             outputs = MixtureSequence.apply(mixture, inputs, h, coefficients, *stand_for)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from support.replays import count_replays
 from support.runs import step_losses
 from support.search import search, search_config
 
@@ -37,13 +37,7 @@ def test_replayed_steps_search_as_steps_do(
 ) -> None:
     """Losses of the weights and of the architecture in all steps; only the learning rate is rounded otherwise."""
     space, method, changes = CASES[name]
-    data, found, replays, replay = pictures if space == "images" else corpus, [], [0], torch.cuda.CUDAGraph.replay
-
-    def counting(self: torch.cuda.CUDAGraph) -> None:
-        replays[0] += 1
-        replay(self)
-
-    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", counting)
+    data, found, replays = pictures if space == "images" else corpus, [], count_replays(monkeypatch)
     for graphs in (False, True):
         config = search_config(space, method, data, **{**changes, "cuda_graphs": graphs, "arch_learning_rate": 0.02})
         with pytest.MonkeyPatch.context() as patch:

@@ -72,7 +72,7 @@ def test_the_difference_of_two_gradients_is_that_of_float32(pictures: Path) -> N
         problem = Problem(task.train_on(given)[1], task.valid_on(given), live, rates, lambda _: None, **more)
         leaves = ArchWeights(tables).with_tensors([each.clone().requires_grad_() for each in tables.values()])
         found = bilevel._difference(problem, leaves, live, back, 0.01)
-        assert task.mixed == mixed
+        assert task.maps.mixed == mixed
         return torch.cat([each.flatten() for each in found])
 
     exact = difference(False, False)

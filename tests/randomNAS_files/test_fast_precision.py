@@ -10,7 +10,7 @@ import pytest
 import torch
 from support.cuda_flags import preserved_flags
 from support.recurrent import CELLS, build_model, config, fast_net, generator, same_masks
-from support.rounding import AllProductsRounded
+from support.rounding import AllProductsRounded, assert_begin_at_multiples_of_16_bytes
 from support.runs import read_config
 
 from model_def import RecurrentTrial
@@ -145,11 +145,7 @@ def test_factors_begin_at_multiples_of_16_bytes(name: str, monkeypatch: pytest.M
     net(words, net.initial_state(16), masks, targets=words).loss.backward()
     kinds = {torch.bfloat16} if name == HALF else {torch.float32}
     assert len(factors) > 20 and {each.dtype for each in factors} == kinds
-    for each in factors:
-        (inner, outer), bytes_each = sorted(each.stride()), each.element_size()
-        rows = each if each.stride(1) == 1 else each.t()
-        assert inner == 1 and outer * bytes_each % 16 == rows.size(1) * bytes_each % 16 == 0
-        assert each.storage_offset() * bytes_each % 16 == 0
+    assert_begin_at_multiples_of_16_bytes(factors)
 
 
 def test_evaluation_has_all_digits() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from support.cuda_flags import preserved_flags
 from support.recurrent import same_masks
-from support.rounding import AllProductsRounded
+from support.rounding import AllProductsRounded, assert_begin_at_multiples_of_16_bytes
 
 from nas.core.arch_weights import ArchWeights, one_path
 from randomNAS_files.fast import decoder, precision, rounded_decoder, rounded_mixture
@@ -200,11 +200,7 @@ def test_factors_begin_at_multiples_of_16_bytes(reduced: str, monkeypatch: pytes
     net(words, net.initial_state(16), weights, masks, words).loss.backward()
     kinds = {torch.bfloat16} if reduced == HALF else {torch.float32}
     assert len(factors) > 100 and {each.dtype for each in factors} == kinds
-    for each in factors:
-        (inner, outer), bytes_each = sorted(each.stride()), each.element_size()
-        rows = each if each.stride(1) == 1 else each.t()
-        assert inner == 1 and outer * bytes_each % 16 == rows.size(1) * bytes_each % 16 == 0
-        assert each.storage_offset() * bytes_each % 16 == 0
+    assert_begin_at_multiples_of_16_bytes(factors)
 
 
 @pytest.mark.parametrize("name", ["mixture", "one cell"])

@@ -1,7 +1,10 @@
-"""Products of factors that are rounded to bfloat16, written down by hand: what `precision: bf16` is to compute."""
+"""What `precision: bf16` is to compute, written down by hand: products of factors that are rounded to bfloat16. And where
+tensor cores want factors to lie.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -38,3 +41,12 @@ class AllProductsRounded(TorchFunctionMode):
             x, weight, bias = args
             return RoundedByHand.apply(x, weight.t()) + bias
         return func(*args, **(kwargs or {}))
+
+
+def assert_begin_at_multiples_of_16_bytes(factors: Iterable[torch.Tensor]) -> None:
+    """Matrices: all their rows, or their columns where those are what is contiguous, and how long they are."""
+    for each in factors:
+        (inner, outer), bytes_each = sorted(each.stride()), each.element_size()
+        rows = each if each.stride(1) == 1 else each.t()
+        assert inner == 1 and outer * bytes_each % 16 == rows.size(1) * bytes_each % 16 == 0
+        assert each.storage_offset() * bytes_each % 16 == 0

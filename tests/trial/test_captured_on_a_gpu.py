@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from support.recurrent import CELLS
+from support.replays import count_replays
 from support.runs import HARD, IMAGES, RECURRENT, Laptop, step_losses
 from torch import nn
 
@@ -33,17 +34,6 @@ CASES = {
     "images, float32": (IMAGES, IMAGE_SETTINGS | {"mixed_precision": False}),
     "images, bfloat16": (IMAGES, IMAGE_SETTINGS | {"mixed_precision": True}),
 }
-
-
-def count_replays(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    counted, replay = [0], torch.cuda.CUDAGraph.replay
-
-    def counting(self: torch.cuda.CUDAGraph) -> None:
-        counted[0] += 1
-        replay(self)
-
-    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", counting)
-    return counted
 
 
 @pytest.mark.parametrize("name", CASES)
